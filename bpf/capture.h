@@ -1,0 +1,168 @@
+/*
+ * The kernel side's vocabulary: what the capture code of every probe signature is written in.
+ *
+ * Helpers of the kernel are called by number, through pointers: libbcc rewrites calls by name, and parses
+ * all of /proc/kallsyms each time that it meets a bpf_probe_read*.
+ *
+ * The numbers and the map descriptors that are upper case here are defined by the program's first lines
+ * (src/program.c).
+ */
+
+#define INLINE static inline __attribute__((always_inline))
+#define MAP(fd) ((const void *)bpf_pseudo_fd(1, fd)) /* 1: BPF_PSEUDO_MAP_FD */
+#define THIS_CPU 0xffffffffULL                       /* BPF_F_CURRENT_CPU */
+
+static void *(*map_lookup)(const void *map, const void *key) = (void *)1;
+static long (*map_update)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*map_delete)(const void *map, const void *key) = (void *)3;
+static long (*tail_call)(void *ctx, const void *map, u32 index) = (void *)12;
+static long (*perf_event_output)(void *ctx, const void *map, u64 flags, const void *data,
+                                 u64 size) = (void *)25;
+static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)PROBE_READ_USER;
+static long (*probe_read_user_str)(void *to, u32 size, const void *from) = (void *)PROBE_READ_USER_STR;
+static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
+
+/* Where an event with values of no fixed size is put together: too large for the stack of 512 bytes. */
+struct scratch {
+    u64 claims;
+    u8 event[EVENT_MAX];
+};
+
+/*
+ * Reading an operand of a probe that lies in memory: u/s, and its size in bytes.
+ */
+#define READER(type, name)                                                                             \
+    INLINE type name(u64 address)                                                                      \
+    {                                                                                                  \
+        type value = 0;                                                                                \
+        probe_read_user(&value, sizeof(value), (const void *)address);                                 \
+        return value;                                                                                  \
+    }
+READER(u8, read_u1)
+READER(s8, read_s1)
+READER(u16, read_u2)
+READER(s16, read_s2)
+READER(u32, read_u4)
+READER(s32, read_s4)
+READER(u64, read_u8)
+READER(s64, read_s8)
+
+/* Looking behind pointers to the structs whose layout is the same in every h2o. */
+#define CONNECTION_ID(conn) read_u4((u64)(conn) + 16) /* struct st_quicly_conn_t::master_id */
+#define STREAM_ID(stream) read_s8((u64)(stream) + 8)  /* struct st_quicly_stream_t::stream_id */
+
+/* An address of either family: a struct sockaddr_in that ends where its page does is shorter than 28. */
+#define ADDRESS_SIZE 28 /* sizeof(struct sockaddr_in6) */
+INLINE void read_address(void *to, u64 from)
+{
+    if (probe_read_user(to, ADDRESS_SIZE, (const void *)from) != 0)
+        probe_read_user(to, 16, (const void *)from);
+}
+
+/* Counts an event that there was no room for. */
+INLINE void count_lost(u32 id)
+{
+    u64 *lost = map_lookup(MAP(LOST_MAP), &id);
+
+    if (lost)
+        __sync_fetch_and_add(lost, 1);
+}
+
+/* A probe that is traced for the ties only is `silent`. */
+#define submit(ctx, id, event, size)                                                                   \
+    do {                                                                                               \
+        if (!silent && perf_event_output(ctx, MAP(RINGS_MAP), THIS_CPU, event, size) != 0)             \
+            count_lost(id);                                                                            \
+    } while (0)
+
+/*
+ * A program can be preempted by another thread's on the same CPU, which would then write over its half-made
+ * event. So a scratch is claimed: whoever counts itself second (atomically: no two can both count first)
+ * takes the next one.
+ */
+INLINE struct scratch *claim(u32 id)
+{
+    u32 nth = 0;
+    struct scratch *scratch = map_lookup(MAP(SCRATCH_MAP), &nth);
+
+    if (scratch) {
+        __sync_fetch_and_add(&scratch->claims, 1);
+        if (*(volatile u64 *)&scratch->claims == 1)
+            return scratch;
+        __sync_fetch_and_add(&scratch->claims, -1);
+    }
+    nth = 1;
+    scratch = map_lookup(MAP(SCRATCH_MAP), &nth);
+    if (scratch) {
+        __sync_fetch_and_add(&scratch->claims, 1);
+        if (*(volatile u64 *)&scratch->claims == 1)
+            return scratch;
+        __sync_fetch_and_add(&scratch->claims, -1);
+    }
+    count_lost(id);
+    return 0;
+}
+
+INLINE void release(struct scratch *scratch)
+{
+    __sync_fetch_and_add(&scratch->claims, -1);
+}
+
+/*
+ * Appends a value of no fixed size; returns the new end of the event. The empty asm keeps the compiler from
+ * proving a bound away that the verifier wants to see.
+ */
+INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max, u32 nth)
+{
+    asm volatile("" : "+r"(size));
+    if (size > max)
+        size = max;
+    if (size == 0)
+        return end;
+    if (probe_read_user(scratch->event + end, size, (const void *)from) != 0)
+        ((struct event_head *)scratch->event)->flags |= 1 << nth;
+    return end + size;
+}
+
+/* Appends text that ends with a NUL, without the NUL, and puts its size to *size; NULL is empty. */
+INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, u32 nth)
+{
+    long got;
+
+    *size = 0;
+    if (from == 0)
+        return end;
+    got = probe_read_user_str(scratch->event + end, EVENT_STRING_MAX, (const void *)from);
+    if (got <= 0 || got > EVENT_STRING_MAX) {
+        ((struct event_head *)scratch->event)->flags |= 1 << nth;
+        return end;
+    }
+    *size = got - 1;
+    return end + got - 1;
+}
+
+/*
+ * h2o counts connections by conn_id, quicly by master_id: the accept event of HTTP/3 has both and ties
+ * them, the close event unties them. An h2o event of another connection has no quicly id.
+ */
+INLINE void tie(u64 conn_id, u32 conn)
+{
+    if (TIE_CONNECTIONS)
+        map_update(MAP(TIES_MAP), &conn_id, &conn, 0);
+}
+
+INLINE void untie(u64 conn_id)
+{
+    if (TIE_CONNECTIONS)
+        map_delete(MAP(TIES_MAP), &conn_id);
+}
+
+INLINE u16 tied(u64 conn_id, u32 *conn)
+{
+    u32 *known = TIE_CONNECTIONS ? map_lookup(MAP(TIES_MAP), &conn_id) : 0;
+
+    if (!known)
+        return 0;
+    *conn = *known;
+    return EVENT_TIED;
+}

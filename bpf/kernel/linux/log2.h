@@ -1,0 +1,1 @@
+/* Asked for by libbcc; nothing of it is needed. */

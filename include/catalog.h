@@ -1,0 +1,46 @@
+/*
+ * Which probes there are in which version of h2o, and which version a server was built from.
+ */
+#ifndef H2OLOG_CATALOG_H
+#define H2OLOG_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "operand.h"
+#include "probe.h"
+#include "target.h"
+
+/* A probe of the server, and how it is to be read. */
+struct traced {
+    const struct target_probe *probe;
+    const struct signature *signature;
+    bool is_guess; /* no list knows it: `signature` was made of its operands, and is the catalog's */
+};
+
+struct catalog {
+    uint32_t since, until; /* YYYYMMDD: the version that fits; until is 0 for the current one */
+    size_t num_matching;   /* probes of the server that the version has just so */
+    struct traced *traced; /* every probe of the server, in the server's order */
+    size_t num_traced;
+};
+
+/*
+ * Finds the version of the lists that fits the server best as a whole, and with it each probe's signature.
+ * Names count most, then numbers of arguments, then whether the operands can hold what was declared.
+ */
+void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct target *target);
+
+void catalog_dispose(struct catalog *catalog);
+
+/* A version as text: "2020-06-05 to 2020-06-06", "since 2026-06-10". */
+void catalog_version(const struct catalog *catalog, char *text, size_t size);
+
+/*
+ * Whether a probe is meant by a glob: "quicly:accept", "accept", "quicly:*", "h2o:h3s_*"; '-' and '_' are the
+ * same.
+ */
+bool catalog_matches(const char *glob, const char *provider, const char *probe);
+
+#endif

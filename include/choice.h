@@ -1,0 +1,37 @@
+/*
+ * Which of the server's probes are traced: what the mode means, or what -t says.
+ */
+#ifndef H2OLOG_CHOICE_H
+#define H2OLOG_CHOICE_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "catalog.h"
+#include "options.h"
+
+struct choice {
+    struct traced *probes; /* their order gives the ids of the events */
+    size_t num_probes;
+    size_t num_printed; /* the first so many; the rest are traced for what they tie together */
+};
+
+/*
+ * Chooses. Returns 0, or -1 with a sentence in `error`: nothing to trace, or a glob of -t that matches
+ * nothing, with names that are near. choice_dispose is due in either case.
+ */
+int choice_open(struct choice *choice, const struct options *options, const struct catalog *catalog,
+                char *error, size_t error_size);
+
+void choice_dispose(struct choice *choice);
+
+/* Prints the probes that the mode means and the server's version of the lists has, but the server lacks. */
+void choice_print_lacking(FILE *file, const struct options *options, const struct catalog *catalog);
+
+/*
+ * -l: prints the tracepoints, a declaration a line: of the server, or (NULL) of all lists, the newest
+ * signature of each.
+ */
+void choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog);
+
+#endif

@@ -1,0 +1,40 @@
+/*
+ * Event -> a line of JSON. One function over the tables: what is printed of a probe is what its signature's
+ * fields say.
+ */
+#ifndef H2OLOG_JSON_H
+#define H2OLOG_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "catalog.h"
+#include "decode.h"
+#include "output.h"
+
+struct json_probe;
+
+struct json {
+    struct output *output;
+    const struct traced *probes; /* by the ids of the events */
+    size_t num_probes;
+    bool application_data;
+    bool layers; /* each line also says its `provider` and `tid` */
+    uint64_t seq;
+    int64_t wall_ns;           /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
+    struct json_probe *spelled; /* by the ids, what is the same in every line of a probe */
+};
+
+/* Spells the probes' keys; the fields above `seq` are the caller's to fill in. */
+void json_open(struct json *json);
+
+/* Prints the line of an event. Returns 0, or -1 if the event is malformed. */
+int json_print(struct json *json, const struct event *event);
+
+/* Prints the line that says how many events were lost before the time. */
+void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count);
+
+void json_close(struct json *json);
+
+#endif

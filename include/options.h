@@ -1,0 +1,48 @@
+/*
+ * The command line. One table gives parsing, --help and the manual page's OPTIONS.
+ */
+#ifndef H2OLOG_OPTIONS_H
+#define H2OLOG_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+/* What is traced, and how it is printed. */
+enum options_mode {
+    MODE_HTTP,
+    MODE_QUIC,
+    MODE_ALL,
+};
+
+/* Words of the command line; they live as long as it does. */
+struct options_words {
+    const char **words;
+    size_t count;
+};
+
+struct options {
+    enum options_mode mode;
+    pid_t pid; /* 0: not given */
+    struct options_words tracepoints;
+    struct options_words response_headers;
+    bool application_data;
+    const char *write; /* NULL: standard output */
+    size_t buffer;     /* bytes a ring; 0: not given */
+    int debug;         /* how often -d was given */
+    bool list, help, version;
+};
+
+/*
+ * Parses the command line. Returns 0, or -1 with a sentence in `error`: wrong usage. options_dispose is due
+ * in either case.
+ */
+int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size);
+
+void options_dispose(struct options *options);
+
+/* What --help prints. */
+void options_print_help(FILE *file);
+
+#endif

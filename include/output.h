@@ -1,0 +1,50 @@
+/*
+ * Where lines go: standard output, or a file. Lines are gathered and written in batches; what is gathered is
+ * written when output_flush says so, or when there is no room for more.
+ */
+#ifndef H2OLOG_OUTPUT_H
+#define H2OLOG_OUTPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct output {
+    int fd;
+    const char *name; /* of the file, for messages; NULL: standard output */
+    char *buffer;
+    size_t used;       /* bytes gathered */
+    size_t line;       /* where the line that is being written begins */
+    int error;         /* errno of the first write that failed, after which nothing is written */
+    uint64_t lines;    /* complete ones, in all */
+    uint64_t dropped;  /* of these, lost to a failed write */
+};
+
+/* Opens standard output (NULL), or a file, truncated and append-only. Returns 0, or -1 with errno. */
+int output_open(struct output *output, const char *name);
+
+/* Room for `size` bytes (at most OUTPUT_RESERVE_MAX); to be followed by output_advance. */
+#define OUTPUT_RESERVE_MAX (size_t)(32 * 1024)
+char *output_reserve(struct output *output, size_t size);
+void output_advance(struct output *output, size_t size);
+
+void output_bytes(struct output *output, const void *bytes, size_t size);
+void output_string(struct output *output, const char *text);
+void output_unsigned(struct output *output, uint64_t value);
+void output_signed(struct output *output, int64_t value);
+
+/* Lower-case hex. */
+void output_hex(struct output *output, const uint8_t *bytes, size_t size);
+
+/* Ends a line. */
+void output_end_line(struct output *output);
+
+/* Takes back what has been written of a line. */
+void output_drop_line(struct output *output);
+
+/* Writes the complete lines that are gathered. Returns 0, or -1 once a write has failed. */
+int output_flush(struct output *output);
+
+void output_close(struct output *output);
+
+#endif

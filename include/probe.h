@@ -1,0 +1,84 @@
+/*
+ * What the probe lists say, as tables: every signature that h2o has had, how it is captured, and what to
+ * print of it. The tables are written at build time by misc/gen_quic_bpf.py from bpf/ *-probes.d.
+ */
+#ifndef H2OLOG_PROBE_H
+#define H2OLOG_PROBE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum field_kind {
+    FIELD_UNSIGNED, /* an integer of `width` bytes at `place` */
+    FIELD_SIGNED,
+    FIELD_OCTETS,  /* `width` bytes at `place` */
+    FIELD_ADDRESS, /* a struct sockaddr_in or sockaddr_in6 at `place` */
+    FIELD_TEXT,    /* of no fixed size, see below */
+    FIELD_BYTES,
+    FIELD_STATS, /* struct st_quicly_stats_t: see stats_fields */
+};
+
+/*
+ * A field of a printed event. The value of a TEXT, BYTES or STATS field stands behind the fixed part of the
+ * event; the integer of `counter_width` bytes at `place` counts it, and of that at most `max` bytes were
+ * captured.
+ */
+struct field {
+    const char *key; /* its JSON name */
+    enum field_kind kind;
+    uint8_t width;
+    bool application_data; /* captured with -a only */
+    uint16_t place;        /* offset in the event */
+    uint8_t counter_width;
+    uint16_t max;
+};
+
+/* An argument as declared; `width` in bytes. */
+struct argument {
+    const char *name;
+    uint8_t width;
+    bool is_signed;
+    bool is_pointer;
+};
+
+/* At most so many arguments has a probe, and values of no fixed size an event. */
+#define PROBE_ARGUMENTS_MAX 16
+#define PROBE_VARIABLE_MAX  15
+
+/* A probe as h2o declared it between two dates. */
+struct signature {
+    const char *provider;
+    const char *probe;
+    const char *declaration; /* "provider:probe(type name, ...)" */
+    uint32_t since, until;   /* YYYYMMDD; until is the first day that it was not so, 0 if it is current */
+    const struct argument *arguments;
+    size_t num_arguments;
+    const struct field *fields; /* in the order in which they are printed */
+    size_t num_fields;
+    uint16_t size;                   /* of the fixed part of an event */
+    uint16_t reads;                  /* bit I: the capture reads argument I */
+    uint16_t reads_application_data; /* the same, of what it reads with -a only */
+    const char *capture;             /* body of the BPF function that captures it */
+};
+
+extern const struct signature signatures[];
+extern const size_t num_signatures;
+
+/*
+ * A field of struct st_quicly_stats_t, for the structs of one size: the probe's argument `size` tells which
+ * layout a server has.
+ */
+struct stats_field {
+    size_t size; /* of the struct */
+    const char *key;
+    size_t offset;
+    uint8_t width;
+    bool is_signed;
+};
+
+/* Ordered by size, then as they are printed. */
+extern const struct stats_field stats_fields[];
+extern const size_t num_stats_fields;
+
+#endif

@@ -1,0 +1,63 @@
+/*
+ * Catalog and target -> the text of one BPF program: just the probes that were asked for and that this server
+ * has, with every argument read the way this binary's notes say.
+ */
+#ifndef H2OLOG_PROGRAM_H
+#define H2OLOG_PROGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "catalog.h"
+
+/* Descriptors of the maps that the program uses, for its text. */
+struct program_maps {
+    int rings;   /* CPU -> its ring */
+    int lost;    /* id of a probe -> events that there was no room for */
+    int scratch; /* where events are put together */
+    int ties;    /* h2o's conn_id -> quicly's connection id */
+    int entries; /* index of a function -> the function */
+};
+
+/* What is captured. */
+struct program_choice {
+    const struct traced *probes; /* their order gives the ids of the events */
+    size_t num_probes;
+    size_t num_printed;     /* the first so many are printed; the rest only tie connections */
+    bool application_data;  /* -a */
+    bool tie_connections;   /* look up quicly's id of a connection for the events of h2o */
+    bool http3_only;        /* no event of h2o of a connection that has none */
+    const char *const *response_headers; /* -s: names, in any case */
+    size_t num_response_headers;         /* 0: all */
+};
+
+/* A function of the program: a probe at all the locations whose operands are the same. */
+struct program_function {
+    char name[16];
+    const struct traced *traced;
+    const struct location **locations;
+    size_t num_locations;
+};
+
+struct program {
+    char *text;
+    struct program_function *functions; /* their order gives the indices in `entries` */
+    size_t num_functions;
+};
+
+/* The function that finds the right one by the cookie of the location, where all hang on one link. */
+#define PROGRAM_DISPATCH "dispatch"
+
+/*
+ * Writes the program for a kernel of `kernel_version` (as LINUX_VERSION_CODE). `skipped` is called for a
+ * location with an operand that cannot be read, which is left out.
+ */
+void program_open(struct program *program, enum operand_arch arch,
+                  const struct program_choice *choice, const struct program_maps *maps,
+                  uint32_t kernel_version,
+                  void (*skipped)(const struct traced *traced, const struct location *location));
+
+void program_dispose(struct program *program);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * The traced process: its life (a pidfd), its command line, and the USDT probes in its binary and in the
+ * libraries that it has mapped.
+ */
+#ifndef H2OLOG_TARGET_H
+#define H2OLOG_TARGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* One place in the code where a probe stands. */
+struct location {
+    char *module;              /* path of the file, as the kernel of this machine can open it */
+    uint64_t offset;           /* of the probe's instruction in the file */
+    uint64_t semaphore_offset; /* of its semaphore in the file; 0: it has none */
+    char *arguments;           /* its operands, as the note has them */
+};
+
+/* A probe of the target, with all places where it stands. */
+struct target_probe {
+    char *provider, *name;
+    struct location *locations;
+    size_t num_locations;
+};
+
+struct target {
+    pid_t pid;
+    int pidfd;     /* readable once the process has ended; -1 before Linux 5.3 */
+    char *name;    /* as ps shows it */
+    char *command; /* its command line, arguments between blanks; bytes as the process chose them */
+    struct target_probe *probes;
+    size_t num_probes;
+};
+
+/*
+ * Finds the process. Returns 0, or -1 with a sentence in `error`; target_dispose is due in either case.
+ */
+int target_open(struct target *target, pid_t pid, char *error, size_t error_size);
+
+/*
+ * Reads the probes of h2o's providers out of the process's binary, which may be another by now than the file
+ * of its name. Returns as target_open does.
+ */
+int target_read_probes(struct target *target, char *error, size_t error_size);
+
+/* Whether the process has ended. */
+bool target_has_ended(const struct target *target);
+
+void target_dispose(struct target *target);
+
+/* Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line each. */
+char *target_list_servers(void);
+
+#endif

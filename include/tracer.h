@@ -1,0 +1,62 @@
+/*
+ * The BPF side of a run: maps, the compiler, loading and attaching. Nothing else (but target, for the notes)
+ * knows that there is a libbcc.
+ */
+#ifndef H2OLOG_TRACER_H
+#define H2OLOG_TRACER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "program.h"
+
+struct tracer {
+    struct program_maps maps;
+    uint32_t kernel_version; /* as LINUX_VERSION_CODE */
+    size_t num_probes;
+    const uint64_t *lost; /* what the kernel side counts, by id; mapped, NULL before Linux 5.5 */
+    void *module;         /* libbcc's, until the programs are loaded */
+    int *programs;        /* descriptors, in the order of the program's functions */
+    size_t num_programs;
+    int dispatch; /* descriptor, -1 where each location has an event of its own */
+    int *links;   /* what the probes hang on: closing them detaches */
+    size_t num_links;
+};
+
+/* Version of the running kernel, as LINUX_VERSION_CODE. */
+uint32_t tracer_kernel_version(void);
+
+/* Version of libbcc that this program was built with. */
+const char *tracer_library_version(void);
+
+/*
+ * Makes the maps for `num_probes` probes. This and what follows return 0, or -1 with a sentence in `error`;
+ * tracer_close is due in either case.
+ */
+int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t error_size);
+
+/*
+ * Compiles and loads the program, and lets the compiler go. What libbcc prints goes to stderr if `verbose`
+ * or if it failed.
+ */
+int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
+                size_t error_size);
+
+/* Gives the ring of a CPU to the programs. For stream_open; `tracer` is a struct tracer. */
+int tracer_install_ring(void *tracer, int cpu, int fd);
+
+/* Attaches all functions of the program to the process. */
+int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,
+                  size_t error_size);
+
+/* Events that there was no room for, by the id of the probe, and in all. */
+uint64_t tracer_lost(const struct tracer *tracer, size_t id);
+uint64_t tracer_lost_total(const struct tracer *tracer);
+
+/* Detaches all, so that nothing is switched on in the server any more. */
+void tracer_detach(struct tracer *tracer);
+
+void tracer_close(struct tracer *tracer);
+
+#endif

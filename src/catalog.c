@@ -1,0 +1,291 @@
+#include "catalog.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "memory.h"
+
+/*
+ * What a probe adds to the score of a version. A name that the version lacks, or one with other arguments,
+ * means another version; a probe that the server lacks can have been compiled out; an operand is only a hint,
+ * as its size is that of the expression at the place, not of the declaration.
+ */
+enum {
+    SCORE_NAME = 100,
+    SCORE_ARGUMENTS = 100,
+    SCORE_OPERAND = 2,
+    SCORE_MISSING = -20,
+};
+
+static bool is_current(const struct signature *signature, uint32_t date)
+{
+    return signature->since <= date && (signature->until == 0 || date < signature->until);
+}
+
+static const struct signature *find_signature(const struct target_probe *probe, uint32_t date)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (is_current(&signatures[i], date) && strcmp(signatures[i].probe, probe->name) == 0 &&
+            strcmp(signatures[i].provider, probe->provider) == 0)
+            return &signatures[i];
+    }
+    return NULL;
+}
+
+static bool has_shape(enum operand_arch arch, const struct target_probe *probe,
+                      const struct signature *signature)
+{
+    return operand_count(arch, probe->locations[0].arguments) == signature->num_arguments;
+}
+
+/* The newest signature with as many arguments, for a server of a revision that never was h2o's own. */
+static const struct signature *find_shape(enum operand_arch arch, const struct target_probe *probe)
+{
+    const struct signature *newest = NULL;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        if (strcmp(signature->probe, probe->name) == 0 &&
+            strcmp(signature->provider, probe->provider) == 0 &&
+            has_shape(arch, probe, signature) &&
+            (newest == NULL || signature->since > newest->since))
+            newest = signature;
+    }
+    return newest;
+}
+
+/* Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than one. */
+static bool operand_fits(const struct operand *operand, const struct argument *argument)
+{
+    if (operand->kind == OPERAND_CONSTANT)
+        return true;
+    if (argument->is_pointer)
+        return operand->size == 8 && !operand->is_signed;
+    if (argument->width == 8)
+        return operand->size == 8;
+    return operand->size <= 4;
+}
+
+static int score_probe(enum operand_arch arch, const struct target_probe *probe,
+                       const struct signature *signature, bool *matches)
+{
+    const char *text = probe->locations[0].arguments;
+    int score = SCORE_NAME;
+
+    *matches = has_shape(arch, probe, signature);
+    if (!*matches)
+        return score;
+    score += SCORE_ARGUMENTS;
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        struct operand operand;
+        if (operand_parse(arch, &text, &operand) != 0)
+            break;
+        score += operand_fits(&operand, &signature->arguments[i]) ? SCORE_OPERAND : -SCORE_OPERAND;
+    }
+    return score;
+}
+
+static bool target_has(const struct target *target, const struct signature *signature)
+{
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        if (strcmp(target->probes[i].name, signature->probe) == 0 &&
+            strcmp(target->probes[i].provider, signature->provider) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int score_version(enum operand_arch arch, const struct target *target, uint32_t date,
+                         size_t *num_matching)
+{
+    int score = 0;
+
+    *num_matching = 0;
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        const struct signature *signature = find_signature(&target->probes[i], date);
+        bool matches = false;
+        if (signature != NULL)
+            score += score_probe(arch, &target->probes[i], signature, &matches);
+        *num_matching += matches;
+    }
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (is_current(&signatures[i], date) && !target_has(target, &signatures[i]))
+            score += SCORE_MISSING;
+    }
+    return score;
+}
+
+/* The next day after `date` on which a probe was added, changed or removed; 0 if there is none. */
+static uint32_t next_change(uint32_t date)
+{
+    uint32_t next = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const uint32_t dates[] = {signatures[i].since, signatures[i].until};
+        for (size_t j = 0; j != 2; ++j) {
+            if (dates[j] > date && (next == 0 || dates[j] < next))
+                next = dates[j];
+        }
+    }
+    return next;
+}
+
+/* Among versions that fit as well, the newest: names were mended more often than broken. */
+static void find_version(struct catalog *catalog, enum operand_arch arch,
+                         const struct target *target)
+{
+    int best = 0;
+    uint32_t date = 0;
+
+    do {
+        size_t num_matching;
+        int score = score_version(arch, target, date, &num_matching);
+        if (catalog->since == 0 || score >= best) {
+            best = score;
+            catalog->since = date;
+            catalog->num_matching = num_matching;
+        }
+        date = next_change(date);
+    } while (date != 0);
+    catalog->until = next_change(catalog->since);
+}
+
+/* The signature of a probe that no list knows: integers, as its operands are. */
+struct guess {
+    struct signature signature; /* the first member: the one that is handed out */
+    struct argument arguments[PROBE_ARGUMENTS_MAX];
+    struct field fields[PROBE_ARGUMENTS_MAX];
+    char keys[PROBE_ARGUMENTS_MAX][8];
+    char *declaration, *capture;
+};
+
+static const struct signature *guess_signature(enum operand_arch arch,
+                                               const struct target_probe *probe)
+{
+    struct guess *guess = memory_grow(NULL, 1, sizeof(*guess));
+    const char *text = probe->locations[0].arguments;
+    char *declared = memory_format("%s:%s(", probe->provider, probe->name);
+    char *members = memory_format("%s", ""), *stores = memory_format("%s", ""), *longer;
+    struct operand operand;
+    size_t count = 0;
+
+    *guess = (struct guess){0};
+    while (count != PROBE_ARGUMENTS_MAX && operand_parse(arch, &text, &operand) == 0) {
+        const char sign = operand.is_signed ? 's' : 'u';
+        snprintf(guess->keys[count], sizeof(guess->keys[count]), "arg%zu", count + 1);
+        guess->arguments[count] =
+            (struct argument){guess->keys[count], operand.size, operand.is_signed, false};
+        guess->fields[count] = (struct field){
+            .key = guess->keys[count],
+            .kind = operand.is_signed ? FIELD_SIGNED : FIELD_UNSIGNED,
+            .width = operand.size,
+            .place = (uint16_t)(sizeof(struct event_head) + count * 8),
+        };
+        longer = memory_format("%s%s%sint%u_t %s", declared, count != 0 ? ", " : "",
+                               operand.is_signed ? "" : "u", operand.size * 8u, guess->keys[count]);
+        free(declared);
+        declared = longer;
+        longer = memory_format("%s        %c%u arg%zu __attribute__((aligned(8)));\n", members, sign,
+                               operand.size * 8u, count);
+        free(members);
+        members = longer;
+        longer = memory_format("%s    event.arg%zu = (%c%u)arg%zu;\n", stores, count, sign,
+                               operand.size * 8u, count);
+        free(stores);
+        stores = longer;
+        ++count;
+    }
+    guess->declaration = memory_format("%s)", declared);
+    guess->capture = memory_format("    struct event {\n        struct event_head head;\n%s"
+                                   "    } event = {{id}};\n%s"
+                                   "    submit(ctx, id, &event, sizeof(event));\n    return 0;\n",
+                                   members, stores);
+    free(declared);
+    free(members);
+    free(stores);
+    guess->signature = (struct signature){
+        .provider = probe->provider,
+        .probe = probe->name,
+        .declaration = guess->declaration,
+        .arguments = guess->arguments,
+        .num_arguments = count,
+        .fields = guess->fields,
+        .num_fields = count,
+        .size = (uint16_t)(sizeof(struct event_head) + count * 8),
+        .reads = (uint16_t)((1u << count) - 1),
+        .capture = guess->capture,
+    };
+    return &guess->signature;
+}
+
+void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct target *target)
+{
+    *catalog = (struct catalog){.num_traced = target->num_probes};
+    find_version(catalog, arch, target);
+    catalog->traced = memory_grow(NULL, target->num_probes, sizeof(catalog->traced[0]));
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        const struct target_probe *probe = &target->probes[i];
+        const struct signature *signature = find_signature(probe, catalog->since);
+        if (signature == NULL || !has_shape(arch, probe, signature))
+            signature = find_shape(arch, probe);
+        catalog->traced[i] = (struct traced){
+            .probe = probe,
+            .signature = signature != NULL ? signature : guess_signature(arch, probe),
+            .is_guess = signature == NULL,
+        };
+    }
+}
+
+void catalog_dispose(struct catalog *catalog)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        if (catalog->traced[i].is_guess) {
+            /* the guess begins with the signature */
+            struct guess *guess = (struct guess *)(uintptr_t)catalog->traced[i].signature;
+            free(guess->declaration);
+            free(guess->capture);
+            free(guess);
+        }
+    }
+    free(catalog->traced);
+}
+
+static void print_date(uint32_t date, char *text, size_t size)
+{
+    snprintf(text, size, "%04u-%02u-%02u", date / 10000, date / 100 % 100, date % 100);
+}
+
+void catalog_version(const struct catalog *catalog, char *text, size_t size)
+{
+    char since[32], until[32];
+
+    print_date(catalog->since, since, sizeof(since));
+    print_date(catalog->until, until, sizeof(until));
+    if (catalog->until == 0)
+        snprintf(text, size, "since %s", since);
+    else
+        snprintf(text, size, "%s to %s", since, until);
+}
+
+/* Copies with '-' as '_'. */
+static void normalize(char *to, size_t size, const char *from)
+{
+    size_t i = 0;
+
+    for (; from[i] != '\0' && i + 1 < size; ++i)
+        to[i] = from[i] == '-' ? '_' : from[i];
+    to[i] = '\0';
+}
+
+bool catalog_matches(const char *glob, const char *provider, const char *probe)
+{
+    char pattern[256], full[256], name[128];
+
+    normalize(pattern, sizeof(pattern), glob);
+    normalize(name, sizeof(name), probe);
+    snprintf(full, sizeof(full), "%.100s:%s", provider, name);
+    return fnmatch(pattern, strchr(pattern, ':') != NULL ? full : name, 0) == 0;
+}

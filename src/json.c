@@ -1,0 +1,205 @@
+#include "json.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "memory.h"
+#include "text.h"
+
+/* "{"type":"packet-sent","seq":" and, of each field, ","len":". */
+struct json_probe {
+    char *begin;
+    char *layer;
+    char *keys[DECODE_FIELDS_MAX];
+    bool has_time; /* the server's own clock, `at` */
+    bool is_h2o;
+};
+
+static char *spell_begin(const char *probe)
+{
+    char *begin = memory_format("{\"type\":\"%s\",\"seq\":", probe);
+
+    for (char *at = begin; *at != '\0'; ++at) {
+        if (*at == '_')
+            *at = '-';
+    }
+    return begin;
+}
+
+void json_open(struct json *json)
+{
+    json->spelled = memory_grow(NULL, json->num_probes, sizeof(json->spelled[0]));
+    for (size_t i = 0; i != json->num_probes; ++i) {
+        const struct signature *signature = json->probes[i].signature;
+        struct json_probe *spelled = &json->spelled[i];
+        *spelled = (struct json_probe){
+            .begin = spell_begin(signature->probe),
+            .layer = memory_format(",\"provider\":\"%s\",\"tid\":", signature->provider),
+            .is_h2o = strcmp(signature->provider, "h2o") == 0,
+        };
+        for (size_t j = 0; j != signature->num_fields; ++j) {
+            const char *key = signature->fields[j].key;
+            spelled->keys[j] = memory_format(",\"%s\":", key);
+            spelled->has_time |= strcmp(key, "time") == 0;
+        }
+    }
+}
+
+void json_close(struct json *json)
+{
+    for (size_t i = 0; i != json->num_probes; ++i) {
+        free(json->spelled[i].begin);
+        free(json->spelled[i].layer);
+        for (size_t j = 0; j != DECODE_FIELDS_MAX; ++j)
+            free(json->spelled[i].keys[j]);
+    }
+    free(json->spelled);
+}
+
+static void print_address(struct output *output, const uint8_t *bytes)
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    struct sockaddr_in6 sin6;
+    struct sockaddr_in sin;
+    sa_family_t family;
+
+    memcpy(&family, bytes, sizeof(family));
+    output_bytes(output, "\"", 1);
+    if (family == AF_INET) {
+        memcpy(&sin, bytes, sizeof(sin));
+        inet_ntop(AF_INET, &sin.sin_addr, text, sizeof(text));
+        output_string(output, text);
+        output_bytes(output, ":", 1);
+        output_unsigned(output, ntohs(sin.sin_port));
+    } else if (family == AF_INET6) {
+        memcpy(&sin6, bytes, sizeof(sin6));
+        inet_ntop(AF_INET6, &sin6.sin6_addr, text, sizeof(text));
+        output_bytes(output, "[", 1);
+        output_string(output, text);
+        output_bytes(output, "]:", 2);
+        output_unsigned(output, ntohs(sin6.sin6_port));
+    }
+    output_bytes(output, "\"", 1);
+}
+
+static void print_stats(struct output *output, const struct value *value)
+{
+    for (size_t i = 0; i != num_stats_fields; ++i) {
+        const struct stats_field *field = &stats_fields[i];
+        if (field->size != value->size)
+            continue;
+        output_bytes(output, ",\"", 2);
+        output_string(output, field->key);
+        output_bytes(output, "\":", 2);
+        if (field->is_signed)
+            output_signed(output, decode_signed(value->bytes + field->offset, field->width));
+        else
+            output_unsigned(output, decode_unsigned(value->bytes + field->offset, field->width));
+    }
+}
+
+static void print_text(struct output *output, const struct value *value)
+{
+    size_t size = value->size;
+
+    if (value->full_size > size)
+        size -= text_cut(value->bytes, size);
+    output_bytes(output, "\"", 1);
+    text_print_json(output, value->bytes, size);
+    output_bytes(output, "\"", 1);
+}
+
+static void print_value(struct output *output, const struct field *field, const struct value *value)
+{
+    switch (field->kind) {
+    case FIELD_UNSIGNED:
+        output_unsigned(output, value->number);
+        return;
+    case FIELD_SIGNED:
+        output_signed(output, value->integer);
+        return;
+    default:
+        break;
+    }
+    if (value->bytes == NULL) { /* the server's page was not in memory: not the same as empty */
+        output_string(output, "null");
+        return;
+    }
+    switch (field->kind) {
+    case FIELD_ADDRESS:
+        print_address(output, value->bytes);
+        break;
+    case FIELD_TEXT:
+        print_text(output, value);
+        break;
+    default:
+        output_bytes(output, "\"", 1);
+        output_hex(output, value->bytes, value->size);
+        output_bytes(output, "\"", 1);
+        break;
+    }
+}
+
+static void print_time(struct json *json, uint64_t time_ns)
+{
+    output_string(json->output, ",\"time\":");
+    output_unsigned(json->output, (time_ns + (uint64_t)json->wall_ns) / 1000000);
+}
+
+int json_print(struct json *json, const struct event *event)
+{
+    struct output *output = json->output;
+    struct value values[DECODE_FIELDS_MAX];
+    const struct json_probe *spelled;
+    const struct signature *signature;
+    struct event_head head;
+    uint16_t id = decode_id(event);
+
+    if (id >= json->num_probes)
+        return -1;
+    signature = json->probes[id].signature;
+    spelled = &json->spelled[id];
+    if (decode(signature, json->application_data, event, &head, values) != 0)
+        return -1;
+    output_string(output, spelled->begin);
+    output_unsigned(output, ++json->seq);
+    if (json->layers) {
+        output_string(output, spelled->layer);
+        output_unsigned(output, event->tid);
+    }
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (field->application_data && !json->application_data)
+            continue;
+        if (field->kind == FIELD_STATS) {
+            if (values[i].bytes != NULL)
+                print_stats(output, &values[i]);
+            continue;
+        }
+        output_string(output, spelled->keys[i]);
+        print_value(output, field, &values[i]);
+    }
+    if (spelled->is_h2o && (head.flags & EVENT_TIED) != 0) {
+        output_string(output, ",\"conn\":");
+        output_unsigned(output, head.conn);
+    }
+    if (!spelled->has_time)
+        print_time(json, event->time_ns);
+    output_bytes(output, "}", 1);
+    output_end_line(output);
+    return 0;
+}
+
+void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count)
+{
+    output_string(json->output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
+    output_unsigned(json->output, ++json->seq);
+    print_time(json, time_ns);
+    output_string(json->output, ",\"lost\":");
+    output_unsigned(json->output, count);
+    output_bytes(json->output, "}", 1);
+    output_end_line(json->output);
+}

@@ -1,0 +1,249 @@
+/*
+ * The order of a run, and nothing else.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "catalog.h"
+#include "choice.h"
+#include "options.h"
+#include "output.h"
+#include "program.h"
+#include "session.h"
+#include "stream.h"
+#include "target.h"
+#include "text.h"
+#include "tracer.h"
+
+enum { COULD_NOT_TRACE = 1, WRONG_USAGE = 2 };
+
+/* All that a run holds. */
+struct run {
+    struct options options;
+    struct target target;
+    struct catalog catalog;
+    struct choice choice;
+    struct tracer tracer;
+    struct program program;
+    struct output output;
+    char error[1024];
+};
+
+static int say(int status, const char *sentence)
+{
+    fprintf(stderr, "h2olog: %s\n", sentence);
+    return status;
+}
+
+static void print_version(void)
+{
+    struct utsname name;
+
+    uname(&name);
+    printf("h2olog %s\nlibbcc %s\n%s %s %s\n", H2OLOG_VERSION, tracer_library_version(),
+           name.sysname, name.release, name.machine);
+}
+
+static int explain_no_pid(void)
+{
+    char *servers = target_list_servers(), *rest = servers, *line;
+
+    say(WRONG_USAGE, "say which server to trace: -p PID");
+    fputs(servers[0] != '\0' ? "These run here:\n"
+                             : "No process of the name h2o runs here; pgrep -a finds others.\n",
+          stderr);
+    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0') {
+        char *escaped = text_escape(line);
+        fprintf(stderr, "  %s\n", escaped);
+        free(escaped);
+    }
+    free(servers);
+    return WRONG_USAGE;
+}
+
+static int list_tracepoints(struct run *run)
+{
+    if (run->options.pid == 0) {
+        choice_print_list(stdout, &run->options, NULL);
+        return 0;
+    }
+    if (target_open(&run->target, run->options.pid, run->error, sizeof(run->error)) != 0 ||
+        target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
+        return say(COULD_NOT_TRACE, run->error);
+    catalog_open(&run->catalog, operand_native(), &run->target);
+    choice_print_list(stdout, &run->options, &run->catalog);
+    return 0;
+}
+
+static void say_skipped(const struct traced *traced, const struct location *location)
+{
+    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: its operands \"%s\" cannot be read\n",
+            traced->probe->provider, traced->probe->name, (unsigned long long)location->offset,
+            location->arguments);
+}
+
+/* -dd: what was decided, and why. */
+static void explain_choice(const struct run *run)
+{
+    char version[64];
+
+    catalog_version(&run->catalog, version, sizeof(version));
+    fprintf(stderr, "the probes of this server are those of h2o %s: %zu of its %zu match\n", version,
+            run->catalog.num_matching, run->catalog.num_traced);
+    for (size_t i = 0; i != run->choice.num_probes; ++i) {
+        const struct traced *traced = &run->choice.probes[i];
+        fprintf(stderr, "%s%s\n", traced->signature->declaration,
+                traced->is_guess                ? " (no list knows it so)"
+                : i >= run->choice.num_printed ? " (for its connections only)"
+                                               : "");
+        for (size_t j = 0; j != traced->probe->num_locations; ++j) {
+            const struct location *location = &traced->probe->locations[j];
+            fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->module,
+                    (unsigned long long)location->offset,
+                    (unsigned long long)location->semaphore_offset, location->arguments);
+        }
+    }
+    fputs(run->program.text, stderr);
+}
+
+static void say_attached(const struct run *run)
+{
+    time_t now = time(NULL);
+    struct tm utc;
+    char text[32], *command = text_escape(run->target.command);
+
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    fprintf(stderr, "%s Attaching pid=%d (%s)\n", text, (int)run->target.pid, command);
+    free(command);
+}
+
+static int open_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN); /* a write says it, too */
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* Finds the probes, and puts them together as one program. */
+static int prepare(struct run *run)
+{
+    const struct options *options = &run->options;
+    struct program_choice wanted;
+
+    if (target_open(&run->target, options->pid, run->error, sizeof(run->error)) != 0 ||
+        target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
+        return COULD_NOT_TRACE;
+    catalog_open(&run->catalog, operand_native(), &run->target);
+    if (choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error)) != 0)
+        return options->tracepoints.count != 0 ? WRONG_USAGE : COULD_NOT_TRACE;
+    if (options->debug != 0)
+        choice_print_lacking(stderr, options, &run->catalog);
+    if (tracer_open(&run->tracer, run->choice.num_probes, run->error, sizeof(run->error)) != 0)
+        return COULD_NOT_TRACE;
+    wanted = (struct program_choice){
+        .probes = run->choice.probes,
+        .num_probes = run->choice.num_probes,
+        .num_printed = run->choice.num_printed,
+        .application_data = options->application_data,
+        .tie_connections = options->mode != MODE_HTTP,
+        .http3_only = options->mode == MODE_QUIC,
+        .response_headers = options->response_headers.words,
+        .num_response_headers = options->response_headers.count,
+    };
+    program_open(&run->program, operand_native(), &wanted, &run->tracer.maps,
+                 run->tracer.kernel_version, say_skipped);
+    if (options->debug > 1)
+        explain_choice(run);
+    return 0;
+}
+
+static int trace(struct run *run)
+{
+    const struct options *options = &run->options;
+    const size_t buffer =
+        options->buffer != 0 ? stream_round_size(options->buffer) : stream_default_size();
+    struct session session = {options,      &run->target, &run->choice,  &run->tracer, NULL,
+                              &run->output, open_signals()};
+    int status = COULD_NOT_TRACE;
+
+    if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) != 0)
+        return status;
+    session.stream = stream_open(buffer, options->mode == MODE_ALL, tracer_install_ring,
+                                 &run->tracer, run->error, sizeof(run->error));
+    if (session.stream == NULL)
+        return status;
+    if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
+                      sizeof(run->error)) == 0) {
+        if (options->debug != 0)
+            say_attached(run);
+        status = session_run(&session);
+    }
+    stream_close(session.stream);
+    return status;
+}
+
+static int run_tracer(struct run *run)
+{
+    int status;
+
+    if (geteuid() != 0)
+        return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
+    if (output_open(&run->output, run->options.write) != 0) {
+        char *name = text_escape(run->options.write);
+        fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name, strerror(errno));
+        free(name);
+        return COULD_NOT_TRACE;
+    }
+    status = prepare(run);
+    if (status == 0)
+        status = trace(run);
+    if (run->error[0] != '\0') {
+        if (run->target.name != NULL && target_has_ended(&run->target))
+            snprintf(run->error, sizeof(run->error), "process %d ended before it could be traced",
+                     (int)run->target.pid);
+        say(status, run->error);
+    }
+    tracer_close(&run->tracer);
+    output_close(&run->output);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    static struct run run = {.target.pidfd = -1,
+                             .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
+    int status = 0;
+
+    if (options_parse(&run.options, argc, argv, run.error, sizeof(run.error)) != 0)
+        status = say(WRONG_USAGE, run.error);
+    else if (run.options.help)
+        options_print_help(stdout);
+    else if (run.options.version)
+        print_version();
+    else if (run.options.list)
+        status = list_tracepoints(&run);
+    else if (run.options.pid == 0)
+        status = explain_no_pid();
+    else
+        status = run_tracer(&run);
+    program_dispose(&run.program);
+    choice_dispose(&run.choice);
+    catalog_dispose(&run.catalog);
+    target_dispose(&run.target);
+    options_dispose(&run.options);
+    return status;
+}

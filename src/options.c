@@ -1,0 +1,311 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "memory.h"
+#include "text.h"
+
+static const struct {
+    const char *name;
+    enum options_mode mode;
+    const char *help;
+} modes[] = {
+    {"http", MODE_HTTP, "HTTP requests and responses, a line a header (this is the default)"},
+    {"quic", MODE_QUIC, "QUIC events, a JSON object a line"},
+    {"all", MODE_ALL, "the events of every layer (TLS, QUIC, HTTP), a JSON object a line"},
+};
+
+/* The modes that an option goes with, as bits. */
+#define IN_ANY  (1u << MODE_HTTP | 1u << MODE_QUIC | 1u << MODE_ALL)
+#define IN_JSON (1u << MODE_QUIC | 1u << MODE_ALL)
+
+static const struct option_row {
+    char letter;
+    const char *name;
+    const char *argument; /* NULL: none */
+    unsigned modes;
+    const char *help;
+} rows[] = {
+    {'p', "pid", "PID", IN_ANY, "trace the server of this process id"},
+    {'t', "tracepoint", "GLOB", IN_JSON,
+     "trace only these: quicly:accept, accept, 'quicly:*', 'h2o:h3s_*'; '-' and '_' are the same; "
+     "may be repeated"},
+    {'s', "response-header", "NAME", IN_ANY,
+     "of the response headers, print only this one, in any case; may be repeated"},
+    {'a', "application-data", NULL, IN_JSON,
+     "also print application data: what streams and datagrams carry"},
+    {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
+    {'b', "buffer", "SIZE", IN_ANY,
+     "size of the ring of each CPU, such as 512K or 4M; by default, enough for a pause of 0.1 s at "
+     "500,000 events a second"},
+    {'l', "list", NULL, IN_ANY,
+     "list the tracepoints with their arguments; with -p, those that this server has"},
+    {'d', "debug", NULL, IN_ANY,
+     "say on stderr when all is in place, then events a second and losses every 10 s; twice: also "
+     "what was chosen, why, where it is, and the BPF program"},
+    {'h', "help", NULL, IN_ANY, "print this text"},
+    {'V', "version", NULL, IN_ANY, "print the versions of h2olog, of libbcc and of the kernel"},
+};
+
+#define NUM_ROWS (sizeof(rows) / sizeof(rows[0]))
+
+static int fail(char *error, size_t error_size, const char *format, const char *word)
+{
+    char *escaped = text_escape(word);
+
+    snprintf(error, error_size, format, escaped);
+    free(escaped);
+    return -1;
+}
+
+static void add_word(struct options_words *words, const char *word)
+{
+    words->words = memory_grow(words->words, words->count + 1, sizeof(words->words[0]));
+    words->words[words->count++] = word;
+}
+
+static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_size)
+{
+    char *end;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 || value > INT_MAX)
+        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -o h2o)", text);
+    *pid = (pid_t)value;
+    return 0;
+}
+
+/* 512K, 4M, 1G, or bytes. */
+static int parse_size(const char *text, size_t *size, char *error, size_t error_size)
+{
+    static const char units[] = "KMG";
+    unsigned long long value;
+    const char *unit;
+    char *end;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    unit = *end != '\0' ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
+    if (text[0] < '0' || text[0] > '9' || errno != 0 || (*end != '\0' && (unit == NULL || end[1] != '\0')))
+        return fail(error, error_size, "-b takes a size such as 512K or 4M, not '%s'", text);
+    for (int power = unit != NULL ? (int)(unit - units) + 1 : 0; power != 0; --power) {
+        if (value > ULLONG_MAX / 1024)
+            return fail(error, error_size, "-b takes at most 1G, not %s", text);
+        value *= 1024;
+    }
+    if (value < 4096 || value > (unsigned long long)1 << 30)
+        return fail(error, error_size, "-b takes a size from 4K to 1G, not %s", text);
+    *size = (size_t)value;
+    return 0;
+}
+
+/* A field name as HTTP has it (RFC 9110, 5.6.2), or a pseudo-header's. */
+static int check_header(const char *name, char *error, size_t error_size)
+{
+    size_t length = strlen(name);
+
+    if (length == 0)
+        return fail(error, error_size, "-s takes the name of a header, such as content-type%s", "");
+    if (length > EVENT_NAME_MAX)
+        return fail(error, error_size, "-s takes a name of at most 256 bytes, not '%s'", name);
+    if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:") !=
+        length)
+        return fail(error, error_size, "'%s' cannot be the name of a header; give -s the name alone",
+                    name);
+    return 0;
+}
+
+static int apply(struct options *options, const struct option_row *row, const char *argument,
+                 char *error, size_t error_size)
+{
+    switch (row->letter) {
+    case 'p':
+        return parse_pid(argument, &options->pid, error, error_size);
+    case 't':
+        if (argument[0] == '\0')
+            return fail(error, error_size, "-t takes a tracepoint, such as quicly:accept%s", "");
+        add_word(&options->tracepoints, argument);
+        return 0;
+    case 's':
+        add_word(&options->response_headers, argument);
+        return check_header(argument, error, error_size);
+    case 'b':
+        return parse_size(argument, &options->buffer, error, error_size);
+    case 'w':
+        if (argument[0] == '\0')
+            return fail(error, error_size, "-w takes the name of a file%s", "");
+        options->write = argument;
+        return 0;
+    case 'a':
+        options->application_data = true;
+        return 0;
+    case 'l':
+        options->list = true;
+        return 0;
+    case 'd':
+        ++options->debug;
+        return 0;
+    case 'h':
+        options->help = true;
+        return 0;
+    default:
+        options->version = true;
+        return 0;
+    }
+}
+
+static const struct option_row *find_row(int letter)
+{
+    for (size_t i = 0; i != NUM_ROWS; ++i) {
+        if (rows[i].letter == letter)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+/* What getopt_long wants to know, from the table. */
+static void make_getopt(char *letters, struct option *longs)
+{
+    *letters++ = ':'; /* a missing argument is told from an unknown option */
+    for (size_t i = 0; i != NUM_ROWS; ++i) {
+        *letters++ = rows[i].letter;
+        if (rows[i].argument != NULL)
+            *letters++ = ':';
+        longs[i] = (struct option){rows[i].name,
+                                   rows[i].argument != NULL ? required_argument : no_argument, NULL,
+                                   rows[i].letter};
+    }
+    *letters = '\0';
+    longs[NUM_ROWS] = (struct option){NULL, 0, NULL, 0};
+}
+
+static int explain_getopt(int got, char **argv, char *error, size_t error_size)
+{
+    const struct option_row *row = find_row(optopt);
+    char letter[3] = {'-', (char)optopt, '\0'};
+    const char *word = optopt != 0 && row == NULL ? letter : argv[optind - 1];
+
+    if (got == ':' && row != NULL) {
+        snprintf(error, error_size, "-%c (--%s) needs its %s", row->letter, row->name,
+                 row->argument != NULL ? row->argument : "argument");
+        return -1;
+    }
+    if (row != NULL)
+        return fail(error, error_size, "'%s': this option takes no argument", word);
+    return fail(error, error_size, "there is no option '%s'; h2olog --help lists them", word);
+}
+
+static int parse_mode(struct options *options, int argc, char **argv, char *error, size_t error_size)
+{
+    if (optind == argc)
+        return 0;
+    for (size_t i = 0; i != sizeof(modes) / sizeof(modes[0]); ++i) {
+        if (strcmp(argv[optind], modes[i].name) == 0) {
+            options->mode = modes[i].mode;
+            if (optind + 1 == argc)
+                return 0;
+            return fail(error, error_size, "'%s' is one argument too many; h2olog --help shows what goes where",
+                        argv[optind + 1]);
+        }
+    }
+    return fail(error, error_size,
+                "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
+                argv[optind]);
+}
+
+/* Options that the mode has no use for. */
+static int check_modes(const struct options *options, unsigned seen, char *error, size_t error_size)
+{
+    for (size_t i = 0; i != NUM_ROWS; ++i) {
+        if ((seen >> i & 1) != 0 && (rows[i].modes >> options->mode & 1) == 0 && !options->list) {
+            snprintf(error, error_size, "-%c goes with quic or all, not with %s", rows[i].letter,
+                     modes[options->mode].name);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size)
+{
+    char letters[2 * NUM_ROWS + 2];
+    struct option longs[NUM_ROWS + 1];
+    unsigned seen = 0;
+    int got;
+
+    *options = (struct options){.mode = MODE_HTTP};
+    make_getopt(letters, longs);
+    opterr = 0;
+    optind = 0; /* from the start, also when called once more */
+    while ((got = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+        const struct option_row *row = got == '?' || got == ':' ? NULL : find_row(got);
+        if (row == NULL)
+            return explain_getopt(got, argv, error, error_size);
+        if (apply(options, row, optarg, error, error_size) != 0)
+            return -1;
+        seen |= 1u << (row - rows);
+    }
+    if (options->help || options->version)
+        return 0;
+    if (parse_mode(options, argc, argv, error, error_size) != 0)
+        return -1;
+    return check_modes(options, seen, error, error_size);
+}
+
+void options_dispose(struct options *options)
+{
+    free(options->tracepoints.words);
+    free(options->response_headers.words);
+}
+
+/* Text in a column that begins at `indent`, as wide as a terminal of 80. */
+static void print_wrapped(FILE *file, const char *text, int indent)
+{
+    int column = indent;
+
+    while (*text != '\0') {
+        int length = (int)strcspn(text, " ");
+        if (column != indent && column + 1 + length > 79) {
+            fprintf(file, "\n%*s", indent, "");
+            column = indent;
+        }
+        column += fprintf(file, "%s%.*s", column != indent ? " " : "", length, text);
+        text += length;
+        text += strspn(text, " ");
+    }
+    fputc('\n', file);
+}
+
+void options_print_help(FILE *file)
+{
+    fputs("Usage: h2olog [http|quic|all] -p PID [OPTION]...\n"
+          "Traces a running h2o server and prints what it does, until it ends or Ctrl-C.\n\n",
+          file);
+    for (size_t i = 0; i != sizeof(modes) / sizeof(modes[0]); ++i) {
+        fprintf(file, "  %-5s ", modes[i].name);
+        print_wrapped(file, modes[i].help, 8);
+    }
+    fputc('\n', file);
+    for (size_t i = 0; i != NUM_ROWS; ++i) {
+        int width = fprintf(file, "  -%c, --%s%s%s", rows[i].letter, rows[i].name,
+                            rows[i].argument != NULL ? " " : "",
+                            rows[i].argument != NULL ? rows[i].argument : "");
+        fprintf(file, "%*s", width < 30 ? 30 - width : 1, "");
+        print_wrapped(file, rows[i].help, 30);
+    }
+    fputs("\nExamples:\n"
+          "  sudo h2olog -p $(pgrep -o h2o)                the requests and responses\n"
+          "  sudo h2olog -p $(pgrep -o h2o) -s server      of response headers, only that\n"
+          "  sudo h2olog quic -p $(pgrep -o h2o) | jq      QUIC, as JSON\n"
+          "  h2olog -l                                     the tracepoints there are\n\n"
+          "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace; 2, wrong usage.\n",
+          file);
+}

@@ -1,0 +1,171 @@
+#include "session.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "json.h"
+
+/* A quiet server's events wait this long, and STREAM_HOLD_NS, for their line: together under 100 ms. */
+#define TICK_MS 50
+
+/* How often -d tells. */
+#define REPORT_NS ((uint64_t)10 * 1000 * 1000 * 1000)
+
+/* What the sink of the stream works on. */
+struct printing {
+    const struct session *session;
+    struct http http;
+    struct json json;
+    bool is_text;
+    uint64_t events, lost, malformed;
+    uint64_t reported_ns, reported_events, reported_lost; /* at the last report of -d */
+};
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void print_event(void *context, const struct event *event)
+{
+    struct printing *printing = context;
+    int result = printing->is_text ? http_print(&printing->http, event)
+                                   : json_print(&printing->json, event);
+
+    if (result == 0) {
+        ++printing->events;
+        return;
+    }
+    if (printing->malformed++ == 0)
+        fputs("h2olog: an event is malformed, and left out; so will be others like it\n", stderr);
+}
+
+static void print_lost(void *context, uint64_t time_ns, uint64_t count)
+{
+    struct printing *printing = context;
+
+    printing->lost += count;
+    if (!printing->is_text) {
+        json_print_lost(&printing->json, time_ns, count);
+        return;
+    }
+    /* between the lines between which they are missing, where both go to one terminal */
+    output_flush(printing->session->output);
+    fprintf(stderr, "h2olog: %" PRIu64 " events are lost here; a larger -b holds more\n", count);
+}
+
+/* -d: "2026-11-22T12:23:01Z 1234.5 events/s, 0 lost". */
+static void report(struct printing *printing, uint64_t now_ns)
+{
+    const double seconds = (double)(now_ns - printing->reported_ns) / 1e9;
+    char time_text[32];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    fprintf(stderr, "%s %.1f events/s, %" PRIu64 " lost\n", time_text,
+            (double)(printing->events - printing->reported_events) / seconds,
+            printing->lost - printing->reported_lost);
+    printing->reported_ns = now_ns;
+    printing->reported_events = printing->events;
+    printing->reported_lost = printing->lost;
+}
+
+static void drain(struct printing *printing, uint64_t until_ns)
+{
+    const struct session *session = printing->session;
+    const struct stream_sink sink = {print_event, print_lost, printing};
+    uint64_t counted = tracer_lost_total(session->tracer);
+
+    printing->json.wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC));
+    stream_drain(session->stream, until_ns, counted, &sink);
+    output_flush(session->output);
+}
+
+/* Waits for a batch, the clock, or the end. Returns whether it is the end. */
+static bool wait_for_events(const struct session *session)
+{
+    struct pollfd fds[] = {
+        {.fd = session->signals, .events = POLLIN},
+        {.fd = session->target->pidfd, .events = POLLIN}, /* -1 is passed over */
+        {.fd = stream_fd(session->stream), .events = POLLIN},
+    };
+
+    if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0)
+        return errno != EINTR;
+    if (fds[0].revents != 0 || fds[1].revents != 0)
+        return true;
+    return session->target->pidfd < 0 && target_has_ended(session->target);
+}
+
+static void print_total(const struct printing *printing)
+{
+    const struct session *session = printing->session;
+
+    if (printing->lost != 0)
+        fprintf(stderr, "h2olog: %" PRIu64 " events were lost in all\n", printing->lost);
+    if (printing->malformed != 0)
+        fprintf(stderr, "h2olog: %" PRIu64 " events were malformed\n", printing->malformed);
+    for (size_t i = 0; session->options->debug != 0 && i != session->choice->num_probes; ++i) {
+        const struct target_probe *probe = session->choice->probes[i].probe;
+        uint64_t lost = tracer_lost(session->tracer, i);
+        if (lost != 0)
+            fprintf(stderr, "%s:%s %" PRIu64 " lost\n", probe->provider, probe->name, lost);
+    }
+}
+
+static int conclude(const struct printing *printing)
+{
+    const struct output *output = printing->session->output;
+
+    print_total(printing);
+    if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
+        return 0;
+    fprintf(stderr, "h2olog: %s cannot be written: %s; %" PRIu64 " lines are lost\n",
+            output->name != NULL ? output->name : "standard output", strerror(output->error),
+            output->dropped);
+    return 1;
+}
+
+int session_run(struct session *session)
+{
+    struct printing printing = {
+        .session = session,
+        .is_text = session->options->mode == MODE_HTTP,
+        .http = {session->output, session->choice->probes, session->choice->num_printed},
+        .json = {.output = session->output,
+                 .probes = session->choice->probes,
+                 .num_probes = session->choice->num_printed,
+                 .application_data = session->options->application_data,
+                 .layers = session->options->mode == MODE_ALL},
+        .reported_ns = clock_ns(CLOCK_MONOTONIC),
+    };
+    bool ends = false;
+    int status;
+
+    json_open(&printing.json);
+    while (!ends && session->output->error == 0) {
+        uint64_t now_ns;
+        ends = wait_for_events(session);
+        now_ns = clock_ns(CLOCK_MONOTONIC);
+        drain(&printing, now_ns - STREAM_HOLD_NS);
+        if (session->options->debug != 0 && now_ns - printing.reported_ns >= REPORT_NS)
+            report(&printing, now_ns);
+    }
+    tracer_detach(session->tracer);
+    if (session->output->error == 0)
+        drain(&printing, UINT64_MAX);
+    status = conclude(&printing);
+    json_close(&printing.json);
+    return status;
+}

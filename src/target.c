@@ -1,0 +1,316 @@
+#include "target.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bcc/bcc_elf.h>
+
+#include "memory.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* the same on every architecture; glibc has it since 2.31's headers */
+#endif
+
+/* What a file of /proc says, NUL-terminated, to be freed; NULL if it cannot be read. */
+static char *read_proc(pid_t pid, const char *name, size_t *size)
+{
+    char path[64], chunk[4096];
+    char *text = NULL;
+    size_t used = 0;
+    ssize_t got;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    while ((got = read(fd, chunk, sizeof(chunk))) > 0) {
+        text = memory_grow(text, used + (size_t)got + 1, 1);
+        memcpy(text + used, chunk, (size_t)got);
+        used += (size_t)got;
+    }
+    close(fd);
+    if (got < 0) {
+        free(text);
+        return NULL;
+    }
+    if (text == NULL)
+        text = memory_grow(NULL, 1, 1);
+    text[used] = '\0';
+    if (size != NULL)
+        *size = used;
+    return text;
+}
+
+static char *read_name(pid_t pid)
+{
+    char *name = read_proc(pid, "comm", NULL);
+
+    if (name != NULL)
+        name[strcspn(name, "\n")] = '\0';
+    return name;
+}
+
+/* The arguments with blanks between them; the name in brackets, as ps does, where there are none. */
+static char *read_command(pid_t pid, const char *name)
+{
+    size_t size = 0;
+    char *command = read_proc(pid, "cmdline", &size);
+
+    while (size != 0 && command[size - 1] == '\0')
+        --size;
+    if (size == 0) {
+        free(command);
+        return memory_format("[%s]", name);
+    }
+    for (size_t i = 0; i != size; ++i) {
+        if (command[i] == '\0')
+            command[i] = ' ';
+    }
+    return command;
+}
+
+/* The process that a thread belongs to; 0 if there is no such thread. */
+static pid_t thread_group(pid_t tid)
+{
+    char *status = read_proc(tid, "status", NULL);
+    const char *line = status != NULL ? strstr(status, "\nTgid:") : NULL;
+    pid_t group = line != NULL ? (pid_t)strtol(line + 6, NULL, 10) : 0;
+
+    free(status);
+    return group;
+}
+
+int target_open(struct target *target, pid_t pid, char *error, size_t error_size)
+{
+    pid_t group = thread_group(pid);
+
+    *target = (struct target){.pid = pid, .pidfd = -1};
+    if (group == 0) {
+        snprintf(error, error_size, "there is no process %d", (int)pid);
+        return -1;
+    }
+    if (group != pid) {
+        snprintf(error, error_size, "%d is a thread of process %d; trace that: -p %d", (int)pid,
+                 (int)group, (int)group);
+        return -1;
+    }
+    target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (target->pidfd < 0 && errno != ENOSYS && errno != EPERM) {
+        snprintf(error, error_size, "process %d cannot be watched: %s", (int)pid, strerror(errno));
+        return -1;
+    }
+    target->name = read_name(pid);
+    if (target->name == NULL) {
+        snprintf(error, error_size, "there is no process %d", (int)pid);
+        return -1;
+    }
+    target->command = read_command(pid, target->name);
+    return 0;
+}
+
+bool target_has_ended(const struct target *target)
+{
+    struct pollfd pollfd = {.fd = target->pidfd, .events = POLLIN};
+
+    if (target->pidfd >= 0)
+        return poll(&pollfd, 1, 0) > 0;
+    return kill(target->pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Which file is being read, and where its code lies. */
+struct module {
+    struct target *target;
+    const char *path;
+    struct segment {
+        uint64_t address, size, offset;
+    } segments[16];
+    size_t num_segments;
+};
+
+static int add_segment(uint64_t address, uint64_t size, uint64_t offset, void *context)
+{
+    struct module *module = context;
+
+    if (module->num_segments == sizeof(module->segments) / sizeof(module->segments[0]))
+        return -1;
+    module->segments[module->num_segments++] = (struct segment){address, size, offset};
+    return 0;
+}
+
+static bool to_file_offset(const struct module *module, uint64_t address, uint64_t *offset)
+{
+    for (size_t i = 0; i != module->num_segments; ++i) {
+        const struct segment *segment = &module->segments[i];
+        if (address >= segment->address && address - segment->address < segment->size) {
+            *offset = address - segment->address + segment->offset;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct target_probe *find_probe(struct target *target, const char *provider, const char *name)
+{
+    struct target_probe *probe;
+
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        probe = &target->probes[i];
+        if (strcmp(probe->name, name) == 0 && strcmp(probe->provider, provider) == 0)
+            return probe;
+    }
+    target->probes =
+        memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
+    probe = &target->probes[target->num_probes++];
+    *probe = (struct target_probe){.provider = memory_format("%s", provider),
+                                   .name = memory_format("%s", name)};
+    return probe;
+}
+
+static void add_note(const char *path, const struct bcc_elf_usdt *note, void *context)
+{
+    static const char *const providers[] = {"h2o", "quicly", "picotls"};
+    struct module *module = context;
+    struct target_probe *probe;
+    uint64_t offset;
+    bool ours = false;
+
+    (void)path;
+    for (size_t i = 0; i != sizeof(providers) / sizeof(providers[0]); ++i)
+        ours |= strcmp(note->provider, providers[i]) == 0;
+    if (!ours || !to_file_offset(module, note->pc, &offset))
+        return;
+    probe = find_probe(module->target, note->provider, note->name);
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        if (probe->locations[i].offset == offset &&
+            strcmp(probe->locations[i].module, module->path) == 0)
+            return;
+    }
+    probe->locations =
+        memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
+    probe->locations[probe->num_locations++] = (struct location){
+        .module = memory_format("%s", module->path),
+        .offset = offset,
+        .semaphore_offset = note->semaphore != 0 ? note->semaphore_offset : 0,
+        .arguments = memory_format("%s", note->arg_fmt != NULL ? note->arg_fmt : ""),
+    };
+}
+
+static int read_module(struct target *target, const char *path)
+{
+    struct module module = {.target = target, .path = path};
+
+    if (bcc_elf_foreach_load_section(path, add_segment, &module) < 0 || module.num_segments == 0)
+        return -1;
+    return bcc_elf_foreach_usdt(path, add_note, &module);
+}
+
+/*
+ * Reads the libraries: h2o can be linked with its own as shared ones. /proc/PID/map_files leads to the very
+ * file that is mapped, whatever its name is now and whatever namespace it is in.
+ */
+static void read_libraries(struct target *target)
+{
+    struct stat exe, mapped;
+    char path[128];
+    char *maps = read_proc(target->pid, "maps", NULL), *rest = maps, *line;
+    ino_t last = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
+    if (maps == NULL || stat(path, &exe) != 0) {
+        free(maps);
+        return;
+    }
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        uint64_t from, to;
+        char mode[5];
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, mode) != 3 ||
+            strchr(mode, 'x') == NULL || strchr(line, '/') == NULL)
+            continue;
+        snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)target->pid,
+                 from, to);
+        if (stat(path, &mapped) != 0 || mapped.st_ino == last ||
+            (mapped.st_ino == exe.st_ino && mapped.st_dev == exe.st_dev))
+            continue;
+        last = mapped.st_ino;
+        read_module(target, path);
+    }
+    free(maps);
+}
+
+int target_read_probes(struct target *target, char *error, size_t error_size)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
+    if (access(path, R_OK) != 0 && errno == ENOENT && !target_has_ended(target)) {
+        snprintf(error, error_size, "process %d (%s) is a thread of the kernel, not a server",
+                 (int)target->pid, target->name);
+        return -1;
+    }
+    if (read_module(target, path) != 0) {
+        snprintf(error, error_size, "the binary of process %d (%s) cannot be read as ELF",
+                 (int)target->pid, target->name);
+        return -1;
+    }
+    read_libraries(target);
+    if (target->num_probes == 0) {
+        snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
+                 (int)target->pid, target->name);
+        return -1;
+    }
+    return 0;
+}
+
+void target_dispose(struct target *target)
+{
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        struct target_probe *probe = &target->probes[i];
+        for (size_t j = 0; j != probe->num_locations; ++j) {
+            free(probe->locations[j].module);
+            free(probe->locations[j].arguments);
+        }
+        free(probe->locations);
+        free(probe->provider);
+        free(probe->name);
+    }
+    free(target->probes);
+    free(target->name);
+    free(target->command);
+    if (target->pidfd >= 0)
+        close(target->pidfd);
+}
+
+char *target_list_servers(void)
+{
+    DIR *proc = opendir("/proc");
+    char *list = memory_format("%s", "");
+    struct dirent *entry;
+
+    while (proc != NULL && (entry = readdir(proc)) != NULL) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        char *name = isdigit((unsigned char)entry->d_name[0]) ? read_name(pid) : NULL;
+        if (name != NULL && strcmp(name, "h2o") == 0) {
+            char *command = read_command(pid, name);
+            char *longer = memory_format("%s%d (%s)\n", list, (int)pid, command);
+            free(list);
+            free(command);
+            list = longer;
+        }
+        free(name);
+    }
+    if (proc != NULL)
+        closedir(proc);
+    return list;
+}

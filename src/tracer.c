@@ -1,0 +1,461 @@
+#include "tracer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <bcc/bcc_common.h>
+#include <bcc/bcc_version.h>
+#include <bcc/libbpf.h>
+
+#include "event.h"
+#include "headers.h"
+#include "memory.h"
+
+#define KERNEL(major, minor) (uint32_t)((major) << 16 | (minor) << 8)
+
+/*
+ * Since when one link can hold uprobes at all places of a process. It came with 6.6, but until 6.10 it saw the
+ * events of one thread only. Closing a link takes one wait for the kernel's readers, 0.1 s; closing an event
+ * for each of a hundred places takes as many.
+ */
+#ifndef TRACER_MULTI_SINCE
+#define TRACER_MULTI_SINCE KERNEL(6, 10)
+#endif
+
+/* linux/bpf.h has these since 6.6; Debian 12's headers are older than its backported kernels. */
+#define ATTACH_TRACE_UPROBE_MULTI 48 /* BPF_TRACE_UPROBE_MULTI */
+#define MAP_MMAPABLE              (1 << 10)
+
+/* What bpf(2) takes to make such a link: union bpf_attr's link_create. */
+struct link_create {
+    uint32_t program;
+    uint32_t target;
+    uint32_t attach_type;
+    uint32_t flags;
+    uint64_t path; /* pointers, as integers */
+    uint64_t offsets;
+    uint64_t ref_ctr_offsets;
+    uint64_t cookies;
+    uint32_t count;
+    uint32_t multi_flags;
+    uint32_t pid;
+    uint32_t reserved;
+};
+
+/* h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are forgotten. */
+#define TIES_MAX 65536
+
+static uint64_t pointer(const void *memory)
+{
+    return (uint64_t)(uintptr_t)memory;
+}
+
+uint32_t tracer_kernel_version(void)
+{
+    struct utsname name;
+    unsigned major = 0, minor = 0, patch = 0;
+
+    uname(&name);
+    sscanf(name.release, "%u.%u.%u", &major, &minor, &patch);
+    return KERNEL(major, minor) | (patch > 255 ? 255 : patch);
+}
+
+const char *tracer_library_version(void)
+{
+    return LIBBCC_VERSION;
+}
+
+static int explain_refusal(const char *what, char *error, size_t error_size)
+{
+    int code = errno;
+
+    snprintf(error, error_size, "the kernel refuses %s: %s%s", what, strerror(code),
+             code == EPERM || code == EACCES
+                 ? "; h2olog needs root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel that is "
+                   "not locked down (/sys/kernel/security/lockdown), and no seccomp filter on bpf(2)"
+             : code == ENOSYS || code == EINVAL
+                 ? "; it has to be Linux with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBES"
+                 : "");
+    return -1;
+}
+
+static int create_map(enum bpf_map_type type, const char *name, size_t key, size_t value,
+                      size_t entries, int flags)
+{
+    return bcc_create_map(type, name, (int)key, (int)value, (int)entries, flags);
+}
+
+/* Counters that are read without a system call, where the kernel can. */
+static int create_lost_map(struct tracer *tracer)
+{
+    size_t size = tracer->num_probes * sizeof(uint64_t);
+    void *mapped;
+
+    tracer->maps.lost =
+        create_map(BPF_MAP_TYPE_ARRAY, "lost", 4, 8, tracer->num_probes, MAP_MMAPABLE);
+    if (tracer->maps.lost < 0) {
+        tracer->maps.lost = create_map(BPF_MAP_TYPE_ARRAY, "lost", 4, 8, tracer->num_probes, 0);
+        return tracer->maps.lost;
+    }
+    mapped = mmap(NULL, size, PROT_READ, MAP_SHARED, tracer->maps.lost, 0);
+    if (mapped != MAP_FAILED)
+        tracer->lost = mapped;
+    return tracer->maps.lost;
+}
+
+int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t error_size)
+{
+    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+    long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+    *tracer = (struct tracer){
+        .maps = {-1, -1, -1, -1, -1},
+        .kernel_version = tracer_kernel_version(),
+        .num_probes = num_probes,
+        .dispatch = -1,
+    };
+    setrlimit(RLIMIT_MEMLOCK, &unlimited); /* until 5.11, maps count as locked memory */
+    tracer->maps.rings =
+        create_map(BPF_MAP_TYPE_PERF_EVENT_ARRAY, "rings", 4, 4, (size_t)cpus, 0);
+    if (tracer->maps.rings < 0)
+        return explain_refusal("BPF maps", error, error_size);
+    tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
+    tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, 4, TIES_MAX, 0);
+    /* a function a location at most: the locations of a probe are few */
+    tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, 4096, 0);
+    if (create_lost_map(tracer) < 0 || tracer->maps.scratch < 0 || tracer->maps.ties < 0 ||
+        tracer->maps.entries < 0)
+        return explain_refusal("BPF maps", error, error_size);
+    return 0;
+}
+
+/*
+ * libbcc and clang print to descriptor 2, whatever they have to say. It is kept back, and shown when
+ * something failed or somebody asked.
+ */
+static int hush(int *memory)
+{
+    int stderr_copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+    *memory = memfd_create("h2olog", MFD_CLOEXEC);
+    fflush(stderr);
+    if (*memory >= 0)
+        dup2(*memory, STDERR_FILENO);
+    return stderr_copy;
+}
+
+static void unhush(int stderr_copy, int memory, int show)
+{
+    char chunk[4096];
+    ssize_t got;
+
+    fflush(stderr);
+    if (memory < 0)
+        return;
+    dup2(stderr_copy, STDERR_FILENO);
+    close(stderr_copy);
+    lseek(memory, 0, SEEK_SET);
+    while (show && (got = read(memory, chunk, sizeof(chunk))) > 0)
+        fwrite(chunk, 1, (size_t)got, stderr);
+    close(memory);
+}
+
+static int compile(struct tracer *tracer, const struct program *program, int verbose, char *error,
+                   size_t error_size)
+{
+    const char *flags[] = {"-w"};
+    struct headers headers;
+    int stderr_copy, memory;
+
+    if (headers_open(&headers, tracer->kernel_version, error, error_size) != 0) {
+        headers_close(&headers);
+        return -1;
+    }
+    /* what the caller's environment says of headers, compilers and folders is not for a program of root's */
+    clearenv();
+    setenv("BCC_KERNEL_SOURCE", headers.path, 1);
+    stderr_copy = hush(&memory);
+    tracer->module = bpf_module_create_c_from_string(program->text, 0, flags, 1, true, NULL);
+    unhush(stderr_copy, memory, tracer->module == NULL || verbose);
+    headers_close(&headers);
+    if (tracer->module == NULL) {
+        snprintf(error, error_size,
+                 "libbcc %s cannot compile the BPF program; its messages are above, the program is "
+                 "shown by -dd",
+                 tracer_library_version());
+        return -1;
+    }
+    return 0;
+}
+
+static int load_function(struct tracer *tracer, const char *name, bool multi, char *log,
+                         size_t log_size)
+{
+    union bpf_attr attr = {0};
+
+    attr.prog_type = BPF_PROG_TYPE_KPROBE;
+    attr.insns = pointer(bpf_function_start(tracer->module, name));
+    attr.insn_cnt = (uint32_t)(bpf_function_size(tracer->module, name) / sizeof(struct bpf_insn));
+    attr.license = pointer("GPL");
+    attr.kern_version = tracer->kernel_version; /* kernels before 5.0 compare it */
+    attr.expected_attach_type = multi ? ATTACH_TRACE_UPROBE_MULTI : 0;
+    snprintf(attr.prog_name, sizeof(attr.prog_name), "%s", name);
+    if (log != NULL) {
+        attr.log_buf = pointer(log);
+        attr.log_size = (uint32_t)log_size;
+        attr.log_level = 1;
+    }
+    return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+}
+
+/* Loads a function; if the kernel refuses, once more for the verifier's reasons. */
+static int load(struct tracer *tracer, const char *name, bool multi, char *error, size_t error_size)
+{
+    static char log[1 << 20];
+    int fd = load_function(tracer, name, multi, NULL, 0);
+
+    if (fd >= 0)
+        return fd;
+    if (errno == EPERM || errno == ENOSYS)
+        return explain_refusal("BPF programs", error, error_size);
+    load_function(tracer, name, multi, log, sizeof(log));
+    fputs(log, stderr);
+    snprintf(error, error_size,
+             "the kernel does not accept the BPF program %s: %s; its reasons are above, please report "
+             "them with the output of -dd",
+             name, strerror(errno));
+    return -1;
+}
+
+static int load_all(struct tracer *tracer, const struct program *program, bool multi, char *error,
+                    size_t error_size)
+{
+    tracer->programs = memory_grow(NULL, program->num_functions, sizeof(tracer->programs[0]));
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        int fd = load(tracer, program->functions[i].name, multi, error, error_size);
+        uint32_t key = (uint32_t)i;
+        if (fd < 0)
+            return -1;
+        tracer->programs[tracer->num_programs++] = fd;
+        if (multi && bpf_update_elem(tracer->maps.entries, &key, &fd, 0) != 0)
+            return explain_refusal("the table of BPF programs", error, error_size);
+    }
+    if (multi)
+        tracer->dispatch = load(tracer, PROGRAM_DISPATCH, multi, error, error_size);
+    return multi && tracer->dispatch < 0 ? -1 : 0;
+}
+
+int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
+                size_t error_size)
+{
+    int result;
+
+    if (compile(tracer, program, verbose, error, error_size) != 0)
+        return -1;
+    result = load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error,
+                      error_size);
+    bpf_module_destroy(tracer->module);
+    tracer->module = NULL;
+    malloc_trim(0); /* what the compiler took, 20 MiB of it */
+    return result;
+}
+
+int tracer_install_ring(void *tracer, int cpu, int fd)
+{
+    return bpf_update_elem(((struct tracer *)tracer)->maps.rings, &cpu, &fd, 0);
+}
+
+static void add_link(struct tracer *tracer, int fd)
+{
+    tracer->links = memory_grow(tracer->links, tracer->num_links + 1, sizeof(tracer->links[0]));
+    tracer->links[tracer->num_links++] = fd;
+}
+
+static int explain_attach(const char *what, char *error, size_t error_size)
+{
+    if (errno == ESRCH) {
+        snprintf(error, error_size, "the server ended before it could be traced");
+        return -1;
+    }
+    return explain_refusal(what, error, error_size);
+}
+
+/* One link for all locations that lie in one file. */
+static int attach_module(struct tracer *tracer, const struct program *program, const char *module,
+                         pid_t pid, char *error, size_t error_size)
+{
+    uint64_t *offsets = NULL, *semaphores = NULL, *cookies = NULL;
+    struct link_create attr = {.program = (uint32_t)tracer->dispatch,
+                               .attach_type = ATTACH_TRACE_UPROBE_MULTI,
+                               .path = pointer(module),
+                               .pid = (uint32_t)pid};
+    int fd;
+
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        const struct program_function *function = &program->functions[i];
+        for (size_t j = 0; j != function->num_locations; ++j) {
+            const struct location *location = function->locations[j];
+            if (strcmp(location->module, module) != 0)
+                continue;
+            offsets = memory_grow(offsets, attr.count + 1, sizeof(offsets[0]));
+            semaphores = memory_grow(semaphores, attr.count + 1, sizeof(semaphores[0]));
+            cookies = memory_grow(cookies, attr.count + 1, sizeof(cookies[0]));
+            offsets[attr.count] = location->offset;
+            semaphores[attr.count] = location->semaphore_offset;
+            cookies[attr.count] = i;
+            ++attr.count;
+        }
+    }
+    attr.offsets = pointer(offsets);
+    attr.ref_ctr_offsets = pointer(semaphores);
+    attr.cookies = pointer(cookies);
+    fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+    free(offsets);
+    free(semaphores);
+    free(cookies);
+    if (fd < 0)
+        return explain_attach("uprobes", error, error_size);
+    add_link(tracer, fd);
+    return 0;
+}
+
+/* Whether a module has come up in the locations before this one. */
+static bool is_first_of_module(const struct program *program, size_t function, size_t nth)
+{
+    const char *module = program->functions[function].locations[nth]->module;
+
+    for (size_t i = 0; i <= function; ++i) {
+        size_t count = i == function ? nth : program->functions[i].num_locations;
+        for (size_t j = 0; j != count; ++j) {
+            if (strcmp(program->functions[i].locations[j]->module, module) == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+/* An event for a location, for the kernels that have no such links. */
+static int attach_location(struct tracer *tracer, const struct location *location, size_t function,
+                           pid_t pid, char *error, size_t error_size)
+{
+    char name[64];
+    int fd, stderr_copy, memory, code;
+
+    snprintf(name, sizeof(name), "h2olog_%d_%zu", (int)getpid(), tracer->num_links);
+    stderr_copy = hush(&memory);
+    fd = bpf_attach_uprobe(tracer->programs[function], BPF_PROBE_ENTRY, name, location->module,
+                           location->offset, pid, (uint32_t)location->semaphore_offset);
+    code = errno;
+    unhush(stderr_copy, memory, 0);
+    if (fd < 0) {
+        errno = code;
+        return explain_attach("uprobes", error, error_size);
+    }
+    add_link(tracer, fd);
+    return 0;
+}
+
+int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,
+                  size_t error_size)
+{
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        const struct program_function *function = &program->functions[i];
+        for (size_t j = 0; j != function->num_locations; ++j) {
+            const struct location *location = function->locations[j];
+            int result = 0;
+            if (tracer->dispatch < 0)
+                result = attach_location(tracer, location, i, pid, error, error_size);
+            else if (is_first_of_module(program, i, j))
+                result = attach_module(tracer, program, location->module, pid, error, error_size);
+            if (result != 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+uint64_t tracer_lost(const struct tracer *tracer, size_t id)
+{
+    uint32_t key = (uint32_t)id;
+    uint64_t lost = 0;
+
+    if (tracer->lost != NULL)
+        return __atomic_load_n(&tracer->lost[id], __ATOMIC_RELAXED);
+    bpf_lookup_elem(tracer->maps.lost, &key, &lost);
+    return lost;
+}
+
+uint64_t tracer_lost_total(const struct tracer *tracer)
+{
+    uint64_t total = 0;
+
+    for (size_t i = 0; i != tracer->num_probes; ++i)
+        total += tracer_lost(tracer, i);
+    return total;
+}
+
+static void *close_link(void *link)
+{
+    close((int)(intptr_t)link);
+    return NULL;
+}
+
+/* Each close waits for the kernel's readers, and waits that go on at once are one. */
+void tracer_detach(struct tracer *tracer)
+{
+    pthread_t *threads = memory_grow(NULL, tracer->num_links, sizeof(threads[0]));
+    size_t num_threads = 0;
+    pthread_attr_t attr;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 64 * 1024);
+    for (size_t i = 0; i != tracer->num_links; ++i) {
+        void *link = (void *)(intptr_t)tracer->links[i];
+        if (tracer->num_links > 1 &&
+            pthread_create(&threads[num_threads], &attr, close_link, link) == 0)
+            ++num_threads;
+        else
+            close_link(link);
+    }
+    for (size_t i = 0; i != num_threads; ++i)
+        pthread_join(threads[i], NULL);
+    pthread_attr_destroy(&attr);
+    free(threads);
+    tracer->num_links = 0;
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void tracer_close(struct tracer *tracer)
+{
+    tracer_detach(tracer);
+    if (tracer->module != NULL)
+        bpf_module_destroy(tracer->module);
+    for (size_t i = 0; i != tracer->num_programs; ++i)
+        close(tracer->programs[i]);
+    close_if_open(tracer->dispatch);
+    if (tracer->lost != NULL)
+        munmap((void *)(uintptr_t)tracer->lost, tracer->num_probes * sizeof(uint64_t));
+    close_if_open(tracer->maps.rings);
+    close_if_open(tracer->maps.lost);
+    close_if_open(tracer->maps.scratch);
+    close_if_open(tracer->maps.ties);
+    close_if_open(tracer->maps.entries);
+    free(tracer->programs);
+    free(tracer->links);
+}

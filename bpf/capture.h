@@ -9,17 +9,19 @@
  */
 
 #define INLINE static inline __attribute__((always_inline))
-#define MAP(fd) ((const void *)bpf_pseudo_fd(1, fd)) /* 1: BPF_PSEUDO_MAP_FD */
-#define THIS_CPU 0xffffffffULL                       /* BPF_F_CURRENT_CPU */
+#define MAP(fd)       ((const void *)bpf_pseudo_fd(1, fd)) /* BPF_PSEUDO_MAP_FD */
+#define MAP_VALUE(fd) ((void *)bpf_pseudo_fd(2, fd))       /* BPF_PSEUDO_MAP_VALUE: of the only entry */
 
 static void *(*map_lookup)(const void *map, const void *key) = (void *)1;
 static long (*map_update)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static long (*map_delete)(const void *map, const void *key) = (void *)3;
+static u64 (*ktime_get_ns)(void) = (void *)5;
 static long (*tail_call)(void *ctx, const void *map, u32 index) = (void *)12;
-static long (*perf_event_output)(void *ctx, const void *map, u64 flags, const void *data,
-                                 u64 size) = (void *)25;
-static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)PROBE_READ_USER;
-static long (*probe_read_user_str)(void *to, u32 size, const void *from) = (void *)PROBE_READ_USER_STR;
+static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
+static long (*probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
+static long (*get_ns_current_pid_tgid)(u64 device, u64 inode, void *ids, u32 size) = (void *)120;
+static long (*ringbuf_output)(const void *ring, const void *data, u64 size, u64 flags) = (void *)130;
+static u64 (*ringbuf_query)(const void *ring, u64 flags) = (void *)134;
 static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
 
 /* Where an event with values of no fixed size is put together: too large for the stack of 512 bytes. */
@@ -59,21 +61,53 @@ INLINE void read_address(void *to, u64 from)
         probe_read_user(to, 16, (const void *)from);
 }
 
-/* Counts an event that there was no room for. */
+/* Events that there was no room for: of each probe, and behind them in all. */
 INLINE void count_lost(u32 id)
 {
-    u64 *lost = map_lookup(MAP(LOST_MAP), &id);
+    u64 *lost = MAP_VALUE(LOST_MAP);
 
-    if (lost)
-        __sync_fetch_and_add(lost, 1);
+    __sync_fetch_and_add(&lost[id], 1);
+    __sync_fetch_and_add(&lost[NUM_PROBES], 1);
+}
+
+/* The thread, as its own process numbers it. */
+INLINE u32 thread_id(void)
+{
+    struct {
+        u32 pid, tgid;
+    } ids = {0};
+
+    if (WITH_TIDS)
+        get_ns_current_pid_tgid(NAMESPACE_DEVICE, NAMESPACE_INODE, &ids, sizeof(ids));
+    return ids.pid;
+}
+
+/*
+ * Puts an event into the ring. The order in the ring is the order of the events: it is the one of the calls,
+ * whatever CPU they are made on. The reader is woken when a batch is there, not for each event: that
+ * costs many times the event.
+ */
+INLINE void put(u32 id, struct event_head *head, u64 size)
+{
+    u64 waiting = ringbuf_query(MAP(RING_MAP), 0 /* BPF_RB_AVAIL_DATA */);
+    u64 flags = waiting < WATERMARK && waiting + size >= WATERMARK ? 2 : 1; /* FORCE_, NO_WAKEUP */
+
+    head->id = id;
+    head->lost = ((u64 *)MAP_VALUE(LOST_MAP))[NUM_PROBES];
+    head->tid = thread_id();
+    if (ringbuf_output(MAP(RING_MAP), head, size, flags) != 0)
+        count_lost(id);
 }
 
 /* A probe that is traced for the ties only is `silent`. */
-#define submit(ctx, id, event, size)                                                                   \
+#define submit(id, event, size)                                                                        \
     do {                                                                                               \
-        if (!silent && perf_event_output(ctx, MAP(RINGS_MAP), THIS_CPU, event, size) != 0)             \
-            count_lost(id);                                                                            \
+        if (!silent)                                                                                   \
+            put(id, &(event)->head, size);                                                             \
     } while (0)
+
+/* When an event happened that says no time of its own; nobody asks in text mode. */
+#define STAMP (WITH_STAMPS ? ktime_get_ns() : 0)
 
 /*
  * A program can be preempted by another thread's on the same CPU, which would then write over its half-made

@@ -13,8 +13,6 @@
 
 /* An event as it comes out of the stream. */
 struct event {
-    uint64_t time_ns; /* CLOCK_MONOTONIC, when it happened */
-    uint32_t tid;     /* of the thread that it happened in; 0 where that is not recorded */
     const uint8_t *bytes;
     size_t size;
 };
@@ -22,7 +20,7 @@ struct event {
 /* The value of a field. */
 struct value {
     union {
-        uint64_t number; /* UNSIGNED */
+        uint64_t number; /* UNSIGNED, TIED, STAMP */
         int64_t integer; /* SIGNED */
         struct {
             const uint8_t *bytes; /* the others: in the event; NULL if they could not be read */
@@ -32,11 +30,8 @@ struct value {
     };
 };
 
-/* At most so many fields has a signature: rtt makes four of one argument. */
-#define DECODE_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 4)
-
-/* A ring's record is padded to end at a multiple of so many bytes, and counts the padding in. */
-#define DECODE_PADDING 8
+/* At most so many fields has a signature: rtt makes four of one argument, and there can be conn and time. */
+#define DECODE_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
 
 /* Which probe an event is of; `num_probes` or more if its bytes do not even say that. */
 uint16_t decode_id(const struct event *event);

@@ -22,7 +22,8 @@ struct json {
     bool application_data;
     bool layers; /* each line also says its `provider` and `tid` */
     uint64_t seq;
-    int64_t wall_ns;           /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
+    int64_t wall_ns; /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
+    uint64_t last_ns; /* CLOCK_MONOTONIC of the latest event that was stamped */
     struct json_probe *spelled; /* by the ids, what is the same in every line of a probe */
 };
 
@@ -32,7 +33,7 @@ void json_open(struct json *json);
 /* Prints the line of an event. Returns 0, or -1 if the event is malformed. */
 int json_print(struct json *json, const struct event *event);
 
-/* Prints the line that says how many events were lost before the time. */
+/* Prints the line that says how many events were lost here. */
 void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count);
 
 void json_close(struct json *json);

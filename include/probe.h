@@ -12,6 +12,8 @@
 enum field_kind {
     FIELD_UNSIGNED, /* an integer of `width` bytes at `place` */
     FIELD_SIGNED,
+    FIELD_TIED,    /* event_head.conn, where EVENT_TIED says that it is known; else there is no field */
+    FIELD_STAMP,   /* CLOCK_MONOTONIC in nanoseconds, 8 bytes at `place`, printed as wall-clock time */
     FIELD_OCTETS,  /* `width` bytes at `place` */
     FIELD_ADDRESS, /* a struct sockaddr_in or sockaddr_in6 at `place` */
     FIELD_TEXT,    /* of no fixed size, see below */

@@ -13,8 +13,8 @@
 
 /* Descriptors of the maps that the program uses, for its text. */
 struct program_maps {
-    int rings;   /* CPU -> its ring */
-    int lost;    /* id of a probe -> events that there was no room for */
+    int ring;    /* where events go */
+    int lost;    /* one entry: of each probe, and then in all, the events that there was no room for */
     int scratch; /* where events are put together */
     int ties;    /* h2o's conn_id -> quicly's connection id */
     int entries; /* index of a function -> the function */
@@ -28,6 +28,10 @@ struct program_choice {
     bool application_data;  /* -a */
     bool tie_connections;   /* look up quicly's id of a connection for the events of h2o */
     bool http3_only;        /* no event of h2o of a connection that has none */
+    bool stamps;            /* say when an event happened that does not do so itself */
+    bool tids;              /* say in which thread */
+    uint64_t pid_device, pid_inode; /* of the server's pid namespace, which numbers the threads */
+    size_t watermark;       /* see stream_watermark */
     const char *const *response_headers; /* -s: names, in any case */
     size_t num_response_headers;         /* 0: all */
 };
@@ -50,12 +54,11 @@ struct program {
 #define PROGRAM_DISPATCH "dispatch"
 
 /*
- * Writes the program for a kernel of `kernel_version` (as LINUX_VERSION_CODE). `skipped` is called for a
- * location with an operand that cannot be read, which is left out.
+ * Writes the program. `skipped` is called for a location with an operand that cannot be read, which is left
+ * out.
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_choice *choice, const struct program_maps *maps,
-                  uint32_t kernel_version,
                   void (*skipped)(const struct traced *traced, const struct location *location));
 
 void program_dispose(struct program *program);

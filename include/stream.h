@@ -1,56 +1,54 @@
 /*
- * The rings of all CPUs -> events in order of time, losses counted.
+ * The ring -> events, in the order in which they happened, losses counted.
  *
- * A ring's records are in order: the kernel stamps a record and puts it in its place without being preempted
- * between. So the rings are merged as they lie, without a copy: the oldest head is next. An event younger
- * than STREAM_HOLD_NS stays where it is, as one that another CPU is about to put down can be older.
+ * All CPUs put their events into one ring, and their order there is the order of the events: an event that
+ * another one caused, on whatever CPU and thread, is behind it. So there is nothing to sort and nothing to
+ * hold back.
  */
 #ifndef H2OLOG_STREAM_H
 #define H2OLOG_STREAM_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "decode.h"
 
-/*
- * How long an event waits for older ones of other CPUs. Between stamp and place lie some hundred nanoseconds,
- * but for interrupts and, on a virtual machine, for the host taking the CPU away.
- */
-#define STREAM_HOLD_NS (uint64_t)(20 * 1000 * 1000)
-
 /* What becomes of the stream. */
 struct stream_sink {
     void (*event)(void *context, const struct event *event);
     /* `count` events are missing here */
-    void (*lost)(void *context, uint64_t time_ns, uint64_t count);
+    void (*lost)(void *context, uint64_t count);
     void *context;
 };
 
-struct stream;
+/* The ring as the kernel maps it (linux/bpf.h, BPF_MAP_TYPE_RINGBUF), and what is known of it. */
+struct stream {
+    const uint64_t *produced; /* bytes that the kernel side has reserved, ever */
+    uint64_t *consumed;       /* bytes that were given back to it */
+    const uint8_t *data;      /* mapped twice in a row, so that no record is in two pieces */
+    size_t size;              /* of the data, once */
+    uint64_t at;              /* bytes read, ever */
+    uint64_t announced;       /* losses that were given out */
+};
 
 /*
- * Opens a ring of `size` bytes (a power of two pages) for every CPU; `install` gives its descriptor to the
- * kernel side. With `tids`, events say their thread. Returns NULL with a sentence in `error`.
+ * The size of the ring, a power of two: `per_cpu` bytes for each CPU, or (0) enough for a reader that does not
+ * run for 0.1 s at 500,000 events a second.
  */
-struct stream *stream_open(size_t size, bool tids, int (*install)(void *context, int cpu, int fd),
-                           void *context, char *error, size_t error_size);
+size_t stream_ring_size(size_t per_cpu);
 
-/* A descriptor that is readable when a ring has filled to its watermark. */
-int stream_fd(const struct stream *stream);
+/* How much is to be in the ring for the reader to be woken, in bytes. */
+size_t stream_watermark(size_t ring_size);
 
-/* The size for `-b` by default, and what a given one becomes: a power of two pages. */
-size_t stream_default_size(void);
-size_t stream_round_size(size_t size);
+/* Maps the ring of the map `fd`. Returns 0, or -1 with errno; stream_close is due in either case. */
+int stream_open(struct stream *stream, int fd, size_t ring_size);
 
 /*
- * Gives out the events that happened until `until_ns` (CLOCK_MONOTONIC), and what was lost among them.
- * `counted` is how many the kernel side had counted as lost before the call: where the rings are found
- * empty, losses that no later event has announced yet are given out too. Returns how many events it were.
+ * Gives out the events that are there, and what was lost among them. `counted` is how many losses the kernel
+ * side had counted before the call: those that no later event tells of are given out once the ring is empty.
+ * Returns how many bytes were read.
  */
-size_t stream_drain(struct stream *stream, uint64_t until_ns, uint64_t counted,
-                    const struct stream_sink *sink);
+size_t stream_drain(struct stream *stream, uint64_t counted, const struct stream_sink *sink);
 
 void stream_close(struct stream *stream);
 

@@ -27,9 +27,10 @@ struct target_probe {
 
 struct target {
     pid_t pid;
-    int pidfd;     /* readable once the process has ended; -1 before Linux 5.3 */
+    int pidfd;        /* readable once the process has ended */
     char *name;    /* as ps shows it */
     char *command; /* its command line, arguments between blanks; bytes as the process chose them */
+    uint64_t pid_device, pid_inode; /* of its pid namespace */
     struct target_probe *probes;
     size_t num_probes;
 };

@@ -15,7 +15,7 @@ struct tracer {
     struct program_maps maps;
     uint32_t kernel_version; /* as LINUX_VERSION_CODE */
     size_t num_probes;
-    const uint64_t *lost; /* what the kernel side counts, by id; mapped, NULL before Linux 5.5 */
+    const uint64_t *lost; /* what the kernel side counts, by id, and then in all; mapped */
     void *module;         /* libbcc's, until the programs are loaded */
     int *programs;        /* descriptors, in the order of the program's functions */
     size_t num_programs;
@@ -31,10 +31,11 @@ uint32_t tracer_kernel_version(void);
 const char *tracer_library_version(void);
 
 /*
- * Makes the maps for `num_probes` probes. This and what follows return 0, or -1 with a sentence in `error`;
+ * Makes the maps: for `num_probes` probes, with a ring of `ring_size` bytes. This and what follows return 0, or -1 with a sentence in `error`;
  * tracer_close is due in either case.
  */
-int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t error_size);
+int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
+                size_t error_size);
 
 /*
  * Compiles and loads the program, and lets the compiler go. What libbcc prints goes to stderr if `verbose`
@@ -42,9 +43,6 @@ int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t er
  */
 int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
                 size_t error_size);
-
-/* Gives the ring of a CPU to the programs. For stream_open; `tracer` is a struct tracer. */
-int tracer_install_ring(void *tracer, int cpu, int fd);
 
 /* Attaches all functions of the program to the process. */
 int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,

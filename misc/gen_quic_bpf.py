@@ -268,7 +268,7 @@ RENAMED = {"at": "time", "num_bytes": "bytes-len"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
 
 # What event.h and capture.h say.
-HEAD_SIZE = 8
+HEAD_SIZE = 16
 HEAD_CONN = 4
 NAME_MAX = "EVENT_NAME_MAX"
 TEXT_MAX = "EVENT_TEXT_MAX"
@@ -312,6 +312,7 @@ class Layout:
     reads: set[int] = dataclass_field(default_factory=set)
     reads_application_data: set[int] = dataclass_field(default_factory=set)
     num_variable: int = 0
+    stamped: bool = False  # the signature has no time of its own
 
 
 def key_of(name: str) -> str:
@@ -515,8 +516,16 @@ class Builder:
                 self.layout.early.append("if (HTTP3_ONLY && !flags)\n    return 0;")
             self.layout.head_flags = "flags"
         self.layout.head_conn = "conn"
+        self.layout.fields.append(Value("conn", "TIED", 4, place=HEAD_CONN, skip_fixed=True))
         if signature.probe in ("h3_close", "h3s_destroy"):
             self.layout.late.append(f"untie({conn_id_text});")
+
+    def stamp(self) -> None:
+        """When it happened, of what does not say so itself."""
+        if not any(a.name == "at" for a in self.signature.arguments):
+            self.layout.stamped = True
+            self.member("stamp", "u64", 8)
+            self.layout.fields.append(Value("time", "STAMP", 8, member="stamp"))
 
     def place(self) -> None:
         """Largest first, so that all are aligned and nothing is padded."""
@@ -541,6 +550,7 @@ class Builder:
         for index in range(len(self.signature.arguments)):
             self.argument(index)
         self.tie()
+        self.stamp()
         self.place()
         return self.layout
 
@@ -594,12 +604,13 @@ def capture_text(layout: Layout) -> str:
         body += ["} on_stack, *event = &on_stack;"]
         body += layout.early
     body += [
-        "event->head.id = id;",
         f"event->head.flags = {layout.head_flags};",
         f"event->head.conn = {layout.head_conn};",
     ]
     body += layout.fixed + layout.variable + layout.late
-    body.append(f"submit(ctx, id, event, {'end' if scratch else layout.size});")
+    if layout.stamped:
+        body.append("event->stamp = STAMP;")
+    body.append(f"submit(id, event, {'end' if scratch else layout.size});")
     if scratch:
         body.append("release(scratch);")
     body.append("return 0;")

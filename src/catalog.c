@@ -157,7 +157,7 @@ static void find_version(struct catalog *catalog, enum operand_arch arch,
 struct guess {
     struct signature signature; /* the first member: the one that is handed out */
     struct argument arguments[PROBE_ARGUMENTS_MAX];
-    struct field fields[PROBE_ARGUMENTS_MAX];
+    struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* and the time */
     char keys[PROBE_ARGUMENTS_MAX][8];
     char *declaration, *capture;
 };
@@ -182,7 +182,7 @@ static const struct signature *guess_signature(enum operand_arch arch,
             .key = guess->keys[count],
             .kind = operand.is_signed ? FIELD_SIGNED : FIELD_UNSIGNED,
             .width = operand.size,
-            .place = (uint16_t)(sizeof(struct event_head) + count * 8),
+            .place = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
         };
         longer = memory_format("%s%s%sint%u_t %s", declared, count != 0 ? ", " : "",
                                operand.is_signed ? "" : "u", operand.size * 8u, guess->keys[count]);
@@ -198,10 +198,12 @@ static const struct signature *guess_signature(enum operand_arch arch,
         stores = longer;
         ++count;
     }
+    guess->fields[count] = (struct field){
+        .key = "time", .kind = FIELD_STAMP, .width = 8, .place = sizeof(struct event_head)};
     guess->declaration = memory_format("%s)", declared);
-    guess->capture = memory_format("    struct event {\n        struct event_head head;\n%s"
-                                   "    } event = {{id}};\n%s"
-                                   "    submit(ctx, id, &event, sizeof(event));\n    return 0;\n",
+    guess->capture = memory_format("    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
+                                   "    } event = {{0}};\n%s"
+                                   "    event.stamp = STAMP;\n    submit(id, &event, sizeof(event));\n    return 0;\n",
                                    members, stores);
     free(declared);
     free(members);
@@ -213,8 +215,8 @@ static const struct signature *guess_signature(enum operand_arch arch,
         .arguments = guess->arguments,
         .num_arguments = count,
         .fields = guess->fields,
-        .num_fields = count,
-        .size = (uint16_t)(sizeof(struct event_head) + count * 8),
+        .num_fields = count + 1,
+        .size = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
         .reads = (uint16_t)((1u << count) - 1),
         .capture = guess->capture,
     };

@@ -87,6 +87,8 @@ int decode(const struct signature *signature, int application_data, const struct
         const struct field *field = &signature->fields[i];
         switch (field->kind) {
         case FIELD_UNSIGNED:
+        case FIELD_TIED:
+        case FIELD_STAMP:
             values[i].number = decode_unsigned(event->bytes + field->place, field->width);
             break;
         case FIELD_SIGNED:
@@ -107,5 +109,5 @@ int decode(const struct signature *signature, int application_data, const struct
             break;
         }
     }
-    return event->size - end < DECODE_PADDING ? 0 : -1;
+    return end == event->size ? 0 : -1;
 }

@@ -14,8 +14,6 @@ struct json_probe {
     char *begin;
     char *layer;
     char *keys[DECODE_FIELDS_MAX];
-    bool has_time; /* the server's own clock, `at` */
-    bool is_h2o;
 };
 
 static char *spell_begin(const char *probe)
@@ -38,12 +36,9 @@ void json_open(struct json *json)
         *spelled = (struct json_probe){
             .begin = spell_begin(signature->probe),
             .layer = memory_format(",\"provider\":\"%s\",\"tid\":", signature->provider),
-            .is_h2o = strcmp(signature->provider, "h2o") == 0,
         };
         for (size_t j = 0; j != signature->num_fields; ++j) {
-            const char *key = signature->fields[j].key;
-            spelled->keys[j] = memory_format(",\"%s\":", key);
-            spelled->has_time |= strcmp(key, "time") == 0;
+            spelled->keys[j] = memory_format(",\"%s\":", signature->fields[j].key);
         }
     }
 }
@@ -112,11 +107,28 @@ static void print_text(struct output *output, const struct value *value)
     output_bytes(output, "\"", 1);
 }
 
-static void print_value(struct output *output, const struct field *field, const struct value *value)
+/*
+ * Milliseconds since the epoch. The order of events is the ring's; a thread can be preempted between the stamp
+ * and its place there, and is not to seem to be earlier than what is before it.
+ */
+static void print_time(struct json *json, uint64_t time_ns)
 {
+    if (time_ns > json->last_ns)
+        json->last_ns = time_ns;
+    output_unsigned(json->output, (json->last_ns + (uint64_t)json->wall_ns) / 1000000);
+}
+
+static void print_value(struct json *json, const struct field *field, const struct value *value)
+{
+    struct output *output = json->output;
+
     switch (field->kind) {
     case FIELD_UNSIGNED:
+    case FIELD_TIED:
         output_unsigned(output, value->number);
+        return;
+    case FIELD_STAMP:
+        print_time(json, value->number);
         return;
     case FIELD_SIGNED:
         output_signed(output, value->integer);
@@ -143,12 +155,6 @@ static void print_value(struct output *output, const struct field *field, const 
     }
 }
 
-static void print_time(struct json *json, uint64_t time_ns)
-{
-    output_string(json->output, ",\"time\":");
-    output_unsigned(json->output, (time_ns + (uint64_t)json->wall_ns) / 1000000);
-}
-
 int json_print(struct json *json, const struct event *event)
 {
     struct output *output = json->output;
@@ -168,26 +174,18 @@ int json_print(struct json *json, const struct event *event)
     output_unsigned(output, ++json->seq);
     if (json->layers) {
         output_string(output, spelled->layer);
-        output_unsigned(output, event->tid);
+        output_unsigned(output, head.tid);
     }
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];
-        if (field->application_data && !json->application_data)
+        if (field->kind == FIELD_STATS && values[i].bytes != NULL)
+            print_stats(output, &values[i]);
+        if (field->kind == FIELD_STATS || (field->application_data && !json->application_data) ||
+            (field->kind == FIELD_TIED && (head.flags & EVENT_TIED) == 0))
             continue;
-        if (field->kind == FIELD_STATS) {
-            if (values[i].bytes != NULL)
-                print_stats(output, &values[i]);
-            continue;
-        }
         output_string(output, spelled->keys[i]);
-        print_value(output, field, &values[i]);
+        print_value(json, field, &values[i]);
     }
-    if (spelled->is_h2o && (head.flags & EVENT_TIED) != 0) {
-        output_string(output, ",\"conn\":");
-        output_unsigned(output, head.conn);
-    }
-    if (!spelled->has_time)
-        print_time(json, event->time_ns);
     output_bytes(output, "}", 1);
     output_end_line(output);
     return 0;
@@ -197,6 +195,7 @@ void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count)
 {
     output_string(json->output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
     output_unsigned(json->output, ++json->seq);
+    output_string(json->output, ",\"time\":");
     print_time(json, time_ns);
     output_string(json->output, ",\"lost\":");
     output_unsigned(json->output, count);

@@ -34,6 +34,7 @@ struct run {
     struct tracer tracer;
     struct program program;
     struct output output;
+    size_t ring_size;
     char error[1024];
 };
 
@@ -152,7 +153,9 @@ static int prepare(struct run *run)
         return options->tracepoints.count != 0 ? WRONG_USAGE : COULD_NOT_TRACE;
     if (options->debug != 0)
         choice_print_lacking(stderr, options, &run->catalog);
-    if (tracer_open(&run->tracer, run->choice.num_probes, run->error, sizeof(run->error)) != 0)
+    run->ring_size = stream_ring_size(options->buffer);
+    if (tracer_open(&run->tracer, run->choice.num_probes, run->ring_size, run->error,
+                    sizeof(run->error)) != 0)
         return COULD_NOT_TRACE;
     wanted = (struct program_choice){
         .probes = run->choice.probes,
@@ -161,11 +164,16 @@ static int prepare(struct run *run)
         .application_data = options->application_data,
         .tie_connections = options->mode != MODE_HTTP,
         .http3_only = options->mode == MODE_QUIC,
+        .stamps = options->mode != MODE_HTTP,
+        .tids = options->mode == MODE_ALL,
+        .pid_device = run->target.pid_device,
+        .pid_inode = run->target.pid_inode,
+        .watermark = stream_watermark(run->ring_size),
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,
     };
     program_open(&run->program, operand_native(), &wanted, &run->tracer.maps,
-                 run->tracer.kernel_version, say_skipped);
+                 say_skipped);
     if (options->debug > 1)
         explain_choice(run);
     return 0;
@@ -174,25 +182,22 @@ static int prepare(struct run *run)
 static int trace(struct run *run)
 {
     const struct options *options = &run->options;
-    const size_t buffer =
-        options->buffer != 0 ? stream_round_size(options->buffer) : stream_default_size();
-    struct session session = {options,      &run->target, &run->choice,  &run->tracer, NULL,
+    struct stream stream;
+    struct session session = {options,      &run->target, &run->choice,  &run->tracer, &stream,
                               &run->output, open_signals()};
     int status = COULD_NOT_TRACE;
 
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) != 0)
         return status;
-    session.stream = stream_open(buffer, options->mode == MODE_ALL, tracer_install_ring,
-                                 &run->tracer, run->error, sizeof(run->error));
-    if (session.stream == NULL)
-        return status;
-    if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
-                      sizeof(run->error)) == 0) {
+    if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
+        snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
+    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
+                             sizeof(run->error)) == 0) {
         if (options->debug != 0)
             say_attached(run);
         status = session_run(&session);
     }
-    stream_close(session.stream);
+    stream_close(&stream);
     return status;
 }
 

@@ -306,6 +306,7 @@ void options_print_help(FILE *file)
           "  sudo h2olog -p $(pgrep -o h2o) -s server      of response headers, only that\n"
           "  sudo h2olog quic -p $(pgrep -o h2o) | jq      QUIC, as JSON\n"
           "  h2olog -l                                     the tracepoints there are\n\n"
-          "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace; 2, wrong usage.\n",
+          "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace;\n"
+          "2, wrong usage.\n",
           file);
 }

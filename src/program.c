@@ -10,32 +10,32 @@
 #include "memory.h"
 #include "texts.h"
 
-#define KERNEL(major, minor) (uint32_t)((major) << 16 | (minor) << 8)
-
 static void print_defines(FILE *text, const struct program_choice *choice,
-                          const struct program_maps *maps, uint32_t kernel_version)
+                          const struct program_maps *maps)
 {
-    /* probe_read_user and probe_read_user_str came with 5.5; before, one helper read both memories */
-    const bool has_user = kernel_version >= KERNEL(5, 5);
     const struct {
         const char *name;
-        int value;
+        uint64_t value;
     } defines[] = {
-        {"RINGS_MAP", maps->rings},
-        {"LOST_MAP", maps->lost},
-        {"SCRATCH_MAP", maps->scratch},
-        {"TIES_MAP", maps->ties},
-        {"ENTRIES_MAP", maps->entries},
-        {"PROBE_READ_USER", has_user ? 112 : 4},
-        {"PROBE_READ_USER_STR", has_user ? 114 : 45},
+        {"RING_MAP", (uint64_t)maps->ring},
+        {"LOST_MAP", (uint64_t)maps->lost},
+        {"SCRATCH_MAP", (uint64_t)maps->scratch},
+        {"TIES_MAP", (uint64_t)maps->ties},
+        {"ENTRIES_MAP", (uint64_t)maps->entries},
+        {"NUM_PROBES", choice->num_probes},
+        {"WATERMARK", choice->watermark},
         {"APPLICATION_DATA", choice->application_data},
         {"TIE_CONNECTIONS", choice->tie_connections},
         {"HTTP3_ONLY", choice->http3_only},
+        {"WITH_STAMPS", choice->stamps},
+        {"WITH_TIDS", choice->tids},
+        {"NAMESPACE_DEVICE", choice->pid_device},
+        {"NAMESPACE_INODE", choice->pid_inode},
     };
 
     fputs("#define H2OLOG_BPF 1\n", text);
     for (size_t i = 0; i != sizeof(defines) / sizeof(defines[0]); ++i)
-        fprintf(text, "#define %s %d\n", defines[i].name, defines[i].value);
+        fprintf(text, "#define %s %" PRIu64 "\n", defines[i].name, defines[i].value);
     fprintf(text, "\n#include <linux/types.h>\n#include <uapi/linux/ptrace.h>\n\n%s\n%s\n",
             texts_get("event.h"), texts_get("capture.h"));
 }
@@ -179,7 +179,6 @@ static void add_functions(struct program *program, enum operand_arch arch,
 
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_choice *choice, const struct program_maps *maps,
-                  uint32_t kernel_version,
                   void (*skipped)(const struct traced *traced, const struct location *location))
 {
     size_t size;
@@ -191,7 +190,7 @@ void program_open(struct program *program, enum operand_arch arch,
     text = open_memstream(&program->text, &size);
     if (text == NULL)
         abort();
-    print_defines(text, choice, maps, kernel_version);
+    print_defines(text, choice, maps);
     print_header_filter(text, choice);
     for (size_t i = 0; i != program->num_functions; ++i)
         print_function(text, arch, choice, &program->functions[i]);

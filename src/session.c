@@ -12,7 +12,7 @@
 #include "http.h"
 #include "json.h"
 
-/* A quiet server's events wait this long, and STREAM_HOLD_NS, for their line: together under 100 ms. */
+/* A quiet server's events wait so long for their line. */
 #define TICK_MS 50
 
 /* How often -d tells. */
@@ -50,13 +50,13 @@ static void print_event(void *context, const struct event *event)
         fputs("h2olog: an event is malformed, and left out; so will be others like it\n", stderr);
 }
 
-static void print_lost(void *context, uint64_t time_ns, uint64_t count)
+static void print_lost(void *context, uint64_t count)
 {
     struct printing *printing = context;
 
     printing->lost += count;
     if (!printing->is_text) {
-        json_print_lost(&printing->json, time_ns, count);
+        json_print_lost(&printing->json, clock_ns(CLOCK_MONOTONIC), count);
         return;
     }
     /* between the lines between which they are missing, where both go to one terminal */
@@ -81,14 +81,14 @@ static void report(struct printing *printing, uint64_t now_ns)
     printing->reported_lost = printing->lost;
 }
 
-static void drain(struct printing *printing, uint64_t until_ns)
+static void drain(struct printing *printing)
 {
     const struct session *session = printing->session;
     const struct stream_sink sink = {print_event, print_lost, printing};
     uint64_t counted = tracer_lost_total(session->tracer);
 
     printing->json.wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC));
-    stream_drain(session->stream, until_ns, counted, &sink);
+    stream_drain(session->stream, counted, &sink);
     output_flush(session->output);
 }
 
@@ -97,15 +97,13 @@ static bool wait_for_events(const struct session *session)
 {
     struct pollfd fds[] = {
         {.fd = session->signals, .events = POLLIN},
-        {.fd = session->target->pidfd, .events = POLLIN}, /* -1 is passed over */
-        {.fd = stream_fd(session->stream), .events = POLLIN},
+        {.fd = session->target->pidfd, .events = POLLIN},
+        {.fd = session->tracer->maps.ring, .events = POLLIN},
     };
 
     if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0)
         return errno != EINTR;
-    if (fds[0].revents != 0 || fds[1].revents != 0)
-        return true;
-    return session->target->pidfd < 0 && target_has_ended(session->target);
+    return fds[0].revents != 0 || fds[1].revents != 0;
 }
 
 static void print_total(const struct printing *printing)
@@ -158,13 +156,13 @@ int session_run(struct session *session)
         uint64_t now_ns;
         ends = wait_for_events(session);
         now_ns = clock_ns(CLOCK_MONOTONIC);
-        drain(&printing, now_ns - STREAM_HOLD_NS);
+        drain(&printing);
         if (session->options->debug != 0 && now_ns - printing.reported_ns >= REPORT_NS)
             report(&printing, now_ns);
     }
     tracer_detach(session->tracer);
     if (session->output->error == 0)
-        drain(&printing, UINT64_MAX);
+        drain(&printing);
     status = conclude(&printing);
     json_close(&printing.json);
     return status;

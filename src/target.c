@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +94,8 @@ static pid_t thread_group(pid_t tid)
 int target_open(struct target *target, pid_t pid, char *error, size_t error_size)
 {
     pid_t group = thread_group(pid);
+    struct stat namespace;
+    char path[64];
 
     *target = (struct target){.pid = pid, .pidfd = -1};
     if (group == 0) {
@@ -107,7 +108,7 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
         return -1;
     }
     target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (target->pidfd < 0 && errno != ENOSYS && errno != EPERM) {
+    if (target->pidfd < 0) {
         snprintf(error, error_size, "process %d cannot be watched: %s", (int)pid, strerror(errno));
         return -1;
     }
@@ -117,6 +118,11 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
         return -1;
     }
     target->command = read_command(pid, target->name);
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+    if (stat(path, &namespace) == 0) {
+        target->pid_device = namespace.st_dev;
+        target->pid_inode = namespace.st_ino;
+    }
     return 0;
 }
 
@@ -124,9 +130,7 @@ bool target_has_ended(const struct target *target)
 {
     struct pollfd pollfd = {.fd = target->pidfd, .events = POLLIN};
 
-    if (target->pidfd >= 0)
-        return poll(&pollfd, 1, 0) > 0;
-    return kill(target->pid, 0) != 0 && errno == ESRCH;
+    return target->pidfd >= 0 && poll(&pollfd, 1, 0) > 0;
 }
 
 /* Which file is being read, and where its code lies. */

@@ -182,7 +182,10 @@ size_t text_cut(const uint8_t *bytes, size_t size)
         if ((*start & 0xc0) == 0x80)
             continue;
         /* a sequence that lacks nothing but what was cut off */
-        return *start >= 0xc2 && sequence_length(start, back, &bad) == 0 && bad == back ? back : 0;
+        return *start >= 0xc2 && *start <= 0xf4 && sequence_length(start, back, &bad) == 0 &&
+                       bad == back
+                   ? back
+                   : 0;
     }
     return 0;
 }

@@ -56,6 +56,9 @@ struct link_create {
 /* h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are forgotten. */
 #define TIES_MAX 65536
 
+/* Functions of a program: one for each probe and set of operands, 150 in a server of 2026. */
+#define ENTRIES_MAX 4096
+
 static uint64_t pointer(const void *memory)
 {
     return (uint64_t)(uintptr_t)memory;
@@ -96,28 +99,40 @@ static int create_map(enum bpf_map_type type, const char *name, size_t key, size
     return bcc_create_map(type, name, (int)key, (int)value, (int)entries, flags);
 }
 
-/* Counters that are read without a system call, where the kernel can. */
+/* Counters that are read without a system call. */
 static int create_lost_map(struct tracer *tracer)
 {
-    size_t size = tracer->num_probes * sizeof(uint64_t);
+    const size_t size = (tracer->num_probes + 1) * sizeof(uint64_t);
     void *mapped;
 
-    tracer->maps.lost =
-        create_map(BPF_MAP_TYPE_ARRAY, "lost", 4, 8, tracer->num_probes, MAP_MMAPABLE);
-    if (tracer->maps.lost < 0) {
-        tracer->maps.lost = create_map(BPF_MAP_TYPE_ARRAY, "lost", 4, 8, tracer->num_probes, 0);
-        return tracer->maps.lost;
-    }
+    tracer->maps.lost = create_map(BPF_MAP_TYPE_ARRAY, "lost", 4, size, 1, MAP_MMAPABLE);
+    if (tracer->maps.lost < 0)
+        return -1;
     mapped = mmap(NULL, size, PROT_READ, MAP_SHARED, tracer->maps.lost, 0);
-    if (mapped != MAP_FAILED)
-        tracer->lost = mapped;
-    return tracer->maps.lost;
+    if (mapped == MAP_FAILED)
+        return -1;
+    tracer->lost = mapped;
+    return 0;
 }
 
-int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t error_size)
+static int explain_ring(size_t ring_size, char *error, size_t error_size)
+{
+    if (errno == EPERM)
+        return explain_refusal("BPF maps", error, error_size);
+    if (tracer_kernel_version() < KERNEL(5, 8))
+        snprintf(error, error_size, "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
+    else
+        snprintf(error, error_size,
+                 "the kernel refuses a ring of %zu KiB (%s): it takes what memory there is for it, in "
+                 "all at most 2 GiB; give -b a smaller SIZE",
+                 ring_size >> 10, strerror(errno));
+    return -1;
+}
+
+int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
+                size_t error_size)
 {
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-    long cpus = sysconf(_SC_NPROCESSORS_CONF);
 
     *tracer = (struct tracer){
         .maps = {-1, -1, -1, -1, -1},
@@ -126,14 +141,12 @@ int tracer_open(struct tracer *tracer, size_t num_probes, char *error, size_t er
         .dispatch = -1,
     };
     setrlimit(RLIMIT_MEMLOCK, &unlimited); /* until 5.11, maps count as locked memory */
-    tracer->maps.rings =
-        create_map(BPF_MAP_TYPE_PERF_EVENT_ARRAY, "rings", 4, 4, (size_t)cpus, 0);
-    if (tracer->maps.rings < 0)
-        return explain_refusal("BPF maps", error, error_size);
+    tracer->maps.ring = create_map(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, ring_size, 0);
+    if (tracer->maps.ring < 0)
+        return explain_ring(ring_size, error, error_size);
     tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
     tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, 4, TIES_MAX, 0);
-    /* a function a location at most: the locations of a probe are few */
-    tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, 4096, 0);
+    tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, ENTRIES_MAX, 0);
     if (create_lost_map(tracer) < 0 || tracer->maps.scratch < 0 || tracer->maps.ties < 0 ||
         tracer->maps.entries < 0)
         return explain_refusal("BPF maps", error, error_size);
@@ -271,11 +284,6 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
     return result;
 }
 
-int tracer_install_ring(void *tracer, int cpu, int fd)
-{
-    return bpf_update_elem(((struct tracer *)tracer)->maps.rings, &cpu, &fd, 0);
-}
-
 static void add_link(struct tracer *tracer, int fd)
 {
     tracer->links = memory_grow(tracer->links, tracer->num_links + 1, sizeof(tracer->links[0]));
@@ -387,22 +395,12 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
 
 uint64_t tracer_lost(const struct tracer *tracer, size_t id)
 {
-    uint32_t key = (uint32_t)id;
-    uint64_t lost = 0;
-
-    if (tracer->lost != NULL)
-        return __atomic_load_n(&tracer->lost[id], __ATOMIC_RELAXED);
-    bpf_lookup_elem(tracer->maps.lost, &key, &lost);
-    return lost;
+    return __atomic_load_n(&tracer->lost[id], __ATOMIC_RELAXED);
 }
 
 uint64_t tracer_lost_total(const struct tracer *tracer)
 {
-    uint64_t total = 0;
-
-    for (size_t i = 0; i != tracer->num_probes; ++i)
-        total += tracer_lost(tracer, i);
-    return total;
+    return tracer_lost(tracer, tracer->num_probes);
 }
 
 static void *close_link(void *link)
@@ -450,8 +448,9 @@ void tracer_close(struct tracer *tracer)
         close(tracer->programs[i]);
     close_if_open(tracer->dispatch);
     if (tracer->lost != NULL)
-        munmap((void *)(uintptr_t)tracer->lost, tracer->num_probes * sizeof(uint64_t));
-    close_if_open(tracer->maps.rings);
+        munmap((void *)(uintptr_t)tracer->lost,
+               (tracer->num_probes + 1) * sizeof(uint64_t));
+    close_if_open(tracer->maps.ring);
     close_if_open(tracer->maps.lost);
     close_if_open(tracer->maps.scratch);
     close_if_open(tracer->maps.ties);

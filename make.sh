@@ -1,0 +1,132 @@
+#!/bin/sh
+# Builds h2olog and what goes with it. On Debian and Ubuntu, installs what is missing first.
+set -eu
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'END'
+./make.sh          build h2olog: build/h2olog
+./make.sh deps     install what building needs
+./make.sh install  build, and install to /usr/local
+./make.sh demo     build, and show h2olog on a small server
+./make.sh test     build, and run every test
+./make.sh bench    build, and measure what tracing costs
+END
+}
+
+say() {
+    printf '%s\n' "make.sh: $*" >&2
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        say "this needs root; run it as root, or install sudo"
+        exit 1
+    fi
+}
+
+# Installs those packages that are not there.
+need() {
+    if ! command -v apt-get >/dev/null; then
+        say "without apt, see to it yourself that there is what these packages of Debian hold: $*"
+        return 0
+    fi
+    missing=
+    for package; do
+        if [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" != installed ]; then
+            missing="$missing $package"
+        fi
+    done
+    [ -n "$missing" ] || return 0
+    say "installing$missing"
+    # shellcheck disable=SC2086 # a word a package
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing \
+        >/dev/null 2>&1; then # an old list, or none
+        as_root apt-get update -q
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+    fi
+}
+
+need_for_building() {
+    need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev
+}
+
+build() {
+    cmake -S . -B build "$@" >build.log 2>&1 || { cat build.log >&2; exit 1; }
+    make -C build -j"$(nproc)" >build.log 2>&1 || { cat build.log >&2; exit 1; }
+    rm -f build.log
+}
+
+demo() {
+    server=build/t/standin/standin-2026-06
+    out=$(mktemp) && attached=$(mktemp)
+    "$server" >"$out" &
+    server_pid=$!
+    tracer_pid=
+    trap 'kill $server_pid 2>/dev/null || :; rm -f "$out" "$attached"' EXIT
+    while ! grep -q listening "$out"; do sleep 0.1; done
+    url=http://$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$out")
+
+    printf '\n$ sudo h2olog -d -p %s &\n' "$server_pid"
+    as_root build/h2olog -d -p "$server_pid" 2>"$attached" &
+    tracer_pid=$!
+    while ! grep -q Attaching "$attached"; do
+        kill -0 $tracer_pid 2>/dev/null || { cat "$attached" >&2; exit 1; }
+        sleep 0.1
+    done
+    cat "$attached"
+    for path in / /status/404 /bytes/100000; do
+        printf '$ curl %s%s\n' "$url" "$path"
+        curl -s -o /dev/null -H 'Cookie: id=42' "$url$path"
+        sleep 0.2
+    done
+    kill "$server_pid" # h2olog ends with the server
+    wait $tracer_pid
+    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -o h2o)\n'
+}
+
+case ${1:-build} in
+build)
+    need_for_building
+    build
+    say "built build/h2olog"
+    ;;
+deps)
+    need_for_building
+    ;;
+install)
+    need_for_building
+    build
+    as_root make -C build install
+    ;;
+demo)
+    need_for_building
+    need systemtap-sdt-dev libcmocka-dev python3-pytest curl
+    build -DH2OLOG_TESTS=ON
+    demo
+    ;;
+test)
+    need_for_building
+    need systemtap-sdt-dev libcmocka-dev python3-pytest curl wrk jq
+    build -DH2OLOG_TESTS=ON
+    cd build
+    as_root ctest --output-on-failure
+    ;;
+bench)
+    need_for_building
+    need systemtap-sdt-dev libcmocka-dev python3-pytest curl
+    build -DH2OLOG_TESTS=ON -DCMAKE_BUILD_TYPE=Release
+    as_root /usr/bin/python3 -B t/bench/bench.py
+    ;;
+help | -h | --help)
+    usage
+    ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac

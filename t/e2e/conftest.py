@@ -1,0 +1,152 @@
+"""What the end-to-end tests stand on: the stand-in server, the tracer, and a script for the former.
+
+Every test starts its own server on a port of the kernel's choice and ends what it started, so tests can run
+at the same time. A machine that cannot do BPF fails them, with the tracer's reason.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
+DATA = Path(__file__).parents[1] / "data"
+
+# Nothing here takes this long, even on a busy machine; what does is stuck.
+PATIENCE = 30.0
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Waits for something that is due soon."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+class Server:
+    """A stand-in server (t/standin/README.md)."""
+
+    def __init__(self, version: str, threads: int = 1, script: Path | None = None) -> None:
+        self.binary = BUILD / "t" / "standin" / f"standin-{version}"
+        command = [str(self.binary), "-t", str(threads)]
+        if script is not None:
+            command += ["--script", str(script)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        match = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+) pid (\d+) threads \d+\n", line)
+        assert match is not None, f"the stand-in said: {line!r}"
+        self.port, self.pid = int(match.group(1)), int(match.group(2))
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def curl(self, *arguments: str) -> str:
+        """Runs curl; arguments that begin with '/' are paths on this server."""
+        words = [self.url + word if word.startswith("/") else word for word in arguments]
+        return subprocess.run(
+            ["curl", "--silent", "--show-error", "--max-time", "20", *words],
+            check=True, stdout=subprocess.PIPE, text=True, errors="surrogateescape",
+        ).stdout  # fmt: skip
+
+    def start_playing(self) -> None:
+        self.process.send_signal(signal.SIGUSR1)
+
+    def wait_played(self) -> tuple[int, int]:
+        """How many events were fired, and how many were not because nobody listened."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        match = re.fullmatch(r"played (\d+) events, (\d+) not enabled, in [\d.]+ s\n", line)
+        assert match is not None, f"the stand-in said: {line!r}"
+        return int(match.group(1)), int(match.group(2))
+
+    def play(self) -> tuple[int, int]:
+        self.start_playing()
+        return self.wait_played()
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(PATIENCE)
+
+
+class Tracer:
+    """h2olog on a server. Its output goes to files, as nothing may slow it down."""
+
+    def __init__(self, folder: Path, *arguments: str, program: str = "h2olog", attached: bool = True) -> None:
+        self.out, self.err = folder / "out", folder / "err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [str(BUILD / program), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        if attached:
+            self.wait_attached()
+
+    def wait_attached(self) -> None:
+        wait_until(lambda: b" Attaching pid=" in self.err.read_bytes() or self.process.poll() is not None, "attaching")
+        assert self.process.poll() is None, f"h2olog ended: {self.err.read_text(errors='replace')}"
+
+    def lines(self) -> list[str]:
+        return self.out.read_text(encoding="utf-8").splitlines()
+
+    def wait_lines(self, count: int) -> list[str]:
+        wait_until(lambda: self.out.read_bytes().count(b"\n") >= count, f"{count} lines; there is {self.lines()}")
+        return self.lines()
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Ends it, as Ctrl-C does; returns its status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(PATIENCE)
+
+    def messages(self) -> str:
+        return self.err.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1")."""
+    servers: list[Server] = []
+
+    def start(version: str = "2026-06", threads: int = 1, script: str | None = None) -> Server:
+        file = None
+        if script is not None:
+            file = tmp_path / f"script-{len(servers)}"
+            file.write_text(script, encoding="utf-8")
+        servers.append(Server(version, threads, file))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Iterator[Callable[..., Tracer]]:
+    """Starts tracers: trace(server, "quic", "-a"). They say -d, by which it is known that they are attached."""
+    tracers: list[Tracer] = []
+
+    def start(server: Server, *arguments: str, program: str = "h2olog", attached: bool = True) -> Tracer:
+        folder = tmp_path / f"tracer-{len(tracers)}"
+        folder.mkdir()
+        words = [*arguments, "-d", "-p", str(server.pid)]
+        tracers.append(Tracer(folder, *words, program=program, attached=attached))
+        return tracers[-1]
+
+    yield start
+    for tracer in tracers:
+        tracer.stop(signal.SIGKILL)
+
+
+def run(*arguments: str, program: str = "h2olog") -> subprocess.CompletedProcess[str]:
+    """Runs h2olog to its end."""
+    return subprocess.run(
+        [str(BUILD / program), *arguments],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip

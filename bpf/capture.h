@@ -1,30 +1,33 @@
 /*
  * The kernel side's vocabulary: what the capture code of every probe signature is written in.
  *
- * Helpers of the kernel are called by number, through pointers: libbcc rewrites calls by name, and parses
- * all of /proc/kallsyms each time that it meets a bpf_probe_read*.
+ * Helpers of the kernel are called by number, through pointers: libbcc rewrites calls by name, and
+ * parses all of /proc/kallsyms each time that it meets a bpf_probe_read*.
  *
- * The numbers and the map descriptors that are upper case here are defined by the program's first lines
- * (src/program.c).
+ * The numbers and the map descriptors that are upper case here are defined by the program's first
+ * lines (src/program.c).
  */
 
-#define INLINE static inline __attribute__((always_inline))
+#define INLINE        static inline __attribute__((always_inline))
 #define MAP(fd)       ((const void *)bpf_pseudo_fd(1, fd)) /* BPF_PSEUDO_MAP_FD */
-#define MAP_VALUE(fd) ((void *)bpf_pseudo_fd(2, fd))       /* BPF_PSEUDO_MAP_VALUE: of the only entry */
+#define MAP_VALUE(fd) ((void *)bpf_pseudo_fd(2, fd)) /* BPF_PSEUDO_MAP_VALUE: of the only entry */
 
 static void *(*map_lookup)(const void *map, const void *key) = (void *)1;
-static long (*map_update)(const void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*map_update)(const void *map, const void *key, const void *value,
+                          u64 flags) = (void *)2;
 static long (*map_delete)(const void *map, const void *key) = (void *)3;
 static u64 (*ktime_get_ns)(void) = (void *)5;
 static long (*tail_call)(void *ctx, const void *map, u32 index) = (void *)12;
 static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
 static long (*get_ns_current_pid_tgid)(u64 device, u64 inode, void *ids, u32 size) = (void *)120;
-static long (*ringbuf_output)(const void *ring, const void *data, u64 size, u64 flags) = (void *)130;
+static long (*ringbuf_output)(const void *ring, const void *data, u64 size,
+                              u64 flags) = (void *)130;
 static u64 (*ringbuf_query)(const void *ring, u64 flags) = (void *)134;
 static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
 
-/* Where an event with values of no fixed size is put together: too large for the stack of 512 bytes. */
+/* Where an event with values of no fixed size is put together: too large for the stack of 512
+ * bytes. */
 struct scratch {
     u64 claims;
     u8 event[EVENT_MAX];
@@ -33,12 +36,12 @@ struct scratch {
 /*
  * Reading an operand of a probe that lies in memory: u/s, and its size in bytes.
  */
-#define READER(type, name)                                                                             \
-    INLINE type name(u64 address)                                                                      \
-    {                                                                                                  \
-        type value = 0;                                                                                \
-        probe_read_user(&value, sizeof(value), (const void *)address);                                 \
-        return value;                                                                                  \
+#define READER(type, name)                                                                         \
+    INLINE type name(u64 address)                                                                  \
+    {                                                                                              \
+        type value = 0;                                                                            \
+        probe_read_user(&value, sizeof(value), (const void *)address);                             \
+        return value;                                                                              \
     }
 READER(u8, read_u1)
 READER(s8, read_s1)
@@ -50,10 +53,11 @@ READER(u64, read_u8)
 READER(s64, read_s8)
 
 /* Looking behind pointers to the structs whose layout is the same in every h2o. */
-#define CONNECTION_ID(conn) read_u4((u64)(conn) + 16) /* struct st_quicly_conn_t::master_id */
-#define STREAM_ID(stream) read_s8((u64)(stream) + 8)  /* struct st_quicly_stream_t::stream_id */
+#define CONNECTION_ID(conn) read_u4((u64)(conn) + 16)  /* struct st_quicly_conn_t::master_id */
+#define STREAM_ID(stream)   read_s8((u64)(stream) + 8) /* struct st_quicly_stream_t::stream_id */
 
-/* An address of either family: a struct sockaddr_in that ends where its page does is shorter than 28. */
+/* An address of either family: a struct sockaddr_in that ends where its page does is shorter
+ * than 28. */
 #define ADDRESS_SIZE 28 /* sizeof(struct sockaddr_in6) */
 INLINE void read_address(void *to, u64 from)
 {
@@ -83,9 +87,9 @@ INLINE u32 thread_id(void)
 }
 
 /*
- * Puts an event into the ring. The order in the ring is the order of the events: it is the one of the calls,
- * whatever CPU they are made on. The reader is woken when a batch is there, not for each event: that
- * costs many times the event.
+ * Puts an event into the ring. The order in the ring is the order of the events: it is the one of
+ * the calls, whatever CPU they are made on. The reader is woken when a batch is there, not for each
+ * event: that costs many times the event.
  */
 INLINE void put(u32 id, struct event_head *head, u64 size)
 {
@@ -100,19 +104,19 @@ INLINE void put(u32 id, struct event_head *head, u64 size)
 }
 
 /* A probe that is traced for the ties only is `silent`. */
-#define submit(id, event, size)                                                                        \
-    do {                                                                                               \
-        if (!silent)                                                                                   \
-            put(id, &(event)->head, size);                                                             \
+#define submit(id, event, size)                                                                    \
+    do {                                                                                           \
+        if (!silent)                                                                               \
+            put(id, &(event)->head, size);                                                         \
     } while (0)
 
 /* When an event happened that says no time of its own; nobody asks in text mode. */
 #define STAMP (WITH_STAMPS ? ktime_get_ns() : 0)
 
 /*
- * A program can be preempted by another thread's on the same CPU, which would then write over its half-made
- * event. So a scratch is claimed: whoever counts itself second (atomically: no two can both count first)
- * takes the next one.
+ * A program can be preempted by another thread's on the same CPU, which would then write over its
+ * half-made event. So a scratch is claimed: whoever counts itself second (atomically: no two can
+ * both count first) takes the next one.
  */
 INLINE struct scratch *claim(u32 id)
 {
@@ -143,8 +147,8 @@ INLINE void release(struct scratch *scratch)
 }
 
 /*
- * Appends a value of no fixed size; returns the new end of the event. The empty asm keeps the compiler from
- * proving a bound away that the verifier wants to see.
+ * Appends a value of no fixed size; returns the new end of the event. The empty asm keeps the
+ * compiler from proving a bound away that the verifier wants to see.
  */
 INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max, u32 nth)
 {
@@ -176,8 +180,8 @@ INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, 
 }
 
 /*
- * h2o counts connections by conn_id, quicly by master_id: the accept event of HTTP/3 has both and ties
- * them, the close event unties them. An h2o event of another connection has no quicly id.
+ * h2o counts connections by conn_id, quicly by master_id: the accept event of HTTP/3 has both and
+ * ties them, the close event unties them. An h2o event of another connection has no quicly id.
  */
 INLINE void tie(u64 conn_id, u32 conn)
 {

@@ -1,9 +1,9 @@
 /*
  * The layout of an event: the one thing that the kernel side and the user side share.
  *
- * An event is a head, the values of fixed size (each at the offset that its probe's table row gives,
- * aligned to its width), and then, one after the other without padding, the values of no fixed size: texts
- * and bytes, in the order of the arguments. It has the size of what it carries.
+ * An event is a head, the values of fixed size (each at the offset that its probe's table row
+ * gives, aligned to its width), and then, one after the other without padding, the values of no
+ * fixed size: texts and bytes, in the order of the arguments. It has the size of what it carries.
  */
 #ifndef H2OLOG_EVENT_H
 #define H2OLOG_EVENT_H
@@ -15,9 +15,11 @@
 struct event_head {
     uint16_t id;    /* of the probe, among those that this run traces */
     uint16_t flags; /* EVENT_TIED, and bit I: the Ith value of no fixed size could not be read */
-    uint32_t conn;  /* quicly's id of the connection (master_id), where the probe or a tie gives it */
-    uint32_t lost;  /* how many events had been lost, in all, when this one was put down; it may wrap */
-    uint32_t tid;   /* thread, as the server itself numbers it; 0 where nobody asked */
+    uint32_t
+        conn; /* quicly's id of the connection (master_id), where the probe or a tie gives it */
+    uint32_t
+        lost; /* how many events had been lost, in all, when this one was put down; it may wrap */
+    uint32_t tid; /* thread, as the server itself numbers it; 0 where nobody asked */
 };
 
 /* `conn` is valid: an accept event has tied quicly's connection to h2o's conn_id. */

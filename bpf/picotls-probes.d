@@ -2,7 +2,8 @@
  * The USDT probes of picotls, h2o's TLS: every signature that h2o has shipped since 2019-08. See
  * h2o-probes.d and quicly-probes.d for what the annotations mean.
  *
- * `@length` gives the length of bytes that no argument counts: a TLS client random is 32 (RFC 8446, 4.1.2).
+ * `@text` names what is declared as bytes and is text that ends with a NUL: picotls makes hex of a client
+ * random before it fires the probe.
  */
 
 /* @secret
@@ -11,9 +12,9 @@
 }
 */
 
-/* @length
+/* @text
 {
-    "client_random": {"bytes": 32}
+    "client_random": ["bytes"]
 }
 */
 

@@ -16,7 +16,8 @@
 struct traced {
     const struct target_probe *probe;
     const struct signature *signature;
-    bool is_guess; /* no list knows it: `signature` was made of its operands, and is the catalog's */
+    bool
+        is_guess; /* no list knows it: `signature` was made of its operands, and is the catalog's */
 };
 
 struct catalog {
@@ -27,8 +28,9 @@ struct catalog {
 };
 
 /*
- * Finds the version of the lists that fits the server best as a whole, and with it each probe's signature.
- * Names count most, then numbers of arguments, then whether the operands can hold what was declared.
+ * Finds the version of the lists that fits the server best as a whole, and with it each probe's
+ * signature. Names count most, then numbers of arguments, then whether the operands can hold what
+ * was declared.
  */
 void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct target *target);
 
@@ -38,8 +40,8 @@ void catalog_dispose(struct catalog *catalog);
 void catalog_version(const struct catalog *catalog, char *text, size_t size);
 
 /*
- * Whether a probe is meant by a glob: "quicly:accept", "accept", "quicly:*", "h2o:h3s_*"; '-' and '_' are the
- * same.
+ * Whether a probe is meant by a glob: "quicly:accept", "accept", "quicly:*", "h2o:h3s_*"; '-' and
+ * '_' are the same.
  */
 bool catalog_matches(const char *glob, const char *provider, const char *probe);
 

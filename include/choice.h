@@ -17,20 +17,21 @@ struct choice {
 };
 
 /*
- * Chooses. Returns 0, or -1 with a sentence in `error`: nothing to trace, or a glob of -t that matches
- * nothing, with names that are near. choice_dispose is due in either case.
+ * Chooses. Returns 0, or -1 with a sentence in `error`: nothing to trace, or a glob of -t that
+ * matches nothing, with names that are near. choice_dispose is due in either case.
  */
 int choice_open(struct choice *choice, const struct options *options, const struct catalog *catalog,
                 char *error, size_t error_size);
 
 void choice_dispose(struct choice *choice);
 
-/* Prints the probes that the mode means and the server's version of the lists has, but the server lacks. */
+/* Prints the probes that the mode means and the server's version of the lists has, but the server
+ * lacks. */
 void choice_print_lacking(FILE *file, const struct options *options, const struct catalog *catalog);
 
 /*
- * -l: prints the tracepoints, a declaration a line: of the server, or (NULL) of all lists, the newest
- * signature of each.
+ * -l: prints the tracepoints, a declaration a line: of the server, or (NULL) of all lists, the
+ * newest signature of each.
  */
 void choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog);
 

@@ -1,6 +1,6 @@
 /*
- * Event -> the values of its fields. No length or offset in an event is believed: it is made of what a
- * process said that strangers talk to.
+ * Event -> the values of its fields. No length or offset in an event is believed: it is made of
+ * what a process said that strangers talk to.
  */
 #ifndef H2OLOG_DECODE_H
 #define H2OLOG_DECODE_H
@@ -30,16 +30,17 @@ struct value {
     };
 };
 
-/* At most so many fields has a signature: rtt makes four of one argument, and there can be conn and time. */
+/* At most so many fields has a signature: rtt makes four of one argument, and there can be conn and
+ * time. */
 #define DECODE_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
 
 /* Which probe an event is of; `num_probes` or more if its bytes do not even say that. */
 uint16_t decode_id(const struct event *event);
 
 /*
- * Decodes the fields of an event: as many values as the signature has fields. Fields of application data
- * have a value only if it was captured. Returns 0, or -1 if the event is malformed: its size is not what its
- * fields say.
+ * Decodes the fields of an event: as many values as the signature has fields. Fields of application
+ * data have a value only if it was captured. Returns 0, or -1 if the event is malformed: its size
+ * is not what its fields say.
  */
 int decode(const struct signature *signature, int application_data, const struct event *event,
            struct event_head *head, struct value *values);

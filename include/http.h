@@ -1,6 +1,6 @@
 /*
- * Event -> a line of text, as varnishlog prints: "11 0 RxHeader   :path /", connection, request, tag padded to
- * ten columns, value.
+ * Event -> a line of text, as varnishlog prints: "11 0 RxHeader   :path /", connection, request,
+ * tag padded to ten columns, value.
  */
 #ifndef H2OLOG_HTTP_H
 #define H2OLOG_HTTP_H

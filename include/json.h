@@ -1,6 +1,6 @@
 /*
- * Event -> a line of JSON. One function over the tables: what is printed of a probe is what its signature's
- * fields say.
+ * Event -> a line of JSON. One function over the tables: what is printed of a probe is what its
+ * signature's fields say.
  */
 #ifndef H2OLOG_JSON_H
 #define H2OLOG_JSON_H
@@ -22,8 +22,8 @@ struct json {
     bool application_data;
     bool layers; /* each line also says its `provider` and `tid` */
     uint64_t seq;
-    int64_t wall_ns; /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
-    uint64_t last_ns; /* CLOCK_MONOTONIC of the latest event that was stamped */
+    int64_t wall_ns;            /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
+    uint64_t last_ns;           /* CLOCK_MONOTONIC of the latest event that was stamped */
     struct json_probe *spelled; /* by the ids, what is the same in every line of a probe */
 };
 

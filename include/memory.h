@@ -1,5 +1,6 @@
 /*
- * Memory that is there: a command-line program that has no memory to start with ends with a sentence.
+ * Memory that is there: a command-line program that has no memory to start with ends with a
+ * sentence.
  */
 #ifndef H2OLOG_MEMORY_H
 #define H2OLOG_MEMORY_H

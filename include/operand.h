@@ -1,6 +1,7 @@
 /*
- * The operands of USDT notes ("-4@12(%rsp)"): where an argument of a probe lies when the probe fires, in the
- * assembler's syntax, as the compiler left it there. See systemtap's sys/sdt.h for "N@OP".
+ * The operands of USDT notes ("-4@12(%rsp)"): where an argument of a probe lies when the probe
+ * fires, in the assembler's syntax, as the compiler left it there. See systemtap's sys/sdt.h for
+ * "N@OP".
  */
 #ifndef H2OLOG_OPERAND_H
 #define H2OLOG_OPERAND_H
@@ -38,8 +39,9 @@ struct operand {
 enum operand_arch operand_native(void);
 
 /*
- * Parses the first operand of *text and moves *text behind it and the blanks that follow. Returns 0, or -1
- * for an operand that cannot be read by a BPF program (one that is relative to a symbol, say) or is none.
+ * Parses the first operand of *text and moves *text behind it and the blanks that follow. Returns
+ * 0, or -1 for an operand that cannot be read by a BPF program (one that is relative to a symbol,
+ * say) or is none.
  */
 int operand_parse(enum operand_arch arch, const char **text, struct operand *operand);
 
@@ -47,8 +49,8 @@ int operand_parse(enum operand_arch arch, const char **text, struct operand *ope
 size_t operand_count(enum operand_arch arch, const char *text);
 
 /*
- * Writes the C expression that has the operand's value, in the operand's size and with its sign, inside a
- * BPF function whose parameter is `struct pt_regs *ctx`. Returns what snprintf returns.
+ * Writes the C expression that has the operand's value, in the operand's size and with its sign,
+ * inside a BPF function whose parameter is `struct pt_regs *ctx`. Returns what snprintf returns.
  */
 int operand_expression(const struct operand *operand, char *text, size_t size);
 

@@ -35,8 +35,8 @@ struct options {
 };
 
 /*
- * Parses the command line. Returns 0, or -1 with a sentence in `error`: wrong usage. options_dispose is due
- * in either case.
+ * Parses the command line. Returns 0, or -1 with a sentence in `error`: wrong usage.
+ * options_dispose is due in either case.
  */
 int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size);
 

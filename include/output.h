@@ -1,6 +1,6 @@
 /*
- * Where lines go: standard output, or a file. Lines are gathered and written in batches; what is gathered is
- * written when output_flush says so, or when there is no room for more.
+ * Where lines go: standard output, or a file. Lines are gathered and written in batches; what is
+ * gathered is written when output_flush says so, or when there is no room for more.
  */
 #ifndef H2OLOG_OUTPUT_H
 #define H2OLOG_OUTPUT_H
@@ -13,14 +13,15 @@ struct output {
     int fd;
     const char *name; /* of the file, for messages; NULL: standard output */
     char *buffer;
-    size_t used;       /* bytes gathered */
-    size_t line;       /* where the line that is being written begins */
-    int error;         /* errno of the first write that failed, after which nothing is written */
-    uint64_t lines;    /* complete ones, in all */
-    uint64_t dropped;  /* of these, lost to a failed write */
+    size_t used;      /* bytes gathered */
+    size_t line;      /* where the line that is being written begins */
+    int error;        /* errno of the first write that failed, after which nothing is written */
+    uint64_t lines;   /* complete ones, in all */
+    uint64_t dropped; /* of these, lost to a failed write */
 };
 
-/* Opens standard output (NULL), or a file, truncated and append-only. Returns 0, or -1 with errno. */
+/* Opens standard output (NULL), or a file, truncated and append-only. Returns 0, or -1 with errno.
+ */
 int output_open(struct output *output, const char *name);
 
 /* Room for `size` bytes (at most OUTPUT_RESERVE_MAX); to be followed by output_advance. */

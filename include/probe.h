@@ -1,6 +1,7 @@
 /*
- * What the probe lists say, as tables: every signature that h2o has had, how it is captured, and what to
- * print of it. The tables are written at build time by misc/gen_quic_bpf.py from bpf/ *-probes.d.
+ * What the probe lists say, as tables: every signature that h2o has had, how it is captured, and
+ * what to print of it. The tables are written at build time by misc/gen_quic_bpf.py from bpf/
+ * *-probes.d.
  */
 #ifndef H2OLOG_PROBE_H
 #define H2OLOG_PROBE_H
@@ -12,9 +13,10 @@
 enum field_kind {
     FIELD_UNSIGNED, /* an integer of `width` bytes at `place` */
     FIELD_SIGNED,
-    FIELD_TIED,    /* event_head.conn, where EVENT_TIED says that it is known; else there is no field */
-    FIELD_STAMP,   /* CLOCK_MONOTONIC in nanoseconds, 8 bytes at `place`, printed as wall-clock time */
-    FIELD_OCTETS,  /* `width` bytes at `place` */
+    FIELD_TIED,  /* event_head.conn, where EVENT_TIED says that it is known; else there is no field
+                  */
+    FIELD_STAMP, /* CLOCK_MONOTONIC in nanoseconds, 8 bytes at `place`, printed as wall-clock time
+                  */
     FIELD_ADDRESS, /* a struct sockaddr_in or sockaddr_in6 at `place` */
     FIELD_TEXT,    /* of no fixed size, see below */
     FIELD_BYTES,
@@ -22,9 +24,9 @@ enum field_kind {
 };
 
 /*
- * A field of a printed event. The value of a TEXT, BYTES or STATS field stands behind the fixed part of the
- * event; the integer of `counter_width` bytes at `place` counts it, and of that at most `max` bytes were
- * captured.
+ * A field of a printed event. The value of a TEXT, BYTES or STATS field stands behind the fixed
+ * part of the event; the integer of `counter_width` bytes at `place` counts it, and of that at most
+ * `max` bytes were captured.
  */
 struct field {
     const char *key; /* its JSON name */
@@ -53,7 +55,8 @@ struct signature {
     const char *provider;
     const char *probe;
     const char *declaration; /* "provider:probe(type name, ...)" */
-    uint32_t since, until;   /* YYYYMMDD; until is the first day that it was not so, 0 if it is current */
+    uint32_t since,
+        until; /* YYYYMMDD; until is the first day that it was not so, 0 if it is current */
     const struct argument *arguments;
     size_t num_arguments;
     const struct field *fields; /* in the order in which they are printed */
@@ -68,8 +71,8 @@ extern const struct signature signatures[];
 extern const size_t num_signatures;
 
 /*
- * A field of struct st_quicly_stats_t, for the structs of one size: the probe's argument `size` tells which
- * layout a server has.
+ * A field of struct st_quicly_stats_t, for the structs of one size: the probe's argument `size`
+ * tells which layout a server has.
  */
 struct stats_field {
     size_t size; /* of the struct */

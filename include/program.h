@@ -1,6 +1,6 @@
 /*
- * Catalog and target -> the text of one BPF program: just the probes that were asked for and that this server
- * has, with every argument read the way this binary's notes say.
+ * Catalog and target -> the text of one BPF program: just the probes that were asked for and that
+ * this server has, with every argument read the way this binary's notes say.
  */
 #ifndef H2OLOG_PROGRAM_H
 #define H2OLOG_PROGRAM_H
@@ -13,8 +13,8 @@
 
 /* Descriptors of the maps that the program uses, for its text. */
 struct program_maps {
-    int ring;    /* where events go */
-    int lost;    /* one entry: of each probe, and then in all, the events that there was no room for */
+    int ring; /* where events go */
+    int lost; /* one entry: of each probe, and then in all, the events that there was no room for */
     int scratch; /* where events are put together */
     int ties;    /* h2o's conn_id -> quicly's connection id */
     int entries; /* index of a function -> the function */
@@ -24,14 +24,14 @@ struct program_maps {
 struct program_choice {
     const struct traced *probes; /* their order gives the ids of the events */
     size_t num_probes;
-    size_t num_printed;     /* the first so many are printed; the rest only tie connections */
-    bool application_data;  /* -a */
-    bool tie_connections;   /* look up quicly's id of a connection for the events of h2o */
-    bool http3_only;        /* no event of h2o of a connection that has none */
-    bool stamps;            /* say when an event happened that does not do so itself */
-    bool tids;              /* say in which thread */
+    size_t num_printed;    /* the first so many are printed; the rest only tie connections */
+    bool application_data; /* -a */
+    bool tie_connections;  /* look up quicly's id of a connection for the events of h2o */
+    bool http3_only;       /* no event of h2o of a connection that has none */
+    bool stamps;           /* say when an event happened that does not do so itself */
+    bool tids;             /* say in which thread */
     uint64_t pid_device, pid_inode; /* of the server's pid namespace, which numbers the threads */
-    size_t watermark;       /* see stream_watermark */
+    size_t watermark;               /* see stream_watermark */
     const char *const *response_headers; /* -s: names, in any case */
     size_t num_response_headers;         /* 0: all */
 };
@@ -50,12 +50,13 @@ struct program {
     size_t num_functions;
 };
 
-/* The function that finds the right one by the cookie of the location, where all hang on one link. */
+/* The function that finds the right one by the cookie of the location, where all hang on one link.
+ */
 #define PROGRAM_DISPATCH "dispatch"
 
 /*
- * Writes the program. `skipped` is called for a location with an operand that cannot be read, which is left
- * out.
+ * Writes the program. `skipped` is called for a location with an operand that cannot be read, which
+ * is left out.
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_choice *choice, const struct program_maps *maps,

@@ -1,9 +1,9 @@
 /*
  * The ring -> events, in the order in which they happened, losses counted.
  *
- * All CPUs put their events into one ring, and their order there is the order of the events: an event that
- * another one caused, on whatever CPU and thread, is behind it. So there is nothing to sort and nothing to
- * hold back.
+ * All CPUs put their events into one ring, and their order there is the order of the events: an
+ * event that another one caused, on whatever CPU and thread, is behind it. So there is nothing to
+ * sort and nothing to hold back.
  */
 #ifndef H2OLOG_STREAM_H
 #define H2OLOG_STREAM_H
@@ -32,21 +32,22 @@ struct stream {
 };
 
 /*
- * The size of the ring, a power of two: `per_cpu` bytes for each CPU, or (0) enough for a reader that does not
- * run for 0.1 s at 500,000 events a second.
+ * The size of the ring, a power of two: `per_cpu` bytes for each CPU, or (0) enough for a reader
+ * that does not run for 0.1 s at 500,000 events a second.
  */
 size_t stream_ring_size(size_t per_cpu);
 
 /* How much is to be in the ring for the reader to be woken, in bytes. */
 size_t stream_watermark(size_t ring_size);
 
-/* Maps the ring of the map `fd`. Returns 0, or -1 with errno; stream_close is due in either case. */
+/* Maps the ring of the map `fd`. Returns 0, or -1 with errno; stream_close is due in either case.
+ */
 int stream_open(struct stream *stream, int fd, size_t ring_size);
 
 /*
- * Gives out the events that are there, and what was lost among them. `counted` is how many losses the kernel
- * side had counted before the call: those that no later event tells of are given out once the ring is empty.
- * Returns how many bytes were read.
+ * Gives out the events that are there, and what was lost among them. `counted` is how many losses
+ * the kernel side had counted before the call: those that no later event tells of are given out
+ * once the ring is empty. Returns how many bytes were read.
  */
 size_t stream_drain(struct stream *stream, uint64_t counted, const struct stream_sink *sink);
 

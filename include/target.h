@@ -1,6 +1,6 @@
 /*
- * The traced process: its life (a pidfd), its command line, and the USDT probes in its binary and in the
- * libraries that it has mapped.
+ * The traced process: its life (a pidfd), its command line, and the USDT probes in its binary and
+ * in the libraries that it has mapped.
  */
 #ifndef H2OLOG_TARGET_H
 #define H2OLOG_TARGET_H
@@ -27,7 +27,7 @@ struct target_probe {
 
 struct target {
     pid_t pid;
-    int pidfd;        /* readable once the process has ended */
+    int pidfd;     /* readable once the process has ended */
     char *name;    /* as ps shows it */
     char *command; /* its command line, arguments between blanks; bytes as the process chose them */
     uint64_t pid_device, pid_inode; /* of its pid namespace */
@@ -36,13 +36,14 @@ struct target {
 };
 
 /*
- * Finds the process. Returns 0, or -1 with a sentence in `error`; target_dispose is due in either case.
+ * Finds the process. Returns 0, or -1 with a sentence in `error`; target_dispose is due in either
+ * case.
  */
 int target_open(struct target *target, pid_t pid, char *error, size_t error_size);
 
 /*
- * Reads the probes of h2o's providers out of the process's binary, which may be another by now than the file
- * of its name. Returns as target_open does.
+ * Reads the probes of h2o's providers out of the process's binary, which may be another by now than
+ * the file of its name. Returns as target_open does.
  */
 int target_read_probes(struct target *target, char *error, size_t error_size);
 
@@ -51,7 +52,8 @@ bool target_has_ended(const struct target *target);
 
 void target_dispose(struct target *target);
 
-/* Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line each. */
+/* Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line
+ * each. */
 char *target_list_servers(void);
 
 #endif

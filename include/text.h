@@ -1,5 +1,6 @@
 /*
- * What no printer may let through: bytes that strangers chose can neither forge a line nor move the cursor.
+ * What no printer may let through: bytes that strangers chose can neither forge a line nor move the
+ * cursor.
  */
 #ifndef H2OLOG_TEXT_H
 #define H2OLOG_TEXT_H
@@ -13,14 +14,14 @@
 #define TEXT_EXPANSION 6
 
 /*
- * As a part of a line of text: UTF-8 passes as it is, but for control characters (all below 0x20 but the tab,
- * 0x7f, and U+0080 to U+009F) and for bytes that are no UTF-8, which appear as \xNN.
+ * As a part of a line of text: UTF-8 passes as it is, but for control characters (all below 0x20
+ * but the tab, 0x7f, and U+0080 to U+009F) and for bytes that are no UTF-8, which appear as \xNN.
  */
 void text_print(struct output *output, const uint8_t *bytes, size_t size);
 
 /*
- * As the inside of a JSON string: control characters as \u00XX, what is no UTF-8 as U+FFFD, a sequence that
- * breaks off as one.
+ * As the inside of a JSON string: control characters as \u00XX, what is no UTF-8 as U+FFFD, a
+ * sequence that breaks off as one.
  */
 void text_print_json(struct output *output, const uint8_t *bytes, size_t size);
 

@@ -1,6 +1,6 @@
 /*
- * The BPF side of a run: maps, the compiler, loading and attaching. Nothing else (but target, for the notes)
- * knows that there is a libbcc.
+ * The BPF side of a run: maps, the compiler, loading and attaching. Nothing else (but target, for
+ * the notes) knows that there is a libbcc.
  */
 #ifndef H2OLOG_TRACER_H
 #define H2OLOG_TRACER_H
@@ -31,15 +31,15 @@ uint32_t tracer_kernel_version(void);
 const char *tracer_library_version(void);
 
 /*
- * Makes the maps: for `num_probes` probes, with a ring of `ring_size` bytes. This and what follows return 0, or -1 with a sentence in `error`;
- * tracer_close is due in either case.
+ * Makes the maps: for `num_probes` probes, with a ring of `ring_size` bytes. This and what follows
+ * return 0, or -1 with a sentence in `error`; tracer_close is due in either case.
  */
 int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
                 size_t error_size);
 
 /*
- * Compiles and loads the program, and lets the compiler go. What libbcc prints goes to stderr if `verbose`
- * or if it failed.
+ * Compiles and loads the program, and lets the compiler go. What libbcc prints goes to stderr if
+ * `verbose` or if it failed.
  */
 int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
                 size_t error_size);

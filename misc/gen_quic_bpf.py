@@ -62,12 +62,12 @@ class Marks:
 
     application_data: set[tuple[str, str]] = dataclass_field(default_factory=set)
     secrets: set[tuple[str, str]] = dataclass_field(default_factory=set)
-    lengths: dict[tuple[str, str], int] = dataclass_field(default_factory=dict)
+    texts: set[tuple[str, str]] = dataclass_field(default_factory=set)
 
     def add(self, other: Marks) -> None:
         self.application_data |= other.application_data
         self.secrets |= other.secrets
-        self.lengths.update(other.lengths)
+        self.texts |= other.texts
 
 
 def declared(argument: Argument) -> str:
@@ -80,7 +80,7 @@ def declared(argument: Argument) -> str:
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 TOKEN = re.compile(r"(?P<comment>/\*.*?\*/|//[^\n]*|\#[^\n]*)|(?P<word>\w+)|(?P<sign>[{}();,*])|(?P<space>\s+)", re.S)
 PERIOD = re.compile(r"/\*\s*@from\s+(\S+)(?:\s+@until\s+(\S+))?\s*\*/")
-MARK = re.compile(r"/\*\s*@(appdata|secret|length)\s*(\{.*\})\s*\*/", re.S)
+MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*(\{.*\})\s*\*/", re.S)
 
 
 @dataclass(frozen=True)
@@ -147,20 +147,17 @@ class Parser:
             self.period = (since, until)
         elif (mark := MARK.fullmatch(comment.text)) is not None:
             self.mark(mark.group(1), mark.group(2), comment.line)
-        elif re.match(r"/\*\s*@(from|until|appdata|secret|length)\b", comment.text):
+        elif re.match(r"/\*\s*@(from|until|appdata|secret|text)\b", comment.text):
             self.fail("this annotation cannot be read; bpf/h2o-probes.d says how it is written", comment.line)
 
     def mark(self, kind: str, text: str, line: int) -> None:
+        marked = {
+            "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts
+        }[kind]  # fmt: skip
         try:
-            said = json.loads(text)
-            for probe, names in said.items():
+            for probe, names in json.loads(text).items():
                 for name in names:
-                    if kind == "length":
-                        self.marks.lengths[(probe, name)] = int(names[name])
-                    elif kind == "secret":
-                        self.marks.secrets.add((probe, name))
-                    else:
-                        self.marks.application_data.add((probe, name))
+                    marked.add((probe, name))
         except (ValueError, TypeError, AttributeError) as error:
             self.fail(f"the JSON of @{kind} cannot be read: {error}", line)
 
@@ -409,15 +406,6 @@ class Builder:
             f"end = append_string(scratch, end, {pointer}, &event->{size}, {nth});",
         )  # fmt: skip
 
-    def octets(self, index: int, count: int, application_data: bool) -> None:
-        """Bytes whose number is known beforehand."""
-        argument = self.signature.arguments[index]
-        if application_data:
-            self.fail(f"{argument.name} cannot be application data of a fixed length")
-        self.member(argument.name, "u8", 1, count)
-        self.layout.fields.append(Value(key_of(argument.name), "OCTETS", count, member=argument.name))
-        self.layout.fixed.append(f"probe_read_user(event->{argument.name}, {count}, (const void *){self.read(index)});")
-
     def stats(self, index: int) -> None:
         """The struct that quicly:conn_stats points to, where its size is one whose layout is known."""
         length = next((i for i, a in enumerate(self.signature.arguments) if a.name == "size"), None)
@@ -473,6 +461,8 @@ class Builder:
         length = length_of(self.signature, index)
         if argument.type in INTEGERS:
             self.integer(index, key_of(argument.name), argument.type, self.read(index))
+        elif is_bytes(argument) and marked in self.marks.texts:
+            self.string(index, application_data)
         elif is_text(argument):
             if length is not None and self.signature.arguments[length].name != "len":
                 self.counted(index, "TEXT", length, application_data)
@@ -482,13 +472,11 @@ class Builder:
             self.member("first_octet", "u8", 1)
             self.layout.fixed.append(f"event->first_octet = read_u1({self.read(index)});")
             self.layout.fields.append(Value("first-octet", "UNSIGNED", 1, member="first_octet"))
-        elif is_bytes(argument) and marked in self.marks.lengths:
-            self.octets(index, self.marks.lengths[marked], application_data)
         elif is_bytes(argument):
             if length is None:
                 self.fail(
                     f"{argument.name} is bytes without a length; name one {argument.name}_len, "
-                    f"num_{argument.name} or len, or say @length"
+                    f"num_{argument.name} or len, or say @text if it is text"
                 )
             self.counted(index, "BYTES", length, application_data)
         elif not self.struct(index):

@@ -9,9 +9,10 @@
 #include "memory.h"
 
 /*
- * What a probe adds to the score of a version. A name that the version lacks, or one with other arguments,
- * means another version; a probe that the server lacks can have been compiled out; an operand is only a hint,
- * as its size is that of the expression at the place, not of the declaration.
+ * What a probe adds to the score of a version. A name that the version lacks, or one with other
+ * arguments, means another version; a probe that the server lacks can have been compiled out; an
+ * operand is only a hint, as its size is that of the expression at the place, not of the
+ * declaration.
  */
 enum {
     SCORE_NAME = 100,
@@ -41,7 +42,8 @@ static bool has_shape(enum operand_arch arch, const struct target_probe *probe,
     return operand_count(arch, probe->locations[0].arguments) == signature->num_arguments;
 }
 
-/* The newest signature with as many arguments, for a server of a revision that never was h2o's own. */
+/* The newest signature with as many arguments, for a server of a revision that never was h2o's own.
+ */
 static const struct signature *find_shape(enum operand_arch arch, const struct target_probe *probe)
 {
     const struct signature *newest = NULL;
@@ -57,7 +59,8 @@ static const struct signature *find_shape(enum operand_arch arch, const struct t
     return newest;
 }
 
-/* Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than one. */
+/* Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
+ * one. */
 static bool operand_fits(const struct operand *operand, const struct argument *argument)
 {
     if (operand->kind == OPERAND_CONSTANT)
@@ -188,8 +191,8 @@ static const struct signature *guess_signature(enum operand_arch arch,
                                operand.is_signed ? "" : "u", operand.size * 8u, guess->keys[count]);
         free(declared);
         declared = longer;
-        longer = memory_format("%s        %c%u arg%zu __attribute__((aligned(8)));\n", members, sign,
-                               operand.size * 8u, count);
+        longer = memory_format("%s        %c%u arg%zu __attribute__((aligned(8)));\n", members,
+                               sign, operand.size * 8u, count);
         free(members);
         members = longer;
         longer = memory_format("%s    event.arg%zu = (%c%u)arg%zu;\n", stores, count, sign,
@@ -201,10 +204,11 @@ static const struct signature *guess_signature(enum operand_arch arch,
     guess->fields[count] = (struct field){
         .key = "time", .kind = FIELD_STAMP, .width = 8, .place = sizeof(struct event_head)};
     guess->declaration = memory_format("%s)", declared);
-    guess->capture = memory_format("    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
-                                   "    } event = {{0}};\n%s"
-                                   "    event.stamp = STAMP;\n    submit(id, &event, sizeof(event));\n    return 0;\n",
-                                   members, stores);
+    guess->capture = memory_format(
+        "    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
+        "    } event = {{0}};\n%s"
+        "    event.stamp = STAMP;\n    submit(id, &event, sizeof(event));\n    return 0;\n",
+        members, stores);
     free(declared);
     free(members);
     free(stores);

@@ -10,8 +10,8 @@
 
 /* What `quic` means: QUIC, and of h2o what ties it to HTTP/3. */
 static const char *const quic_probes[] = {
-    "quicly:*",      "h2o:h3_accept",   "h2o:h3s_accept",
-    "h2o:h3_close",  "h2o:h3s_destroy", "h2o:send_response_header",
+    "quicly:*",     "h2o:h3_accept",   "h2o:h3s_accept",
+    "h2o:h3_close", "h2o:h3s_destroy", "h2o:send_response_header",
     NULL,
 };
 static const char *const all_probes[] = {"h2o:*", "quicly:*", "picotls:*", NULL};
@@ -129,7 +129,8 @@ static int check_globs(const struct options *options, const struct catalog *cata
         near = find_near(glob, catalog);
         if (near != NULL)
             snprintf(error, error_size,
-                     "this server has no tracepoint '%s'; did you mean %s:%s? h2olog -l -p PID lists them",
+                     "this server has no tracepoint '%s'; did you mean %s:%s? h2olog -l -p PID "
+                     "lists them",
                      escaped, near->probe->provider, near->probe->name);
         else
             snprintf(error, error_size,
@@ -171,7 +172,8 @@ int choice_open(struct choice *choice, const struct options *options, const stru
     choice->num_printed = choice->num_probes;
     if (choice->num_probes == 0) {
         snprintf(error, error_size,
-                 "this server has none of the probes to trace; h2olog -l -p PID lists those that it has");
+                 "this server has none of the probes to trace; h2olog -l -p PID lists those that "
+                 "it has");
         return -1;
     }
     for (size_t i = 0; i != catalog->num_traced; ++i) {

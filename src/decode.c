@@ -94,7 +94,6 @@ int decode(const struct signature *signature, int application_data, const struct
         case FIELD_SIGNED:
             values[i].integer = decode_signed(event->bytes + field->place, field->width);
             break;
-        case FIELD_OCTETS:
         case FIELD_ADDRESS:
             values[i].bytes = event->bytes + field->place;
             values[i].size = values[i].full_size = field->width;

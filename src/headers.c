@@ -11,14 +11,15 @@
 
 #include "texts.h"
 
-/* Linux 5.2's mount calls, which glibc names since 2.36 only; the numbers are the same everywhere. */
+/* Linux 5.2's mount calls, which glibc names since 2.36 only; the numbers are the same everywhere.
+ */
 #ifndef SYS_fsopen
 #define SYS_fsopen   430
 #define SYS_fsconfig 431
 #define SYS_fsmount  432
 #endif
-#define FLAG_CLOEXEC         1 /* FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC */
-#define FSCONFIG_CREATE      6 /* FSCONFIG_CMD_CREATE */
+#define FLAG_CLOEXEC         1    /* FSOPEN_CLOEXEC and FSMOUNT_CLOEXEC */
+#define FSCONFIG_CREATE      6    /* FSCONFIG_CMD_CREATE */
 #define ATTRIBUTES_NO_DEVICE 0x0e /* MOUNT_ATTR_NOSUID | _NODEV | _NOEXEC */
 
 /* A tmpfs that is mounted nowhere. Returns the descriptor of its root, or -1. */
@@ -34,7 +35,8 @@ static int open_memory(void)
     return root;
 }
 
-/* A folder that only this user can enter, where only root, or everybody with the sticky bit, can write. */
+/* A folder that only this user can enter, where only root, or everybody with the sticky bit, can
+ * write. */
 static int open_folder(struct headers *headers)
 {
     static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
@@ -84,10 +86,11 @@ static int write_tree(int root, uint32_t kernel_version)
         if (write_file(root, path, file->content) != 0)
             return -1;
     }
-    snprintf(version, sizeof(version),
-             "#define LINUX_VERSION_CODE %u\n"
-             "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))\n",
-             kernel_version);
+    snprintf(
+        version, sizeof(version),
+        "#define LINUX_VERSION_CODE %u\n"
+        "#define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + ((c) > 255 ? 255 : (c)))\n",
+        kernel_version);
     return write_file(root, "include/linux/version.h", version);
 }
 
@@ -123,8 +126,8 @@ void headers_close(struct headers *headers)
             unlinkat(headers->root, path, 0);
         }
         unlinkat(headers->root, "include/linux/version.h", 0);
-        static const char *const folders[] = {"include/uapi/linux", "include/uapi",
-                                              "include/linux", "include/asm", "include"};
+        static const char *const folders[] = {"include/uapi/linux", "include/uapi", "include/linux",
+                                              "include/asm", "include"};
         for (size_t i = 0; i != sizeof(folders) / sizeof(folders[0]); ++i)
             unlinkat(headers->root, folders[i], AT_REMOVEDIR);
         rmdir(headers->path);

@@ -5,9 +5,12 @@
 #include "text.h"
 
 const char *const http_probes[] = {
-    "h2o:receive_request", "h2o:receive_request_header", "h2o:send_response",
+    "h2o:receive_request",
+    "h2o:receive_request_header",
+    "h2o:send_response",
     "h2o:send_response_status", /* what send_response was called until 2019-12-15 */
-    "h2o:send_response_header", NULL,
+    "h2o:send_response_header",
+    NULL,
 };
 
 /* The value of a field; NULL if the signature has no such field. */

@@ -9,10 +9,11 @@
 #include "memory.h"
 #include "text.h"
 
-/* "{"type":"packet-sent","seq":" and, of each field, ","len":". */
+/* What is the same in each line: "{"type":"packet-sent","seq":" and, of each field, ","len":". */
 struct json_probe {
     char *begin;
-    char *layer;
+    char *layer;  /* ","provider":"quicly"" */
+    bool has_tid; /* an argument has it */
     char *keys[DECODE_FIELDS_MAX];
 };
 
@@ -35,10 +36,11 @@ void json_open(struct json *json)
         struct json_probe *spelled = &json->spelled[i];
         *spelled = (struct json_probe){
             .begin = spell_begin(signature->probe),
-            .layer = memory_format(",\"provider\":\"%s\",\"tid\":", signature->provider),
+            .layer = memory_format(",\"provider\":\"%s\"", signature->provider),
         };
         for (size_t j = 0; j != signature->num_fields; ++j) {
             spelled->keys[j] = memory_format(",\"%s\":", signature->fields[j].key);
+            spelled->has_tid |= strcmp(signature->fields[j].key, "tid") == 0;
         }
     }
 }
@@ -108,8 +110,8 @@ static void print_text(struct output *output, const struct value *value)
 }
 
 /*
- * Milliseconds since the epoch. The order of events is the ring's; a thread can be preempted between the stamp
- * and its place there, and is not to seem to be earlier than what is before it.
+ * Milliseconds since the epoch. The order of events is the ring's; a thread can be preempted
+ * between the stamp and its place there, and is not to seem to be earlier than what is before it.
  */
 static void print_time(struct json *json, uint64_t time_ns)
 {
@@ -174,7 +176,10 @@ int json_print(struct json *json, const struct event *event)
     output_unsigned(output, ++json->seq);
     if (json->layers) {
         output_string(output, spelled->layer);
-        output_unsigned(output, head.tid);
+        if (!spelled->has_tid) {
+            output_string(output, ",\"tid\":");
+            output_unsigned(output, head.tid);
+        }
     }
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];

@@ -97,12 +97,12 @@ static void explain_choice(const struct run *run)
     char version[64];
 
     catalog_version(&run->catalog, version, sizeof(version));
-    fprintf(stderr, "the probes of this server are those of h2o %s: %zu of its %zu match\n", version,
-            run->catalog.num_matching, run->catalog.num_traced);
+    fprintf(stderr, "the probes of this server are those of h2o %s: %zu of its %zu match\n",
+            version, run->catalog.num_matching, run->catalog.num_traced);
     for (size_t i = 0; i != run->choice.num_probes; ++i) {
         const struct traced *traced = &run->choice.probes[i];
         fprintf(stderr, "%s%s\n", traced->signature->declaration,
-                traced->is_guess                ? " (no list knows it so)"
+                traced->is_guess               ? " (no list knows it so)"
                 : i >= run->choice.num_printed ? " (for its connections only)"
                                                : "");
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {
@@ -172,8 +172,7 @@ static int prepare(struct run *run)
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,
     };
-    program_open(&run->program, operand_native(), &wanted, &run->tracer.maps,
-                 say_skipped);
+    program_open(&run->program, operand_native(), &wanted, &run->tracer.maps, say_skipped);
     if (options->debug > 1)
         explain_choice(run);
     return 0;
@@ -183,11 +182,12 @@ static int trace(struct run *run)
 {
     const struct options *options = &run->options;
     struct stream stream;
-    struct session session = {options,      &run->target, &run->choice,  &run->tracer, &stream,
-                              &run->output, open_signals()};
+    struct session session = {options, &run->target, &run->choice,  &run->tracer,
+                              &stream, &run->output, open_signals()};
     int status = COULD_NOT_TRACE;
 
-    if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) != 0)
+    if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
+        0)
         return status;
     if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
         snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));

@@ -12,11 +12,11 @@ static const struct {
     const char *names[5]; /* 8, 4, 2, 1 bytes, and bits 8 to 15 */
     const char *member;
 } x86_registers[] = {
-    {{"rax", "eax", "ax", "al", "ah"}, "ax"},      {{"rbx", "ebx", "bx", "bl", "bh"}, "bx"},
-    {{"rcx", "ecx", "cx", "cl", "ch"}, "cx"},      {{"rdx", "edx", "dx", "dl", "dh"}, "dx"},
-    {{"rsi", "esi", "si", "sil", NULL}, "si"},     {{"rdi", "edi", "di", "dil", NULL}, "di"},
-    {{"rbp", "ebp", "bp", "bpl", NULL}, "bp"},     {{"rsp", "esp", "sp", "spl", NULL}, "sp"},
-    {{"r8", "r8d", "r8w", "r8b", NULL}, "r8"},     {{"r9", "r9d", "r9w", "r9b", NULL}, "r9"},
+    {{"rax", "eax", "ax", "al", "ah"}, "ax"},       {{"rbx", "ebx", "bx", "bl", "bh"}, "bx"},
+    {{"rcx", "ecx", "cx", "cl", "ch"}, "cx"},       {{"rdx", "edx", "dx", "dl", "dh"}, "dx"},
+    {{"rsi", "esi", "si", "sil", NULL}, "si"},      {{"rdi", "edi", "di", "dil", NULL}, "di"},
+    {{"rbp", "ebp", "bp", "bpl", NULL}, "bp"},      {{"rsp", "esp", "sp", "spl", NULL}, "sp"},
+    {{"r8", "r8d", "r8w", "r8b", NULL}, "r8"},      {{"r9", "r9d", "r9w", "r9b", NULL}, "r9"},
     {{"r10", "r10d", "r10w", "r10b", NULL}, "r10"}, {{"r11", "r11d", "r11w", "r11b", NULL}, "r11"},
     {{"r12", "r12d", "r12w", "r12b", NULL}, "r12"}, {{"r13", "r13d", "r13w", "r13b", NULL}, "r13"},
     {{"r14", "r14d", "r14w", "r14b", NULL}, "r14"}, {{"r15", "r15d", "r15w", "r15b", NULL}, "r15"},

@@ -77,8 +77,10 @@ static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_siz
 
     errno = 0;
     value = strtol(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 || value > INT_MAX)
-        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -o h2o)", text);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
+        value > INT_MAX)
+        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -o h2o)",
+                    text);
     *pid = (pid_t)value;
     return 0;
 }
@@ -94,7 +96,8 @@ static int parse_size(const char *text, size_t *size, char *error, size_t error_
     errno = 0;
     value = strtoull(text, &end, 10);
     unit = *end != '\0' ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
-    if (text[0] < '0' || text[0] > '9' || errno != 0 || (*end != '\0' && (unit == NULL || end[1] != '\0')))
+    if (text[0] < '0' || text[0] > '9' || errno != 0 ||
+        (*end != '\0' && (unit == NULL || end[1] != '\0')))
         return fail(error, error_size, "-b takes a size such as 512K or 4M, not '%s'", text);
     for (int power = unit != NULL ? (int)(unit - units) + 1 : 0; power != 0; --power) {
         if (value > ULLONG_MAX / 1024)
@@ -116,10 +119,11 @@ static int check_header(const char *name, char *error, size_t error_size)
         return fail(error, error_size, "-s takes the name of a header, such as content-type%s", "");
     if (length > EVENT_NAME_MAX)
         return fail(error, error_size, "-s takes a name of at most 256 bytes, not '%s'", name);
-    if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:") !=
+    if (strspn(name,
+               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:") !=
         length)
-        return fail(error, error_size, "'%s' cannot be the name of a header; give -s the name alone",
-                    name);
+        return fail(error, error_size,
+                    "'%s' cannot be the name of a header; give -s the name alone", name);
     return 0;
 }
 
@@ -203,7 +207,8 @@ static int explain_getopt(int got, char **argv, char *error, size_t error_size)
     return fail(error, error_size, "there is no option '%s'; h2olog --help lists them", word);
 }
 
-static int parse_mode(struct options *options, int argc, char **argv, char *error, size_t error_size)
+static int parse_mode(struct options *options, int argc, char **argv, char *error,
+                      size_t error_size)
 {
     if (optind == argc)
         return 0;
@@ -212,13 +217,15 @@ static int parse_mode(struct options *options, int argc, char **argv, char *erro
             options->mode = modes[i].mode;
             if (optind + 1 == argc)
                 return 0;
-            return fail(error, error_size, "'%s' is one argument too many; h2olog --help shows what goes where",
+            return fail(error, error_size,
+                        "'%s' is one argument too many; h2olog --help shows what goes where",
                         argv[optind + 1]);
         }
     }
-    return fail(error, error_size,
-                "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
-                argv[optind]);
+    return fail(
+        error, error_size,
+        "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
+        argv[optind]);
 }
 
 /* Options that the mode has no use for. */

@@ -41,8 +41,8 @@ static void print_defines(FILE *text, const struct program_choice *choice,
 }
 
 /*
- * Compares 8 bytes at a time, in any case: where the wanted byte is a letter, the bit that tells upper case
- * from lower is set before.
+ * Compares 8 bytes at a time, in any case: where the wanted byte is a letter, the bit that tells
+ * upper case from lower is set before.
  */
 static void print_comparison(FILE *text, const char *name, size_t length)
 {
@@ -53,8 +53,8 @@ static void print_comparison(FILE *text, const char *name, size_t length)
             wanted |= (uint64_t)byte << (8 * i);
             mask |= (uint64_t)(isalpha(byte) ? 0x20 : 0) << (8 * i);
         }
-        fprintf(text, "%s(words[%zu] | 0x%" PRIx64 "ULL) == 0x%" PRIx64 "ULL", at != 0 ? " && " : "",
-                at / 8, mask, wanted);
+        fprintf(text, "%s(words[%zu] | 0x%" PRIx64 "ULL) == 0x%" PRIx64 "ULL",
+                at != 0 ? " && " : "", at / 8, mask, wanted);
     }
 }
 
@@ -84,7 +84,8 @@ static void print_header_filter(FILE *text, const struct program_choice *choice)
     fputs("    return 0;\n}\n\n", text);
 }
 
-/* Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be read. */
+/* Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be
+ * read. */
 static int print_arguments(FILE *text, enum operand_arch arch, const struct signature *signature,
                            const char *operands, bool application_data)
 {

@@ -39,8 +39,8 @@ static uint64_t clock_ns(clockid_t clock)
 static void print_event(void *context, const struct event *event)
 {
     struct printing *printing = context;
-    int result = printing->is_text ? http_print(&printing->http, event)
-                                   : json_print(&printing->json, event);
+    int result =
+        printing->is_text ? http_print(&printing->http, event) : json_print(&printing->json, event);
 
     if (result == 0) {
         ++printing->events;

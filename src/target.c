@@ -61,7 +61,8 @@ static char *read_name(pid_t pid)
     return name;
 }
 
-/* The arguments with blanks between them; the name in brackets, as ps does, where there are none. */
+/* The arguments with blanks between them; the name in brackets, as ps does, where there are none.
+ */
 static char *read_command(pid_t pid, const char *name)
 {
     size_t size = 0;
@@ -165,7 +166,8 @@ static bool to_file_offset(const struct module *module, uint64_t address, uint64
     return false;
 }
 
-static struct target_probe *find_probe(struct target *target, const char *provider, const char *name)
+static struct target_probe *find_probe(struct target *target, const char *provider,
+                                       const char *name)
 {
     struct target_probe *probe;
 
@@ -174,8 +176,7 @@ static struct target_probe *find_probe(struct target *target, const char *provid
         if (strcmp(probe->name, name) == 0 && strcmp(probe->provider, provider) == 0)
             return probe;
     }
-    target->probes =
-        memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
+    target->probes = memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
     probe = &target->probes[target->num_probes++];
     *probe = (struct target_probe){.provider = memory_format("%s", provider),
                                    .name = memory_format("%s", name)};
@@ -221,8 +222,8 @@ static int read_module(struct target *target, const char *path)
 }
 
 /*
- * Reads the libraries: h2o can be linked with its own as shared ones. /proc/PID/map_files leads to the very
- * file that is mapped, whatever its name is now and whatever namespace it is in.
+ * Reads the libraries: h2o can be linked with its own as shared ones. /proc/PID/map_files leads to
+ * the very file that is mapped, whatever its name is now and whatever namespace it is in.
  */
 static void read_libraries(struct target *target)
 {

@@ -6,8 +6,9 @@
 #include "memory.h"
 
 /*
- * The length of the UTF-8 sequence at `bytes`, 0 if there is none; then *bad is how many bytes could have
- * begun one (at least 1): Unicode's "maximal subpart" (Unicode 15, 3.9, table 3-7), which one U+FFFD replaces.
+ * The length of the UTF-8 sequence at `bytes`, 0 if there is none; then *bad is how many bytes
+ * could have begun one (at least 1): Unicode's "maximal subpart" (Unicode 15, 3.9, table 3-7),
+ * which one U+FFFD replaces.
  */
 static size_t sequence_length(const uint8_t *bytes, size_t size, size_t *bad)
 {

@@ -25,9 +25,9 @@
 #define KERNEL(major, minor) (uint32_t)((major) << 16 | (minor) << 8)
 
 /*
- * Since when one link can hold uprobes at all places of a process. It came with 6.6, but until 6.10 it saw the
- * events of one thread only. Closing a link takes one wait for the kernel's readers, 0.1 s; closing an event
- * for each of a hundred places takes as many.
+ * Since when one link can hold uprobes at all places of a process. It came with 6.6, but until 6.10
+ * it saw the events of one thread only. Closing a link takes one wait for the kernel's readers, 0.1
+ * s; closing an event for each of a hundred places takes as many.
  */
 #ifndef TRACER_MULTI_SINCE
 #define TRACER_MULTI_SINCE KERNEL(6, 10)
@@ -53,7 +53,8 @@ struct link_create {
     uint32_t reserved;
 };
 
-/* h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are forgotten. */
+/* h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are
+ * forgotten. */
 #define TIES_MAX 65536
 
 /* Functions of a program: one for each probe and set of operands, 150 in a server of 2026. */
@@ -83,13 +84,15 @@ static int explain_refusal(const char *what, char *error, size_t error_size)
 {
     int code = errno;
 
-    snprintf(error, error_size, "the kernel refuses %s: %s%s", what, strerror(code),
-             code == EPERM || code == EACCES
-                 ? "; h2olog needs root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel that is "
-                   "not locked down (/sys/kernel/security/lockdown), and no seccomp filter on bpf(2)"
-             : code == ENOSYS || code == EINVAL
-                 ? "; it has to be Linux with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBES"
-                 : "");
+    snprintf(
+        error, error_size, "the kernel refuses %s: %s%s", what, strerror(code),
+        code == EPERM || code == EACCES
+            ? "; h2olog needs root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel that "
+              "is "
+              "not locked down (/sys/kernel/security/lockdown), and no seccomp filter on bpf(2)"
+        : code == ENOSYS || code == EINVAL
+            ? "; it has to be Linux with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBES"
+            : "");
     return -1;
 }
 
@@ -122,10 +125,11 @@ static int explain_ring(size_t ring_size, char *error, size_t error_size)
     if (tracer_kernel_version() < KERNEL(5, 8))
         snprintf(error, error_size, "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
     else
-        snprintf(error, error_size,
-                 "the kernel refuses a ring of %zu KiB (%s): it takes what memory there is for it, in "
-                 "all at most 2 GiB; give -b a smaller SIZE",
-                 ring_size >> 10, strerror(errno));
+        snprintf(
+            error, error_size,
+            "the kernel refuses a ring of %zu KiB (%s): it takes what memory there is for it, in "
+            "all at most 2 GiB; give -b a smaller SIZE",
+            ring_size >> 10, strerror(errno));
     return -1;
 }
 
@@ -154,8 +158,8 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
 }
 
 /*
- * libbcc and clang print to descriptor 2, whatever they have to say. It is kept back, and shown when
- * something failed or somebody asked.
+ * libbcc and clang print to descriptor 2, whatever they have to say. It is kept back, and shown
+ * when something failed or somebody asked.
  */
 static int hush(int *memory)
 {
@@ -195,7 +199,8 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
         headers_close(&headers);
         return -1;
     }
-    /* what the caller's environment says of headers, compilers and folders is not for a program of root's */
+    /* what the caller's environment says of headers, compilers and folders is not for a program of
+     * root's */
     clearenv();
     setenv("BCC_KERNEL_SOURCE", headers.path, 1);
     stderr_copy = hush(&memory);
@@ -244,10 +249,11 @@ static int load(struct tracer *tracer, const char *name, bool multi, char *error
         return explain_refusal("BPF programs", error, error_size);
     load_function(tracer, name, multi, log, sizeof(log));
     fputs(log, stderr);
-    snprintf(error, error_size,
-             "the kernel does not accept the BPF program %s: %s; its reasons are above, please report "
-             "them with the output of -dd",
-             name, strerror(errno));
+    snprintf(
+        error, error_size,
+        "the kernel does not accept the BPF program %s: %s; its reasons are above, please report "
+        "them with the output of -dd",
+        name, strerror(errno));
     return -1;
 }
 
@@ -276,8 +282,8 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
 
     if (compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
-    result = load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error,
-                      error_size);
+    result =
+        load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error, error_size);
     bpf_module_destroy(tracer->module);
     tracer->module = NULL;
     malloc_trim(0); /* what the compiler took, 20 MiB of it */
@@ -448,8 +454,7 @@ void tracer_close(struct tracer *tracer)
         close(tracer->programs[i]);
     close_if_open(tracer->dispatch);
     if (tracer->lost != NULL)
-        munmap((void *)(uintptr_t)tracer->lost,
-               (tracer->num_probes + 1) * sizeof(uint64_t));
+        munmap((void *)(uintptr_t)tracer->lost, (tracer->num_probes + 1) * sizeof(uint64_t));
     close_if_open(tracer->maps.ring);
     close_if_open(tracer->maps.lost);
     close_if_open(tracer->maps.scratch);

@@ -52,7 +52,7 @@ need() {
 }
 
 need_for_building() {
-    need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev
+    need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libseccomp-dev
 }
 
 build() {

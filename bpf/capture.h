@@ -26,8 +26,10 @@ static long (*ringbuf_output)(const void *ring, const void *data, u64 size,
 static u64 (*ringbuf_query)(const void *ring, u64 flags) = (void *)134;
 static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
 
-/* Where an event with values of no fixed size is put together: too large for the stack of 512
- * bytes. */
+/*
+ * Where an event with values of no fixed size is put together: too large for the stack of 512
+ * bytes.
+ */
 struct scratch {
     u64 claims;
     u8 event[EVENT_MAX];
@@ -56,8 +58,10 @@ READER(s64, read_s8)
 #define CONNECTION_ID(conn) read_u4((u64)(conn) + 16)  /* struct st_quicly_conn_t::master_id */
 #define STREAM_ID(stream)   read_s8((u64)(stream) + 8) /* struct st_quicly_stream_t::stream_id */
 
-/* An address of either family: a struct sockaddr_in that ends where its page does is shorter
- * than 28. */
+/*
+ * An address of either family: a struct sockaddr_in that ends where its page does is shorter than
+ * 28.
+ */
 #define ADDRESS_SIZE 28 /* sizeof(struct sockaddr_in6) */
 INLINE void read_address(void *to, u64 from)
 {

@@ -25,8 +25,10 @@ int choice_open(struct choice *choice, const struct options *options, const stru
 
 void choice_dispose(struct choice *choice);
 
-/* Prints the probes that the mode means and the server's version of the lists has, but the server
- * lacks. */
+/*
+ * Prints the probes that the mode means and the server's version of the lists has, but the server
+ * lacks.
+ */
 void choice_print_lacking(FILE *file, const struct options *options, const struct catalog *catalog);
 
 /*

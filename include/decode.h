@@ -30,8 +30,10 @@ struct value {
     };
 };
 
-/* At most so many fields has a signature: rtt makes four of one argument, and there can be conn and
- * time. */
+/*
+ * At most so many fields has a signature: rtt makes four of one argument, and there can be conn and
+ * time.
+ */
 #define DECODE_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
 
 /* Which probe an event is of; `num_probes` or more if its bytes do not even say that. */

@@ -30,7 +30,8 @@ struct options {
     bool application_data;
     const char *write; /* NULL: standard output */
     size_t buffer;     /* bytes a ring; 0: not given */
-    int debug;         /* how often -d was given */
+    bool keep_root;
+    int debug; /* how often -d was given */
     bool list, help, version;
 };
 

@@ -8,10 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct output {
     int fd;
     const char *name; /* of the file, for messages; NULL: standard output */
+    bool created;     /* there was no file of that name */
     char *buffer;
     size_t used;      /* bytes gathered */
     size_t line;      /* where the line that is being written begins */
@@ -20,9 +22,18 @@ struct output {
     uint64_t dropped; /* of these, lost to a failed write */
 };
 
-/* Opens standard output (NULL), or a file, truncated and append-only. Returns 0, or -1 with errno.
+/*
+ * Opens standard output (NULL), or a file, append-only; what is in it stays until output_begin. No
+ * link is followed that another user put into a folder that anyone can write to. Returns 0, or -1
+ * with errno, ELOOP for such a link.
  */
 int output_open(struct output *output, const char *name);
+
+/*
+ * Empties the file, now that there will be something to write, and gives it to a user if it is new.
+ * Returns 0, or -1 with errno.
+ */
+int output_begin(struct output *output, uid_t uid, gid_t gid);
 
 /* Room for `size` bytes (at most OUTPUT_RESERVE_MAX); to be followed by output_advance. */
 #define OUTPUT_RESERVE_MAX (size_t)(32 * 1024)

@@ -50,7 +50,8 @@ struct program {
     size_t num_functions;
 };
 
-/* The function that finds the right one by the cookie of the location, where all hang on one link.
+/*
+ * The function that finds the right one by the cookie of the location, where all hang on one link.
  */
 #define PROGRAM_DISPATCH "dispatch"
 

@@ -23,8 +23,10 @@ struct session {
     int signals; /* signalfd of those that end the session */
 };
 
-/* Runs until the server ends, a signal comes, or nobody reads any more. Returns h2olog's exit
- * status. */
+/*
+ * Runs until the server ends, a signal comes, or nobody reads any more. Returns h2olog's exit
+ * status.
+ */
 int session_run(struct session *session);
 
 #endif

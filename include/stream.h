@@ -40,7 +40,8 @@ size_t stream_ring_size(size_t per_cpu);
 /* How much is to be in the ring for the reader to be woken, in bytes. */
 size_t stream_watermark(size_t ring_size);
 
-/* Maps the ring of the map `fd`. Returns 0, or -1 with errno; stream_close is due in either case.
+/*
+ * Maps the ring of the map `fd`. Returns 0, or -1 with errno; stream_close is due in either case.
  */
 int stream_open(struct stream *stream, int fd, size_t ring_size);
 

@@ -15,12 +15,12 @@ struct location {
     char *module;              /* path of the file, as the kernel of this machine can open it */
     uint64_t offset;           /* of the probe's instruction in the file */
     uint64_t semaphore_offset; /* of its semaphore in the file; 0: it has none */
-    char *arguments;           /* its operands, as the note has them */
+    char *arguments;           /* its operands, as the note has them: not to be trusted */
 };
 
 /* A probe of the target, with all places where it stands. */
 struct target_probe {
-    char *provider, *name;
+    char *provider, *name; /* identifiers */
     struct location *locations;
     size_t num_locations;
 };
@@ -28,8 +28,8 @@ struct target_probe {
 struct target {
     pid_t pid;
     int pidfd;     /* readable once the process has ended */
-    char *name;    /* as ps shows it */
-    char *command; /* its command line, arguments between blanks; bytes as the process chose them */
+    char *name;    /* as ps shows it, escaped for printing */
+    char *command; /* its command line, arguments between blanks, escaped likewise */
     uint64_t pid_device, pid_inode; /* of its pid namespace */
     struct target_probe *probes;
     size_t num_probes;
@@ -52,8 +52,10 @@ bool target_has_ended(const struct target *target);
 
 void target_dispose(struct target *target);
 
-/* Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line
- * each. */
+/*
+ * Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line
+ * each.
+ */
 char *target_list_servers(void);
 
 #endif

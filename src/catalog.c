@@ -15,8 +15,8 @@
  * declaration.
  */
 enum {
-    SCORE_NAME = 100,
-    SCORE_ARGUMENTS = 100,
+    SCORE_NAME = 10000, /* more than all operands and lacking probes can weigh together */
+    SCORE_ARGUMENTS = 10000,
     SCORE_OPERAND = 2,
     SCORE_MISSING = -20,
 };
@@ -42,7 +42,8 @@ static bool has_shape(enum operand_arch arch, const struct target_probe *probe,
     return operand_count(arch, probe->locations[0].arguments) == signature->num_arguments;
 }
 
-/* The newest signature with as many arguments, for a server of a revision that never was h2o's own.
+/*
+ * The newest signature with as many arguments, for a server of a revision that never was h2o's own.
  */
 static const struct signature *find_shape(enum operand_arch arch, const struct target_probe *probe)
 {
@@ -59,8 +60,10 @@ static const struct signature *find_shape(enum operand_arch arch, const struct t
     return newest;
 }
 
-/* Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
- * one. */
+/*
+ * Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
+ * one.
+ */
 static bool operand_fits(const struct operand *operand, const struct argument *argument)
 {
     if (operand->kind == OPERAND_CONSTANT)
@@ -290,6 +293,8 @@ bool catalog_matches(const char *glob, const char *provider, const char *probe)
 {
     char pattern[256], full[256], name[128];
 
+    if (strlen(glob) >= sizeof(pattern)) /* longer than any name */
+        return false;
     normalize(pattern, sizeof(pattern), glob);
     normalize(name, sizeof(name), probe);
     snprintf(full, sizeof(full), "%.100s:%s", provider, name);

@@ -11,7 +11,8 @@
 
 #include "texts.h"
 
-/* Linux 5.2's mount calls, which glibc names since 2.36 only; the numbers are the same everywhere.
+/*
+ * Linux 5.2's mount calls, which glibc names since 2.36 only; the numbers are the same everywhere.
  */
 #ifndef SYS_fsopen
 #define SYS_fsopen   430
@@ -35,8 +36,10 @@ static int open_memory(void)
     return root;
 }
 
-/* A folder that only this user can enter, where only root, or everybody with the sticky bit, can
- * write. */
+/*
+ * A folder that only this user can enter, where only root, or everybody with the sticky bit, can
+ * write.
+ */
 static int open_folder(struct headers *headers)
 {
     static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};

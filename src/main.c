@@ -16,6 +16,7 @@
 #include "choice.h"
 #include "options.h"
 #include "output.h"
+#include "privilege.h"
 #include "program.h"
 #include "session.h"
 #include "stream.h"
@@ -28,6 +29,7 @@ enum { COULD_NOT_TRACE = 1, WRONG_USAGE = 2 };
 /* All that a run holds. */
 struct run {
     struct options options;
+    struct identity invoker;
     struct target target;
     struct catalog catalog;
     struct choice choice;
@@ -61,11 +63,8 @@ static int explain_no_pid(void)
     fputs(servers[0] != '\0' ? "These run here:\n"
                              : "No process of the name h2o runs here; pgrep -a finds others.\n",
           stderr);
-    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0') {
-        char *escaped = text_escape(line);
-        fprintf(stderr, "  %s\n", escaped);
-        free(escaped);
-    }
+    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0')
+        fprintf(stderr, "  %s\n", line);
     free(servers);
     return WRONG_USAGE;
 }
@@ -86,9 +85,12 @@ static int list_tracepoints(struct run *run)
 
 static void say_skipped(const struct traced *traced, const struct location *location)
 {
+    char *operands = text_escape(location->arguments);
+
     fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: its operands \"%s\" cannot be read\n",
             traced->probe->provider, traced->probe->name, (unsigned long long)location->offset,
-            location->arguments);
+            operands);
+    free(operands);
 }
 
 /* -dd: what was decided, and why. */
@@ -107,9 +109,11 @@ static void explain_choice(const struct run *run)
                                                : "");
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {
             const struct location *location = &traced->probe->locations[j];
+            char *operands = text_escape(location->arguments);
             fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->module,
                     (unsigned long long)location->offset,
-                    (unsigned long long)location->semaphore_offset, location->arguments);
+                    (unsigned long long)location->semaphore_offset, operands);
+            free(operands);
         }
     }
     fputs(run->program.text, stderr);
@@ -119,11 +123,10 @@ static void say_attached(const struct run *run)
 {
     time_t now = time(NULL);
     struct tm utc;
-    char text[32], *command = text_escape(run->target.command);
+    char text[32];
 
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(stderr, "%s Attaching pid=%d (%s)\n", text, (int)run->target.pid, command);
-    free(command);
+    fprintf(stderr, "%s Attaching pid=%d (%s)\n", text, (int)run->target.pid, run->target.command);
 }
 
 static int open_signals(void)
@@ -178,6 +181,17 @@ static int prepare(struct run *run)
     return 0;
 }
 
+/* The output is emptied only now that there is something to write. */
+static int give_up_root(struct run *run)
+{
+    if (output_begin(&run->output, run->invoker.uid, run->invoker.gid) != 0) {
+        snprintf(run->error, sizeof(run->error), "the output cannot be emptied: %s",
+                 strerror(errno));
+        return -1;
+    }
+    return privilege_drop(&run->invoker, run->options.keep_root, run->error, sizeof(run->error));
+}
+
 static int trace(struct run *run)
 {
     const struct options *options = &run->options;
@@ -195,7 +209,8 @@ static int trace(struct run *run)
                              sizeof(run->error)) == 0) {
         if (options->debug != 0)
             say_attached(run);
-        status = session_run(&session);
+        if (give_up_root(run) == 0)
+            status = session_run(&session);
     }
     stream_close(&stream);
     return status;
@@ -205,11 +220,15 @@ static int run_tracer(struct run *run)
 {
     int status;
 
+    if (privilege_find_invoker(&run->invoker, run->error, sizeof(run->error)) != 0)
+        return say(WRONG_USAGE, run->error);
+    privilege_harden();
     if (geteuid() != 0)
         return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
     if (output_open(&run->output, run->options.write) != 0) {
         char *name = text_escape(run->options.write);
-        fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name, strerror(errno));
+        fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
+                errno == ELOOP ? "it is a link of another user's" : strerror(errno));
         free(name);
         return COULD_NOT_TRACE;
     }

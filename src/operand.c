@@ -105,7 +105,7 @@ static int parse_x86(const char **at, struct operand *operand)
         return -1;
     if (!skip(at, '('))
         return -1;
-    if (**at != ',' && parse_x86_register(at, operand->base, &shift) != 0)
+    if (**at != ',' && (parse_x86_register(at, operand->base, &shift) != 0 || shift != 0))
         return -1;
     if (skip(at, ',')) {
         int64_t scale = 1;

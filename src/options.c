@@ -44,6 +44,8 @@ static const struct option_row {
     {'b', "buffer", "SIZE", IN_ANY,
      "size of the ring of each CPU, such as 512K or 4M; by default, enough for a pause of 0.1 s at "
      "500,000 events a second"},
+    {'r', "keep-root", NULL, IN_ANY,
+     "stay root while printing; by default, it is given up once the probes are attached"},
     {'l', "list", NULL, IN_ANY,
      "list the tracepoints with their arguments; with -p, those that this server has"},
     {'d', "debug", NULL, IN_ANY,
@@ -150,6 +152,9 @@ static int apply(struct options *options, const struct option_row *row, const ch
         return 0;
     case 'a':
         options->application_data = true;
+        return 0;
+    case 'r':
+        options->keep_root = true;
         return 0;
     case 'l':
         options->list = true;

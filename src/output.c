@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -14,16 +15,76 @@
 /* The longest line: every captured byte as six characters, and the names of all fields. */
 #define LINE_MAX_SIZE (size_t)(128 * 1024)
 
+/*
+ * Whether a link in a folder where everybody can plant one (sticky, and writable for all) may be
+ * followed: if it is the owner's of the folder, or our own. The kernel does the same with
+ * fs.protected_symlinks.
+ */
+static bool is_trusted_link(int folder, const struct stat *folder_stat, const char *name)
+{
+    struct stat link;
+
+    return fstatat(folder, name, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (link.st_uid == geteuid() || link.st_uid == folder_stat->st_uid);
+}
+
+static int open_in_folder(struct output *output, int folder, const char *name)
+{
+    const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY;
+    struct stat folder_stat;
+    bool shared;
+
+    if (fstat(folder, &folder_stat) != 0)
+        return -1;
+    shared = (folder_stat.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH);
+    output->fd = openat(folder, name, flags | O_CREAT | O_EXCL, 0600);
+    output->created = output->fd >= 0;
+    if (output->fd < 0 && errno == EEXIST)
+        output->fd = openat(folder, name, flags | (shared ? O_NOFOLLOW : 0));
+    if (output->fd < 0 && errno == ELOOP && is_trusted_link(folder, &folder_stat, name))
+        output->fd = openat(folder, name, flags);
+    return output->fd >= 0 ? 0 : -1;
+}
+
+static int open_file(struct output *output)
+{
+    char *parent = memory_format("%s", output->name), *slash = strrchr(parent, '/');
+    const char *name = slash != NULL ? output->name + (slash - parent) + 1 : output->name;
+    int folder, result, code;
+
+    if (slash != NULL)
+        slash[slash == parent ? 1 : 0] = '\0';
+    folder = open(slash != NULL ? parent : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    free(parent);
+    if (folder < 0)
+        return -1;
+    result = open_in_folder(output, folder, name);
+    code = errno;
+    close(folder);
+    errno = code;
+    return result;
+}
+
 int output_open(struct output *output, const char *name)
 {
     *output = (struct output){.fd = STDOUT_FILENO, .name = name};
-    if (name != NULL) {
-        output->fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644);
-        if (output->fd < 0)
-            return -1;
-    }
+    if (name != NULL && open_file(output) != 0)
+        return -1;
     output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
     return 0;
+}
+
+int output_begin(struct output *output, uid_t uid, gid_t gid)
+{
+    struct stat file;
+
+    if (output->name == NULL)
+        return 0;
+    if (output->created)
+        return fchown(output->fd, uid, gid);
+    if (fstat(output->fd, &file) != 0)
+        return -1;
+    return S_ISREG(file.st_mode) ? ftruncate(output->fd, 0) : 0;
 }
 
 char *output_reserve(struct output *output, size_t size)

@@ -84,8 +84,10 @@ static void print_header_filter(FILE *text, const struct program_choice *choice)
     fputs("    return 0;\n}\n\n", text);
 }
 
-/* Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be
- * read. */
+/*
+ * Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be
+ * read.
+ */
 static int print_arguments(FILE *text, enum operand_arch arch, const struct signature *signature,
                            const char *operands, bool application_data)
 {

@@ -161,8 +161,7 @@ int session_run(struct session *session)
             report(&printing, now_ns);
     }
     tracer_detach(session->tracer);
-    if (session->output->error == 0)
-        drain(&printing);
+    drain(&printing); /* after a failed write, too: what is lost is counted */
     status = conclude(&printing);
     json_close(&printing.json);
     return status;

@@ -15,8 +15,10 @@
 /* The reader is woken for so much: often enough to find it in the cache. */
 #define WATERMARK ((size_t)256 << 10)
 
-/* Space is given back at this rate, not record by record: the kernel side reads the same cache
- * line. */
+/*
+ * Space is given back at this rate, not record by record: the kernel side reads the same cache
+ * line.
+ */
 #define RELEASE_SIZE ((uint64_t)64 << 10)
 
 /* A record's head: length and two flags, and an offset that is the kernel's own. */
@@ -43,7 +45,8 @@ size_t stream_watermark(size_t ring_size)
     return ring_size / 4 < WATERMARK ? ring_size / 4 : WATERMARK;
 }
 
-/* The first page is the reader's, to write; behind it are the kernel's page and the data, to read.
+/*
+ * The first page is the reader's, to write; behind it are the kernel's page and the data, to read.
  */
 int stream_open(struct stream *stream, int fd, size_t ring_size)
 {
@@ -77,8 +80,10 @@ static void announce(struct stream *stream, uint64_t count, const struct stream_
     sink->lost(sink->context, count);
 }
 
-/* An event says how many were lost before it; those that other CPUs lost meanwhile can be in later
- * ones. */
+/*
+ * An event says how many were lost before it; those that other CPUs lost meanwhile can be in later
+ * ones.
+ */
 static void look_for_losses(struct stream *stream, const struct event *event,
                             const struct stream_sink *sink)
 {

@@ -16,6 +16,7 @@
 #include <bcc/bcc_elf.h>
 
 #include "memory.h"
+#include "text.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* the same on every architecture; glibc has it since 2.31's headers */
@@ -52,21 +53,25 @@ static char *read_proc(pid_t pid, const char *name, size_t *size)
     return text;
 }
 
+/* Escaped: a process can call itself anything. */
 static char *read_name(pid_t pid)
 {
-    char *name = read_proc(pid, "comm", NULL);
+    char *name = read_proc(pid, "comm", NULL), *escaped;
 
-    if (name != NULL)
-        name[strcspn(name, "\n")] = '\0';
-    return name;
+    if (name == NULL)
+        return NULL;
+    if (name[0] != '\0')
+        name[strlen(name) - 1] = '\0'; /* the newline behind it */
+    escaped = text_escape(name);
+    free(name);
+    return escaped;
 }
 
-/* The arguments with blanks between them; the name in brackets, as ps does, where there are none.
- */
+/* The arguments with blanks between them, escaped; the name in brackets, as ps does, without any. */
 static char *read_command(pid_t pid, const char *name)
 {
     size_t size = 0;
-    char *command = read_proc(pid, "cmdline", &size);
+    char *escaped, *command = read_proc(pid, "cmdline", &size);
 
     while (size != 0 && command[size - 1] == '\0')
         --size;
@@ -78,7 +83,10 @@ static char *read_command(pid_t pid, const char *name)
         if (command[i] == '\0')
             command[i] = ' ';
     }
-    return command;
+    command[size] = '\0';
+    escaped = text_escape(command);
+    free(command);
+    return escaped;
 }
 
 /* The process that a thread belongs to; 0 if there is no such thread. */
@@ -183,6 +191,13 @@ static struct target_probe *find_probe(struct target *target, const char *provid
     return probe;
 }
 
+static bool is_identifier(const char *name)
+{
+    return name[0] != '\0' && strlen(name) < 128 &&
+           name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] ==
+               '\0';
+}
+
 static void add_note(const char *path, const struct bcc_elf_usdt *note, void *context)
 {
     static const char *const providers[] = {"h2o", "quicly", "picotls"};
@@ -192,6 +207,9 @@ static void add_note(const char *path, const struct bcc_elf_usdt *note, void *co
     bool ours = false;
 
     (void)path;
+    /* names become a part of the BPF program's text and of messages */
+    if (!is_identifier(note->name))
+        return;
     for (size_t i = 0; i != sizeof(providers) / sizeof(providers[0]); ++i)
         ours |= strcmp(note->provider, providers[i]) == 0;
     if (!ours || !to_file_offset(module, note->pc, &offset))

@@ -21,6 +21,7 @@
 #include "event.h"
 #include "headers.h"
 #include "memory.h"
+#include "privilege.h"
 
 #define KERNEL(major, minor) (uint32_t)((major) << 16 | (minor) << 8)
 
@@ -53,8 +54,10 @@ struct link_create {
     uint32_t reserved;
 };
 
-/* h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are
- * forgotten. */
+/*
+ * h2o's connections that are HTTP/3 at a time; of more, the ones that are longest silent are
+ * forgotten.
+ */
 #define TIES_MAX 65536
 
 /* Functions of a program: one for each probe and set of operands, 150 in a server of 2026. */
@@ -82,17 +85,7 @@ const char *tracer_library_version(void)
 
 static int explain_refusal(const char *what, char *error, size_t error_size)
 {
-    int code = errno;
-
-    snprintf(
-        error, error_size, "the kernel refuses %s: %s%s", what, strerror(code),
-        code == EPERM || code == EACCES
-            ? "; h2olog needs root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), a kernel that "
-              "is "
-              "not locked down (/sys/kernel/security/lockdown), and no seccomp filter on bpf(2)"
-        : code == ENOSYS || code == EINVAL
-            ? "; it has to be Linux with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_UPROBES"
-            : "");
+    privilege_explain_refusal(what, errno, error, error_size);
     return -1;
 }
 
@@ -199,9 +192,6 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
         headers_close(&headers);
         return -1;
     }
-    /* what the caller's environment says of headers, compilers and folders is not for a program of
-     * root's */
-    clearenv();
     setenv("BCC_KERNEL_SOURCE", headers.path, 1);
     stderr_copy = hush(&memory);
     tracer->module = bpf_module_create_c_from_string(program->text, 0, flags, 1, true, NULL);

@@ -6,9 +6,11 @@ at the same time. A machine that cannot do BPF fails them, with the tracer's rea
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -77,14 +79,18 @@ class Server:
 
 
 class Tracer:
-    """h2olog on a server. Its output goes to files, as nothing may slow it down."""
+    """h2olog on a server. Its output goes to files, as nothing may slow it down, or to a descriptor `stdout`."""
 
-    def __init__(self, folder: Path, *arguments: str, program: str = "h2olog", attached: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, program: str = "h2olog", attached: bool = True,
+        stdout: int | None = None, before: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         self.out, self.err = folder / "out", folder / "err"
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
-                [str(BUILD / program), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=err
-            )
+                [str(BUILD / program), *arguments], stdin=subprocess.DEVNULL,
+                stdout=out if stdout is None else stdout, stderr=err, preexec_fn=before,
+            )  # fmt: skip
         if attached:
             self.wait_attached()
 
@@ -93,7 +99,8 @@ class Tracer:
         assert self.process.poll() is None, f"h2olog ended: {self.err.read_text(errors='replace')}"
 
     def lines(self) -> list[str]:
-        return self.out.read_text(encoding="utf-8").splitlines()
+        """The complete ones. Only a newline ends a line: what else str.splitlines() knows is for no header to use."""
+        return self.out.read_bytes().decode("utf-8").split("\n")[:-1]
 
     def wait_lines(self, count: int) -> list[str]:
         wait_until(lambda: self.out.read_bytes().count(b"\n") >= count, f"{count} lines; there is {self.lines()}")
@@ -132,11 +139,14 @@ def trace(tmp_path: Path) -> Iterator[Callable[..., Tracer]]:
     """Starts tracers: trace(server, "quic", "-a"). They say -d, by which it is known that they are attached."""
     tracers: list[Tracer] = []
 
-    def start(server: Server, *arguments: str, program: str = "h2olog", attached: bool = True) -> Tracer:
+    def start(
+        server: Server, *arguments: str, program: str = "h2olog", attached: bool = True,
+        stdout: int | None = None, before: Callable[[], None] | None = None,
+    ) -> Tracer:  # fmt: skip
         folder = tmp_path / f"tracer-{len(tracers)}"
         folder.mkdir()
         words = [*arguments, "-d", "-p", str(server.pid)]
-        tracers.append(Tracer(folder, *words, program=program, attached=attached))
+        tracers.append(Tracer(folder, *words, program=program, attached=attached, stdout=stdout, before=before))
         return tracers[-1]
 
     yield start
@@ -144,9 +154,32 @@ def trace(tmp_path: Path) -> Iterator[Callable[..., Tracer]]:
         tracer.stop(signal.SIGKILL)
 
 
-def run(*arguments: str, program: str = "h2olog") -> subprocess.CompletedProcess[str]:
-    """Runs h2olog to its end."""
+def run(
+    *arguments: str, program: str = "h2olog", before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs h2olog to its end; `before`, in its process."""
     return subprocess.run(
         [str(BUILD / program), *arguments],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, preexec_fn=before,
     )  # fmt: skip
+
+
+def refusing(call: str, error: int, command: int | None = None) -> Callable[[], None]:
+    """For `before`: the kernel answers a system call (bpf(2): one of its commands) with an error, by seccomp."""
+    numbers = {
+        "x86_64": {"bpf": 321, "perf_event_open": 298, "fsopen": 430},
+        "aarch64": {"bpf": 280, "perf_event_open": 241, "fsopen": 430},
+    }[os.uname().machine]
+    rules = [(0x20, 0, 0, 0), (0x15, 0, 3 if command is not None else 1, numbers[call])]  # load its number; equal?
+    if command is not None:
+        rules += [(0x20, 0, 0, 16), (0x15, 0, 1, command)]  # load its first argument; equal?
+    rules += [(0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]  # return: errno, allow
+
+    def install() -> None:
+        filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+        program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(filters)))
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(22, 2, program, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+            raise OSError(ctypes.get_errno(), "seccomp")
+
+    return install

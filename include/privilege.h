@@ -1,0 +1,45 @@
+/*
+ * Giving up root: what a run needs of it is done once the probes are attached and the output is
+ * open.
+ */
+#ifndef H2OLOG_PRIVILEGE_H
+#define H2OLOG_PRIVILEGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Who gets what root does not need. */
+struct identity {
+    uid_t uid;
+    gid_t gid;
+};
+
+/*
+ * Who called: by SUDO_UID and SUDO_GID; without them, nobody. Returns 0, or -1 with a sentence in
+ * `error` if they are not plain numbers.
+ */
+int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size);
+
+/*
+ * What is in force from the first moment: no core dumps (the memory holds other people's cookies),
+ * and an environment in which nothing of the caller's decides which headers, files or code a
+ * library uses.
+ */
+void privilege_harden(void);
+
+/*
+ * Gives up, for good: supplementary groups, gid and uid (unless `keep_root`), all capabilities,
+ * gaining new ones, and every system call but the few that draining, printing and ending need; any
+ * other one ends the process (SIGSYS). Returns 0, or -1 with a sentence in `error`: then nothing
+ * may be printed.
+ */
+int privilege_drop(const struct identity *invoker, bool keep_root, char *error, size_t error_size);
+
+/*
+ * Why the kernel refuses BPF, as a sentence that says what to change; `code` is the errno of the
+ * refusal, and `what` was refused.
+ */
+void privilege_explain_refusal(const char *what, int code, char *error, size_t error_size);
+
+#endif

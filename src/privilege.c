@@ -1,0 +1,227 @@
+#include "privilege.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <linux/capability.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+/* nobody and nogroup, the overflow ids of every Linux (/proc/sys/kernel/overflowuid) */
+#define NOBODY 65534
+
+/* linux/capability.h of before 5.8 lacks these */
+#ifndef CAP_PERFMON
+#define CAP_PERFMON 38
+#define CAP_BPF     39
+#endif
+
+/* A plain number, as sudo writes it. */
+static int parse_id(const char *text, uint32_t *id)
+{
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    /* the highest one means "leave as it is" to the system calls */
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value >= UINT32_MAX)
+        return -1;
+    *id = (uint32_t)value;
+    return 0;
+}
+
+int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size)
+{
+    const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+
+    *invoker = (struct identity){NOBODY, NOBODY};
+    if (uid == NULL && gid == NULL)
+        return 0;
+    if (uid == NULL || gid == NULL || parse_id(uid, &invoker->uid) != 0 ||
+        parse_id(gid, &invoker->gid) != 0) {
+        snprintf(
+            error, error_size,
+            "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to "
+            "run on as nobody");
+        return -1;
+    }
+    return 0;
+}
+
+void privilege_harden(void)
+{
+    const struct rlimit none = {0, 0};
+
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+    clearenv();
+    setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1); /* clang looks for its parts there */
+    setenv("TZ", "UTC0", 1);
+    tzset(); /* reads files, which it must not do later */
+}
+
+static int drop_user(const struct identity *invoker)
+{
+    if (setgroups(0, NULL) != 0)
+        return -1;
+    return setresgid(invoker->gid, invoker->gid, invoker->gid) != 0 ||
+                   setresuid(invoker->uid, invoker->uid, invoker->uid) != 0
+               ? -1
+               : 0;
+}
+
+static int drop_capabilities(void)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    return (int)syscall(SYS_capset, &header, none);
+}
+
+/* While there still is the capability for it; those that the kernel does not know end the loop. */
+static void drop_bounding_set(void)
+{
+    for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; ++capability)
+        ;
+}
+
+/*
+ * What draining (memory, poll, the clock), printing (write), detaching (close; threads for it,
+ * before 6.10) and ending need.
+ */
+static int filter_system_calls(void)
+{
+    static const int allowed[] = {
+        SCMP_SYS(poll),
+        SCMP_SYS(ppoll),
+        SCMP_SYS(write),
+        SCMP_SYS(close),
+        SCMP_SYS(clock_gettime),
+        SCMP_SYS(gettimeofday),
+        SCMP_SYS(time),
+        SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(brk),
+        SCMP_SYS(mmap),
+        SCMP_SYS(munmap),
+        SCMP_SYS(mremap),
+        SCMP_SYS(madvise),
+        SCMP_SYS(exit),
+        SCMP_SYS(exit_group),
+        SCMP_SYS(futex),
+        SCMP_SYS(clone),
+        SCMP_SYS(clone3),
+        SCMP_SYS(mprotect),
+        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigaction),
+        SCMP_SYS(set_robust_list),
+        SCMP_SYS(rseq),
+        SCMP_SYS(sched_getaffinity),
+#ifdef H2OLOG_SANITIZED
+        /* what the sanitizers' own work needs at the end */
+        SCMP_SYS(sigaltstack),
+        SCMP_SYS(getpid),
+        SCMP_SYS(gettid),
+        SCMP_SYS(openat),
+        SCMP_SYS(read),
+        SCMP_SYS(readlink),
+        SCMP_SYS(prctl),
+        SCMP_SYS(sched_yield),
+#endif
+    };
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    int result = filter == NULL ? -ENOMEM : 0;
+
+    for (size_t i = 0; result == 0 && i != sizeof(allowed) / sizeof(allowed[0]); ++i) {
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+        if (result == -EDOM || result == -EINVAL) /* this architecture has no such call */
+            result = 0;
+    }
+    if (result == 0)
+        result = seccomp_load(filter);
+    if (filter != NULL)
+        seccomp_release(filter);
+    errno = -result;
+    return result == 0 ? 0 : -1;
+}
+
+int privilege_drop(const struct identity *invoker, bool keep_root, char *error, size_t error_size)
+{
+    drop_bounding_set();
+    if ((!keep_root && drop_user(invoker) != 0) || (keep_root && setgroups(0, NULL) != 0) ||
+        drop_capabilities() != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        snprintf(
+            error, error_size,
+            "root cannot be given up: %s; in a container, it takes CAP_SETUID and CAP_SETGID, or "
+            "-r",
+            strerror(errno));
+        return -1;
+    }
+    if (filter_system_calls() != 0) {
+        snprintf(error, error_size,
+                 "system calls cannot be filtered: %s; the kernel needs CONFIG_SECCOMP_FILTER",
+                 strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+/* The first line of a file that contains the word; false if there is none. */
+static bool file_says(const char *path, const char *word)
+{
+    char line[256];
+    FILE *file = fopen(path, "re");
+    bool found = false;
+
+    while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL)
+        found = strstr(line, word) != NULL;
+    if (file != NULL)
+        fclose(file);
+    return found;
+}
+
+static bool has_capability(unsigned capability)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[capability / 32].effective >> capability % 32 & 1) != 0;
+}
+
+void privilege_explain_refusal(const char *what, int code, char *error, size_t error_size)
+{
+    const bool refused = code == EPERM || code == EACCES;
+    const char *reason = "";
+
+    if (code == ENOSYS || code == EINVAL || code == EOPNOTSUPP)
+        reason = "; h2olog needs Linux 5.8 with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and "
+                 "CONFIG_UPROBES";
+    else if (code == ENOMEM)
+        reason = "; there is no memory for them";
+    else if (refused && !has_capability(CAP_SYS_ADMIN) &&
+             !(has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
+        reason = "; this process lacks CAP_BPF and CAP_PERFMON (kernel.unprivileged_bpf_disabled, "
+                 "kernel.perf_event_paranoid): run it as root, or give the container these "
+                 "capabilities, or CAP_SYS_ADMIN";
+    else if (refused && file_says("/sys/kernel/security/lockdown", "[confidentiality]"))
+        reason =
+            "; the kernel is locked down (/sys/kernel/security/lockdown says confidentiality): "
+            "boot it with lockdown=integrity or without";
+    else if (refused && file_says("/proc/self/status", "Seccomp:\t2"))
+        reason = "; a seccomp filter is on: let the container call bpf(2) and perf_event_open(2)";
+    else if (refused)
+        reason = "; a security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
+    snprintf(error, error_size, "the kernel refuses %s: %s%s", what, strerror(code), reason);
+}

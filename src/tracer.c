@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -399,33 +398,10 @@ uint64_t tracer_lost_total(const struct tracer *tracer)
     return tracer_lost(tracer, tracer->num_probes);
 }
 
-static void *close_link(void *link)
-{
-    close((int)(intptr_t)link);
-    return NULL;
-}
-
-/* Each close waits for the kernel's readers, and waits that go on at once are one. */
 void tracer_detach(struct tracer *tracer)
 {
-    pthread_t *threads = memory_grow(NULL, tracer->num_links, sizeof(threads[0]));
-    size_t num_threads = 0;
-    pthread_attr_t attr;
-
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 64 * 1024);
-    for (size_t i = 0; i != tracer->num_links; ++i) {
-        void *link = (void *)(intptr_t)tracer->links[i];
-        if (tracer->num_links > 1 &&
-            pthread_create(&threads[num_threads], &attr, close_link, link) == 0)
-            ++num_threads;
-        else
-            close_link(link);
-    }
-    for (size_t i = 0; i != num_threads; ++i)
-        pthread_join(threads[i], NULL);
-    pthread_attr_destroy(&attr);
-    free(threads);
+    for (size_t i = 0; i != tracer->num_links; ++i)
+        close(tracer->links[i]);
     tracer->num_links = 0;
 }
 

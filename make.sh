@@ -111,7 +111,7 @@ demo)
     ;;
 test)
     need_for_building
-    need systemtap-sdt-dev libcmocka-dev python3-pytest curl wrk jq
+    need systemtap-sdt-dev libcmocka-dev python3-pytest curl jq clang-tidy cppcheck
     build -DH2OLOG_TESTS=ON
     cd build
     as_root ctest --output-on-failure

@@ -12,6 +12,8 @@
 #include "probe.h"
 #include "target.h"
 
+struct guess;
+
 /* A probe of the server, and how it is to be read. */
 struct traced {
     const struct target_probe *probe;

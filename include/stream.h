@@ -23,12 +23,12 @@ struct stream_sink {
 
 /* The ring as the kernel maps it (linux/bpf.h, BPF_MAP_TYPE_RINGBUF), and what is known of it. */
 struct stream {
-    const uint64_t *produced; /* bytes that the kernel side has reserved, ever */
-    uint64_t *consumed;       /* bytes that were given back to it */
-    const uint8_t *data;      /* mapped twice in a row, so that no record is in two pieces */
-    size_t size;              /* of the data, once */
-    uint64_t at;              /* bytes read, ever */
-    uint64_t announced;       /* losses that were given out */
+    uint64_t *produced;  /* read-only: bytes that the kernel side has reserved, ever */
+    uint64_t *consumed;  /* bytes that were given back to it */
+    const uint8_t *data; /* mapped twice in a row, so that no record is in two pieces */
+    size_t size;         /* of the data, once */
+    uint64_t at;         /* bytes read, ever */
+    uint64_t announced;  /* losses that were given out */
 };
 
 /*

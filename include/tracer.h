@@ -15,9 +15,9 @@ struct tracer {
     struct program_maps maps;
     uint32_t kernel_version; /* as LINUX_VERSION_CODE */
     size_t num_probes;
-    const uint64_t *lost; /* what the kernel side counts, by id, and then in all; mapped */
-    void *module;         /* libbcc's, until the programs are loaded */
-    int *programs;        /* descriptors, in the order of the program's functions */
+    uint64_t *lost; /* read-only: what the kernel side counts, by id, and then in all; mapped */
+    void *module;   /* libbcc's, until the programs are loaded */
+    int *programs;  /* descriptors, in the order of the program's functions */
     size_t num_programs;
     int dispatch; /* descriptor, -1 where each location has an event of its own */
     int *links;   /* what the probes hang on: closing them detaches */

@@ -161,15 +161,14 @@ static void find_version(struct catalog *catalog, enum operand_arch arch,
 
 /* The signature of a probe that no list knows: integers, as its operands are. */
 struct guess {
-    struct signature signature; /* the first member: the one that is handed out */
+    struct signature signature;
     struct argument arguments[PROBE_ARGUMENTS_MAX];
     struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* and the time */
     char keys[PROBE_ARGUMENTS_MAX][8];
     char *declaration, *capture;
 };
 
-static const struct signature *guess_signature(enum operand_arch arch,
-                                               const struct target_probe *probe)
+static struct guess *guess_signature(enum operand_arch arch, const struct target_probe *probe)
 {
     struct guess *guess = memory_grow(NULL, 1, sizeof(*guess));
     const char *text = probe->locations[0].arguments;
@@ -227,7 +226,7 @@ static const struct signature *guess_signature(enum operand_arch arch,
         .reads = (uint16_t)((1u << count) - 1),
         .capture = guess->capture,
     };
-    return &guess->signature;
+    return guess;
 }
 
 void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct target *target)
@@ -240,20 +239,19 @@ void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct 
         const struct signature *signature = find_signature(probe, catalog->since);
         if (signature == NULL || !has_shape(arch, probe, signature))
             signature = find_shape(arch, probe);
-        catalog->traced[i] = (struct traced){
-            .probe = probe,
-            .signature = signature != NULL ? signature : guess_signature(arch, probe),
-            .is_guess = signature == NULL,
-        };
+        catalog->traced[i] = (struct traced){.probe = probe, .signature = signature};
+        if (signature == NULL) {
+            catalog->traced[i].guess = guess_signature(arch, probe);
+            catalog->traced[i].signature = &catalog->traced[i].guess->signature;
+        }
     }
 }
 
 void catalog_dispose(struct catalog *catalog)
 {
     for (size_t i = 0; i != catalog->num_traced; ++i) {
-        if (catalog->traced[i].is_guess) {
-            /* the guess begins with the signature */
-            struct guess *guess = (struct guess *)(uintptr_t)catalog->traced[i].signature;
+        struct guess *guess = catalog->traced[i].guess;
+        if (guess != NULL) {
             free(guess->declaration);
             free(guess->capture);
             free(guess);
@@ -285,7 +283,7 @@ static void normalize(char *to, size_t size, const char *from)
     size_t i = 0;
 
     for (; from[i] != '\0' && i + 1 < size; ++i)
-        to[i] = from[i] == '-' ? '_' : from[i];
+        to[i] = (char)(from[i] == '-' ? '_' : from[i]);
     to[i] = '\0';
 }
 

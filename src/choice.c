@@ -62,7 +62,7 @@ static bool is_chosen(const struct options *options, const struct traced *traced
 
     if (options->tracepoints.count != 0)
         return is_named(options, provider, probe);
-    return !traced->is_guess && is_in_mode(options->mode, provider, probe);
+    return traced->guess == NULL && is_in_mode(options->mode, provider, probe);
 }
 
 /* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
@@ -178,7 +178,7 @@ int choice_open(struct choice *choice, const struct options *options, const stru
     }
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         const struct traced *traced = &catalog->traced[i];
-        if (options->mode != MODE_HTTP && needs_ties && !traced->is_guess &&
+        if (options->mode != MODE_HTTP && needs_ties && traced->guess == NULL &&
             !is_chosen(options, traced) &&
             matches_any(tie_probes, traced->probe->provider, traced->probe->name))
             add(choice, traced);

@@ -1,7 +1,9 @@
 #include "headers.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +38,58 @@ static int open_memory(void)
     return root;
 }
 
+/* Removes what write_tree wrote. */
+static void remove_tree(int root)
+{
+    static const char *const folders[] = {
+        "include/uapi/linux", "include/uapi", "include/linux", "include/asm", "include",
+    };
+
+    for (const struct text_file *file = text_files; file->path != NULL; ++file) {
+        char path[PATH_MAX];
+        if (strncmp(file->path, "kernel/", 7) != 0)
+            continue;
+        snprintf(path, sizeof(path), "include/%s", file->path + 7);
+        unlinkat(root, path, 0);
+    }
+    unlinkat(root, "include/linux/version.h", 0);
+    for (size_t i = 0; i != sizeof(folders) / sizeof(folders[0]); ++i)
+        unlinkat(root, folders[i], AT_REMOVEDIR);
+}
+
+/* A folder is named after its process: what a process that was killed has left is told by that. */
+#define FOLDER_NAME "h2olog."
+
+/* Removes the folders of processes that are no more. */
+static void remove_stale(const char *parent)
+{
+    DIR *folder = opendir(parent);
+    struct dirent *entry;
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        struct stat left;
+        int root;
+        pid_t pid;
+        if (strncmp(entry->d_name, FOLDER_NAME, strlen(FOLDER_NAME)) != 0)
+            continue;
+        pid = (pid_t)strtol(entry->d_name + strlen(FOLDER_NAME), NULL, 10);
+        if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
+            continue;
+        root =
+            openat(dirfd(folder), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (root >= 0 && fstat(root, &left) == 0 && left.st_uid == geteuid()) {
+            remove_tree(root);
+            unlinkat(dirfd(folder), entry->d_name, AT_REMOVEDIR);
+        }
+        if (root >= 0)
+            close(root);
+    }
+    if (folder != NULL)
+        closedir(folder);
+}
+
 /*
- * A folder that only this user can enter, where only root, or everybody with the sticky bit, can
+ * A folder that only this user can enter, where root alone, or everybody with the sticky bit, can
  * write.
  */
 static int open_folder(struct headers *headers)
@@ -45,7 +97,9 @@ static int open_folder(struct headers *headers)
     static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
 
     for (size_t i = 0; i != sizeof(parents) / sizeof(parents[0]); ++i) {
-        snprintf(headers->path, sizeof(headers->path), "%s/h2olog.XXXXXX", parents[i]);
+        remove_stale(parents[i]);
+        snprintf(headers->path, sizeof(headers->path), "%s/" FOLDER_NAME "%d.XXXXXX", parents[i],
+                 (int)getpid());
         if (mkdtemp(headers->path) != NULL) {
             headers->is_folder = 1;
             return open(headers->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -121,18 +175,7 @@ int headers_open(struct headers *headers, uint32_t kernel_version, char *error, 
 void headers_close(struct headers *headers)
 {
     if (headers->is_folder) {
-        for (const struct text_file *file = text_files; file->path != NULL; ++file) {
-            char path[PATH_MAX];
-            if (strncmp(file->path, "kernel/", 7) != 0)
-                continue;
-            snprintf(path, sizeof(path), "include/%s", file->path + 7);
-            unlinkat(headers->root, path, 0);
-        }
-        unlinkat(headers->root, "include/linux/version.h", 0);
-        static const char *const folders[] = {"include/uapi/linux", "include/uapi", "include/linux",
-                                              "include/asm", "include"};
-        for (size_t i = 0; i != sizeof(folders) / sizeof(folders[0]); ++i)
-            unlinkat(headers->root, folders[i], AT_REMOVEDIR);
+        remove_tree(headers->root);
         rmdir(headers->path);
     }
     if (headers->root >= 0)

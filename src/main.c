@@ -104,7 +104,7 @@ static void explain_choice(const struct run *run)
     for (size_t i = 0; i != run->choice.num_probes; ++i) {
         const struct traced *traced = &run->choice.probes[i];
         fprintf(stderr, "%s%s\n", traced->signature->declaration,
-                traced->is_guess               ? " (no list knows it so)"
+                traced->guess != NULL          ? " (no list knows it so)"
                 : i >= run->choice.num_printed ? " (for its connections only)"
                                                : "");
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {

@@ -78,7 +78,7 @@ static int parse_x86_register(const char **at, char *member, uint8_t *shift)
         for (size_t size = 0; size != 5; ++size) {
             if (x86_registers[i].names[size] != NULL &&
                 strcmp(x86_registers[i].names[size], name) == 0) {
-                strcpy(member, x86_registers[i].member);
+                snprintf(member, OPERAND_REGISTER_MAX, "%s", x86_registers[i].member);
                 *shift = size == 4 ? 8 : 0;
                 return 0;
             }
@@ -129,7 +129,7 @@ static int parse_aarch64_register(const char **at, char *member)
     if (parse_word(at, name, sizeof(name)) == 0)
         return -1;
     if (strcmp(name, "sp") == 0) {
-        strcpy(member, "sp");
+        snprintf(member, OPERAND_REGISTER_MAX, "sp");
         return 0;
     }
     if ((name[0] != 'x' && name[0] != 'w') || !isdigit((unsigned char)name[1]))

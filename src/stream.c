@@ -70,7 +70,7 @@ void stream_close(struct stream *stream)
     if (stream->consumed != NULL)
         munmap(stream->consumed, page_size());
     if (stream->produced != NULL)
-        munmap((void *)(uintptr_t)stream->produced, page_size() + 2 * stream->size);
+        munmap(stream->produced, page_size() + 2 * stream->size);
     *stream = (struct stream){0};
 }
 

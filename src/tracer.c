@@ -420,7 +420,7 @@ void tracer_close(struct tracer *tracer)
         close(tracer->programs[i]);
     close_if_open(tracer->dispatch);
     if (tracer->lost != NULL)
-        munmap((void *)(uintptr_t)tracer->lost, (tracer->num_probes + 1) * sizeof(uint64_t));
+        munmap(tracer->lost, (tracer->num_probes + 1) * sizeof(uint64_t));
     close_if_open(tracer->maps.ring);
     close_if_open(tracer->maps.lost);
     close_if_open(tracer->maps.scratch);

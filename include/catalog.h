@@ -18,8 +18,7 @@ struct guess;
 struct traced {
     const struct target_probe *probe;
     const struct signature *signature;
-    bool
-        is_guess; /* no list knows it: `signature` was made of its operands, and is the catalog's */
+    struct guess *guess; /* no list knows it: `signature` was made of its operands, and is in here */
 };
 
 struct catalog {

@@ -201,7 +201,7 @@ void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count)
     output_string(json->output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
     output_unsigned(json->output, ++json->seq);
     output_string(json->output, ",\"time\":");
-    print_time(json, time_ns);
+    output_unsigned(json->output, (time_ns + (uint64_t)json->wall_ns) / 1000000);
     output_string(json->output, ",\"lost\":");
     output_unsigned(json->output, count);
     output_bytes(json->output, "}", 1);

@@ -131,12 +131,14 @@ static void say_attached(const struct run *run)
 
 static int open_signals(void)
 {
+    struct sigaction hangup;
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGINT); /* even where a shell ignores it for what runs in the background */
     sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN) /* nohup */
+        sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN); /* a write says it, too */
     return signalfd(-1, &set, SFD_CLOEXEC);

@@ -7,6 +7,7 @@ at the same time. A machine that cannot do BPF fails them, with the tracer's rea
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -14,15 +15,40 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple
 
 import pytest
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
 DATA = Path(__file__).parents[1] / "data"
 
+# The versions of the stand-in, and the dates on which h2o had their probes.
+VERSIONS = {"2020-06": "2020-06-04", "2026-06": "2026-06-20"}
+
 # Nothing here takes this long, even on a busy machine; what does is stuck.
 PATIENCE = 30.0
+
+
+class Probe(NamedTuple):
+    """A probe as t/data/probes.json has it, which was taken from h2o's history."""
+
+    provider: str
+    name: str
+    arguments: tuple[tuple[str, str], ...]  # type and name
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.provider}:{self.name}"
+
+
+def probes_of(version: str) -> list[Probe]:
+    """The probes that a version of the stand-in has."""
+    date, facts = VERSIONS[version], json.loads((DATA / "probes.json").read_text(encoding="utf-8"))
+    return [
+        Probe(p["provider"], p["probe"], tuple((type_, name) for type_, name in p["args"]))
+        for p in facts["probes"]
+        if p["from"] <= date and (p["until"] is None or date < p["until"])
+    ]
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -36,8 +62,10 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class Server:
     """A stand-in server (t/standin/README.md)."""
 
-    def __init__(self, version: str, threads: int = 1, script: Path | None = None) -> None:
-        self.binary = BUILD / "t" / "standin" / f"standin-{version}"
+    def __init__(
+        self, version: str, threads: int = 1, script: Path | None = None, binary: Path | None = None
+    ) -> None:
+        self.binary = binary or BUILD / "t" / "standin" / f"standin-{version}"
         command = [str(self.binary), "-t", str(threads)]
         if script is not None:
             command += ["--script", str(script)]
@@ -121,12 +149,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1")."""
     servers: list[Server] = []
 
-    def start(version: str = "2026-06", threads: int = 1, script: str | None = None) -> Server:
+    def start(
+        version: str = "2026-06", threads: int = 1, script: str | None = None, binary: Path | None = None
+    ) -> Server:
         file = None
         if script is not None:
             file = tmp_path / f"script-{len(servers)}"
             file.write_text(script, encoding="utf-8")
-        servers.append(Server(version, threads, file))
+        servers.append(Server(version, threads, file, binary))
         return servers[-1]
 
     yield start

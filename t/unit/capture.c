@@ -1,0 +1,876 @@
+/*
+ * bpf/capture.h and the capture of every signature there has been: compiled for this machine with helpers that stand in
+ * for the kernel's, run on arguments as a server has them, and what comes out is decoded.
+ */
+#include "support.h"
+
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "memory.h"
+#include "operand.h"
+#include "program.h"
+
+/* What stands in front of the program's text: the helpers, by the numbers that it calls them by. */
+static const char prefix[] =
+    "unsigned long long bpf_pseudo_fd(unsigned long long kind, unsigned long long fd);\n"
+    "void *helper_1(const void *, const void *);\n"
+    "long helper_2(const void *, const void *, const void *, unsigned long long);\n"
+    "long helper_3(const void *, const void *);\n"
+    "unsigned long long helper_5(void);\n"
+    "long helper_112(void *, unsigned, const void *);\n"
+    "long helper_114(void *, unsigned, const void *);\n"
+    "long helper_120(unsigned long long, unsigned long long, void *, unsigned);\n"
+    "long helper_130(const void *, const void *, unsigned long long, unsigned long long);\n"
+    "unsigned long long helper_134(const void *, unsigned long long);\n";
+
+static const unsigned helpers[] = {1, 2, 3, 5, 112, 114, 120, 130, 134};
+
+enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES };
+
+#define STAMP_NS UINT64_C(0x1122334455667788)
+#define TID      4242
+
+/* And behind it: one tie, two scratches, and a ring that holds the last event. Address 1 to 4095 is no memory. */
+static const char suffix[] =
+    "u64 lost[4096];\n"
+    "struct scratch scratches[2];\n"
+    "u8 event_bytes[EVENT_MAX];\n"
+    "u64 event_size, tie_id, secret_begin, secret_end, slot;\n"
+    "u32 num_events, tie_conn, has_tie, is_full, has_leaked;\n"
+    "u64 bpf_pseudo_fd(u64 kind, u64 fd) { return kind == 2 && fd == LOST_MAP ? (u64)lost : fd; }\n"
+    "void *helper_1(const void *map, const void *key)\n"
+    "{\n"
+    "    if ((u64)map == SCRATCH_MAP)\n"
+    "        return *(u32 *)key < 2 ? &scratches[*(u32 *)key] : 0;\n"
+    "    return (u64)map == TIES_MAP && has_tie && *(u64 *)key == tie_id ? &tie_conn : 0;\n"
+    "}\n"
+    "long helper_2(const void *map, const void *key, const void *value, u64 flags)\n"
+    "{\n"
+    "    if ((u64)map != TIES_MAP || flags != 0)\n"
+    "        return -22;\n"
+    "    has_tie = 1;\n    tie_id = *(u64 *)key;\n    tie_conn = *(u32 *)value;\n    return 0;\n"
+    "}\n"
+    "long helper_3(const void *map, const void *key)\n"
+    "{\n"
+    "    if ((u64)map != TIES_MAP || !has_tie || *(u64 *)key != tie_id)\n"
+    "        return -2;\n"
+    "    has_tie = 0;\n    return 0;\n"
+    "}\n"
+    "u64 helper_5(void) { return 0x1122334455667788ULL; }\n"
+    "static int is_memory(u64 from, u64 size)\n"
+    "{\n"
+    "    if ((from < secret_end && from + size > secret_begin) || (slot && from < slot + 8 && from + size > slot))\n"
+    "        has_leaked = 1;\n"
+    "    return from >= 4096;\n"
+    "}\n"
+    "long helper_112(void *to, u32 size, const void *from)\n"
+    "{\n"
+    "    if (!is_memory((u64)from, size)) {\n"
+    "        __builtin_memset(to, 0, size);\n        return -14;\n    }\n"
+    "    __builtin_memcpy(to, from, size);\n    return 0;\n"
+    "}\n"
+    "long helper_114(void *to, u32 size, const void *from)\n"
+    "{\n"
+    "    u32 length = 0;\n"
+    "    if (!is_memory((u64)from, 1))\n        return -14;\n"
+    "    while (length + 1 < size && ((const char *)from)[length] != 0)\n        ++length;\n"
+    "    __builtin_memcpy(to, from, length);\n"
+    "    ((char *)to)[length] = 0;\n    return length + 1;\n"
+    "}\n"
+    "long helper_120(u64 device, u64 inode, void *ids, u32 size)\n"
+    "{\n"
+    "    if (device != 7 || inode != 8 || size != 8)\n        return -22;\n"
+    "    *(u32 *)ids = 4242;\n    return 0;\n"
+    "}\n"
+    "long helper_130(const void *ring, const void *data, u64 size, u64 flags)\n"
+    "{\n"
+    "    if ((u64)ring != RING_MAP || size > EVENT_MAX || is_full)\n        return -11;\n"
+    "    __builtin_memcpy(event_bytes, data, size);\n"
+    "    event_size = size;\n    ++num_events;\n    return 0;\n"
+    "}\n"
+    "u64 helper_134(const void *ring, u64 flags) { return 0; }\n"
+    "int call(int (*function)(struct pt_regs *), u64 sp)\n"
+    "{\n    struct pt_regs registers = {0};\n    registers.sp = sp;\n    return function(&registers);\n}\n";
+
+/* How wide the operands of integers are: as declared, or as other compilers and expressions leave them. */
+enum widths { AS_DECLARED, AT_LEAST_4, ALWAYS_8, NUM_WIDTHS };
+
+static unsigned operand_width(const struct argument *argument, enum widths widths)
+{
+    unsigned least = widths == AS_DECLARED ? 1 : widths == AT_LEAST_4 ? 4 : 8;
+
+    return argument->width < least ? least : argument->width;
+}
+
+/* Operands on the stack, 8 bytes apart, to be freed. */
+static char *make_operands(const struct signature *signature, enum widths widths)
+{
+    char *operands = memory_format("%s", "");
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        const struct argument *argument = &signature->arguments[i];
+        bool is_signed = argument->is_signed || (widths != AS_DECLARED && !argument->is_pointer);
+        char *longer = memory_format(operand_native() == OPERAND_X86_64 ? "%s%s%s%u@%zu(%%rsp)" : "%s%s%s%u@[sp, %zu]",
+                                     operands, i != 0 ? " " : "", is_signed ? "-" : "", operand_width(argument, widths),
+                                     8 * i);
+        free(operands);
+        operands = longer;
+    }
+    return operands;
+}
+
+/* A program of all signatures, each at one location. */
+struct bench {
+    enum widths widths;
+    struct target_probe *probes;
+    struct location *locations;
+    struct traced *traced;
+    struct program program;
+    struct program_choice choice;
+    void *library;
+    /* of the library */
+    uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot;
+    uint32_t *num_events, *tie_conn, *has_tie, *is_full, *has_leaked;
+    uint8_t *event_bytes, *scratches;
+    int (*call)(void *function, uint64_t sp);
+    /* what the server has */
+    uint64_t stack[PROBE_ARGUMENTS_MAX];
+    uint8_t objects[PROBE_ARGUMENTS_MAX][2048];
+    uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* of integers */
+};
+
+static void fail_on_skip(const struct traced *traced, const struct location *location)
+{
+    fail_msg("%s cannot be read: %s", traced->signature->declaration, location->arguments);
+}
+
+/* The program's text with our helpers in it, to be freed. */
+static char *make_source(const char *text)
+{
+    char *source = memory_format("%s%s%s", prefix, text, suffix);
+
+    for (size_t i = 0; i != sizeof(helpers) / sizeof(helpers[0]); ++i) {
+        char *number = memory_format("(void *)%u;", helpers[i]), *at = strstr(source, number), *longer;
+        if (at == NULL)
+            fail_msg("helper %u is not called", helpers[i]);
+        longer = memory_format("%.*s(void *)helper_%u;%s", (int)(at - source), source, helpers[i], at + strlen(number));
+        free(number);
+        free(source);
+        source = longer;
+    }
+    return source;
+}
+
+static void *find(const struct bench *bench, const char *name)
+{
+    void *symbol = dlsym(bench->library, name);
+
+    if (symbol == NULL)
+        fail_msg("there is no %s", name);
+    return symbol;
+}
+
+static void bench_load(struct bench *bench)
+{
+    const struct program_maps maps = {MAP_RING, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES};
+    char *source;
+    void *call;
+
+    program_open(&bench->program, operand_native(), &bench->choice, &maps, fail_on_skip);
+    assert_int_equal(bench->program.num_functions, num_signatures);
+    source = make_source(bench->program.text);
+    bench->library = library_open(source);
+    free(source);
+    bench->lost = find(bench, "lost");
+    bench->event_size = find(bench, "event_size");
+    bench->tie_id = find(bench, "tie_id");
+    bench->secret_begin = find(bench, "secret_begin");
+    bench->secret_end = find(bench, "secret_end");
+    bench->slot = find(bench, "slot");
+    bench->num_events = find(bench, "num_events");
+    bench->tie_conn = find(bench, "tie_conn");
+    bench->has_tie = find(bench, "has_tie");
+    bench->is_full = find(bench, "is_full");
+    bench->has_leaked = find(bench, "has_leaked");
+    bench->event_bytes = find(bench, "event_bytes");
+    bench->scratches = find(bench, "scratches");
+    call = find(bench, "call");
+    memcpy(&bench->call, &call, sizeof(call));
+}
+
+static struct bench *bench_make(enum widths widths)
+{
+    struct bench *bench = memory_grow(NULL, 1, sizeof(*bench));
+
+    *bench = (struct bench){.widths = widths};
+    bench->probes = memory_grow(NULL, num_signatures, sizeof(bench->probes[0]));
+    bench->locations = memory_grow(NULL, num_signatures, sizeof(bench->locations[0]));
+    bench->traced = memory_grow(NULL, num_signatures, sizeof(bench->traced[0]));
+    for (size_t i = 0; i != num_signatures; ++i) {
+        bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
+        bench->probes[i] = (struct target_probe){.locations = &bench->locations[i], .num_locations = 1};
+        bench->traced[i] = (struct traced){&bench->probes[i], &signatures[i], false};
+    }
+    bench->choice = (struct program_choice){
+        .probes = bench->traced,
+        .num_probes = num_signatures,
+        .num_printed = num_signatures,
+        .tie_connections = true,
+        .stamps = true,
+        .tids = true,
+        .pid_device = 7,
+        .pid_inode = 8,
+        .watermark = 4096,
+    };
+    return bench;
+}
+
+static void bench_close(struct bench *bench)
+{
+    dlclose(bench->library);
+    program_dispose(&bench->program);
+    for (size_t i = 0; i != num_signatures; ++i)
+        free(bench->locations[i].arguments);
+    free(bench->locations);
+    free(bench->probes);
+    free(bench->traced);
+    free(bench);
+}
+
+/* The bench that most tests want, without or with application data, as nothing had run on it. */
+static struct bench *shared_bench(bool application_data)
+{
+    static struct bench *shared[2];
+    struct bench *bench = shared[application_data];
+
+    if (bench == NULL) {
+        bench = shared[application_data] = bench_make(AS_DECLARED);
+        bench->choice.application_data = application_data;
+        bench_load(bench);
+    }
+    memset(bench->lost, 0, (num_signatures + 1) * sizeof(bench->lost[0]));
+    *bench->has_tie = 0;
+    *bench->tie_conn = 0;
+    return bench;
+}
+
+static int close_shared_benches(void **state)
+{
+    (void)state;
+    bench_close(shared_bench(false));
+    bench_close(shared_bench(true));
+    return 0;
+}
+
+/* The declared type of an argument: "const char *". */
+static void type_of(const struct signature *signature, size_t nth, char *type, size_t size)
+{
+    const char *at = strchr(signature->declaration, '(') + 1, *end;
+
+    for (; nth != 0; --nth)
+        at = strchr(at, ',') + 2;
+    end = at + strcspn(at, ",)");
+    while (end[-1] != ' ' && end[-1] != '*')
+        --end;
+    snprintf(type, size, "%.*s", (int)(end - at), at);
+}
+
+static bool has_type(const struct signature *signature, size_t nth, const char *expected)
+{
+    char type[64];
+
+    type_of(signature, nth, type, sizeof(type));
+    return strcmp(type, expected) == 0;
+}
+
+static bool is_bytes(const struct signature *signature, size_t nth)
+{
+    return has_type(signature, nth, "const void *") || has_type(signature, nth, "uint8_t *");
+}
+
+static bool is_secret(const struct argument *argument)
+{
+    return strcmp(argument->name, "secret") == 0 || strcmp(argument->name, "secret_hex") == 0;
+}
+
+/* The argument of a name; -1 if there is none. */
+static int find_argument(const struct signature *signature, const char *name)
+{
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (strcmp(signature->arguments[i].name, name) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+/* The argument that counts the bytes or the text of another; -1 if it ends with a NUL. */
+static int find_counter(const struct signature *signature, size_t nth)
+{
+    const char *name = signature->arguments[nth].name;
+    char wanted[64];
+    int found;
+
+    snprintf(wanted, sizeof(wanted), "%s_len", name);
+    if ((found = find_argument(signature, wanted)) >= 0)
+        return found;
+    snprintf(wanted, sizeof(wanted), "num_%s", name);
+    if ((found = find_argument(signature, wanted)) >= 0)
+        return found;
+    return is_bytes(signature, nth) ? find_argument(signature, "len") : -1;
+}
+
+/* Puts an integer to its place on the stack, in the size that its operand has. */
+static void put_number(struct bench *bench, const struct signature *signature, size_t nth, uint64_t value)
+{
+    const struct argument *argument = &signature->arguments[nth];
+    const unsigned unused = 64 - 8u * argument->width;
+    union {
+        uint8_t value8;
+        uint16_t value16;
+        uint32_t value32;
+        uint64_t value64;
+    } slot;
+
+    /* as the declared type has it, and then as wide as the operand is */
+    value = argument->is_signed ? (uint64_t)((int64_t)(value << unused) >> unused) : value << unused >> unused;
+    bench->numbers[nth] = value;
+    memset(&slot, 0xee, sizeof(slot));
+    switch (operand_width(argument, bench->widths)) {
+    case 1:
+        slot.value8 = (uint8_t)value;
+        break;
+    case 2:
+        slot.value16 = (uint16_t)value;
+        break;
+    case 4:
+        slot.value32 = (uint32_t)value;
+        break;
+    default:
+        slot.value64 = value;
+        break;
+    }
+    memcpy(&bench->stack[nth], &slot, sizeof(slot));
+}
+
+/* Puts arguments on the stack, and the objects that they point to. Values of no fixed size have `length` bytes. */
+static void put_arguments(struct bench *bench, const struct signature *signature, size_t length)
+{
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (!signature->arguments[i].is_pointer) {
+            put_number(bench, signature, i, UINT64_C(0x9182736455463728) * (2 * i + 1));
+            continue;
+        }
+        for (size_t j = 0; j != sizeof(bench->objects[i]); ++j)
+            bench->objects[i][j] = (uint8_t)(1 + (37 * i + j) % 255); /* no NUL */
+        bench->stack[i] = (uintptr_t)bench->objects[i];
+        if (is_secret(&signature->arguments[i])) {
+            *bench->secret_begin = bench->stack[i];
+            *bench->secret_end = bench->stack[i] + sizeof(bench->objects[i]);
+            *bench->slot = (uintptr_t)&bench->stack[i];
+        } else if (has_type(signature, i, "struct sockaddr *")) {
+            memcpy(bench->objects[i], &(sa_family_t){AF_INET6}, sizeof(sa_family_t));
+        }
+    }
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        int counter = signature->arguments[i].is_pointer ? find_counter(signature, i) : -1;
+        if (counter >= 0)
+            put_number(bench, signature, (size_t)counter, length);
+        else if (has_type(signature, i, "const char *") || is_bytes(signature, i))
+            bench->objects[i][length] = '\0';
+        else if (has_type(signature, i, "struct st_quicly_stats_t *"))
+            put_number(bench, signature, (size_t)find_argument(signature, "size"), 1032);
+    }
+}
+
+/* Runs the function of a signature. */
+static void run(struct bench *bench, const struct signature *signature)
+{
+    const size_t id = (size_t)(signature - signatures);
+    uint64_t claims[2];
+
+    *bench->num_events = 0;
+    *bench->has_leaked = 0;
+    assert_ptr_equal(bench->program.functions[id].traced, &bench->traced[id]);
+    bench->call(find(bench, bench->program.functions[id].name), (uintptr_t)bench->stack);
+    if (*bench->has_leaked)
+        fail_msg("%s: a secret is read", signature->declaration);
+    memcpy(&claims[0], bench->scratches, sizeof(claims[0]));
+    memcpy(&claims[1], bench->scratches + 8 + EVENT_MAX, sizeof(claims[1]));
+    assert_true(claims[0] <= 1 && claims[1] <= 1);
+    *bench->secret_begin = *bench->secret_end = *bench->slot = 0;
+}
+
+static void decode_event(struct bench *bench, const struct signature *signature, struct event_head *head,
+                         struct value *values)
+{
+    struct event event = {bench->event_bytes, *bench->event_size};
+
+    if (*bench->num_events != 1)
+        fail_msg("%s: %u events come of it", signature->declaration, *bench->num_events);
+    event = fenced(&event, event.size);
+    if (decode(signature, bench->choice.application_data, &event, head, values) != 0)
+        fail_msg("%s: its event of %zu bytes is malformed", signature->declaration, event.size);
+    assert_int_equal(head->id, signature - signatures);
+    assert_int_equal(head->tid, TID);
+}
+
+/* The argument that a field is of, by the rules of the printer; -1 if it is of none, or behind a pointer. */
+static int argument_of(const struct signature *signature, const char *key)
+{
+    char name[64];
+
+    if (strcmp(key, "time") == 0)
+        return find_argument(signature, "at");
+    snprintf(name, sizeof(name), "%s", strcmp(key, "bytes-len") == 0 && find_argument(signature, "num_bytes") >= 0
+                                           ? "num_bytes"
+                                           : key);
+    for (char *at = name; *at != '\0'; ++at)
+        *at = *at == '-' ? '_' : *at;
+    return find_argument(signature, name);
+}
+
+static int argument_of_type(const struct signature *signature, const char *type)
+{
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (has_type(signature, i, type))
+            return (int)i;
+    }
+    return -1;
+}
+
+static uint32_t read32(const uint8_t *bytes)
+{
+    uint32_t value;
+
+    memcpy(&value, bytes, sizeof(value));
+    return value;
+}
+
+/* The number that a field is to have. */
+static uint64_t expected_number(const struct bench *bench, const struct signature *signature, const struct field *field)
+{
+    static const char *const rtt[] = {"min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt"};
+    int nth = argument_of(signature, field->key);
+    uint64_t value;
+
+    if (field->kind == FIELD_STAMP)
+        return STAMP_NS;
+    if (strcmp(field->key, "conn") == 0) {
+        nth = argument_of_type(signature, "struct st_quicly_conn_t *");
+        return nth >= 0 ? read32(bench->objects[nth] + 16) : *bench->tie_conn;
+    }
+    if (strcmp(field->key, "stream-id") == 0 && nth < 0) {
+        nth = argument_of_type(signature, "struct st_quicly_stream_t *");
+        memcpy(&value, bench->objects[nth] + 8, sizeof(value));
+        return value;
+    }
+    for (size_t i = 0; i != 4 && nth < 0; ++i) {
+        if (strcmp(field->key, rtt[i]) == 0)
+            return read32(bench->objects[argument_of_type(signature, "struct quicly_rtt_t *")] + 4 * i);
+    }
+    if (strcmp(field->key, "first-octet") == 0 && nth < 0)
+        return bench->objects[find_argument(signature, "bytes")][0];
+    if (nth < 0)
+        fail_msg("%s: what is %s?", signature->declaration, field->key);
+    return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
+}
+
+static bool has_number(const struct bench *bench, const struct signature *signature, const struct field *field,
+                       const struct value *value)
+{
+    uint64_t expected = expected_number(bench, signature, field);
+
+    return field->kind == FIELD_SIGNED ? value->integer == (int64_t)expected : value->number == expected;
+}
+
+static bool has_bytes(const struct bench *bench, const struct signature *signature, const struct field *field,
+                      const struct value *value, size_t length)
+{
+    int nth = field->kind == FIELD_STATS ? find_argument(signature, "stats") : argument_of(signature, field->key);
+    size_t size = field->kind == FIELD_STATS ? 1032 : field->kind == FIELD_ADDRESS ? 28 : length;
+
+    return nth >= 0 && value->bytes != NULL && value->size == size && value->full_size == size &&
+           memcmp(value->bytes, bench->objects[nth], size) == 0;
+}
+
+static void check_fields(const struct bench *bench, const struct signature *signature, const struct value *values,
+                         size_t length)
+{
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        bool is_right;
+        if (field->application_data && !bench->choice.application_data)
+            continue;
+        switch (field->kind) {
+        case FIELD_ADDRESS:
+        case FIELD_TEXT:
+        case FIELD_BYTES:
+        case FIELD_STATS:
+            is_right = has_bytes(bench, signature, field, &values[i], length);
+            break;
+        default:
+            is_right = has_number(bench, signature, field, &values[i]);
+            break;
+        }
+        if (!is_right)
+            fail_msg("%s: %s is not what the server has", signature->declaration, field->key);
+    }
+}
+
+/* Every field of every signature, with operands of every width. */
+static void check_all(struct bench *bench)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        static const size_t lengths[] = {0, 1, 31, 200};
+        for (size_t j = 0; j != sizeof(lengths) / sizeof(lengths[0]); ++j) {
+            struct event_head head;
+            struct value values[DECODE_FIELDS_MAX];
+            put_arguments(bench, &signatures[i], lengths[j]);
+            /* a connection that is tied, so that the event has one */
+            *bench->has_tie = 1;
+            *bench->tie_id = bench->numbers[0];
+            *bench->tie_conn = 0xabcd0000 + (uint32_t)i;
+            run(bench, &signatures[i]);
+            decode_event(bench, &signatures[i], &head, values);
+            assert_int_equal(head.flags & ~EVENT_TIED, 0);
+            check_fields(bench, &signatures[i], values, lengths[j]);
+        }
+    }
+}
+
+static void captures_every_field(void **state)
+{
+    (void)state;
+    check_all(shared_bench(false));
+}
+
+static void captures_application_data(void **state)
+{
+    (void)state;
+    check_all(shared_bench(true));
+}
+
+static void converts_as_c_would(void **state)
+{
+    struct bench *bench = bench_make(AT_LEAST_4);
+
+    (void)state;
+    bench->choice.application_data = true;
+    bench_load(bench);
+    check_all(bench);
+    bench_close(bench);
+    bench = bench_make(ALWAYS_8);
+    bench_load(bench);
+    check_all(bench);
+    bench_close(bench);
+}
+
+/* NULL is an empty string, and bytes of which there are none are not read. */
+static void null_pointers_are_empty(void **state)
+{
+    struct bench *bench = shared_bench(true);
+
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        struct event_head head;
+        struct value values[DECODE_FIELDS_MAX];
+        put_arguments(bench, signature, 0);
+        for (size_t j = 0; j != signature->num_arguments; ++j) {
+            if ((has_type(signature, j, "const char *") || is_bytes(signature, j)) &&
+                !is_secret(&signature->arguments[j]))
+                bench->stack[j] = 0;
+        }
+        run(bench, signature);
+        decode_event(bench, signature, &head, values);
+        assert_int_equal(head.flags & ~EVENT_TIED, 0);
+        for (size_t j = 0; j != signature->num_fields; ++j) {
+            if (signature->fields[j].kind == FIELD_TEXT || signature->fields[j].kind == FIELD_BYTES) {
+                assert_non_null(values[j].bytes);
+                assert_true(values[j].size == 0 && values[j].full_size == 0);
+            }
+        }
+    }
+}
+
+/* What is on no page of memory is told; what is beside it is there. */
+static void unreadable_pointers_are_told(void **state)
+{
+    struct bench *bench = shared_bench(true);
+    size_t count = 0;
+
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        for (size_t j = 0; j != signature->num_fields; ++j) {
+            const struct field *unread = &signature->fields[j];
+            struct event_head head;
+            struct value values[DECODE_FIELDS_MAX];
+            int nth = unread->kind == FIELD_STATS ? find_argument(signature, "stats") : argument_of(signature, unread->key);
+            if (unread->counter_width == 0)
+                continue;
+            put_arguments(bench, signature, 5);
+            bench->stack[nth] = 1;
+            run(bench, signature);
+            decode_event(bench, signature, &head, values);
+            for (size_t k = 0; k != signature->num_fields; ++k) {
+                if (signature->fields[k].counter_width == 0)
+                    continue;
+                if ((values[k].bytes == NULL) != (k == j))
+                    fail_msg("%s: %s is unreadable, and %s is %s", signature->declaration, unread->key,
+                             signature->fields[k].key, values[k].bytes == NULL ? "not there" : "there");
+            }
+            ++count;
+        }
+    }
+    assert_true(count > 50);
+}
+
+/* Longer than what is captured: a part, and how much there is where the server says so. */
+static void long_values_are_cut(void **state)
+{
+    struct bench *bench = shared_bench(true);
+    static char text[8192];
+
+    (void)state;
+    memset(text, 'x', sizeof(text) - 1);
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        struct event_head head;
+        struct value values[DECODE_FIELDS_MAX];
+        put_arguments(bench, signature, 0);
+        for (size_t j = 0; j != signature->num_arguments; ++j) {
+            int counter;
+            if ((!has_type(signature, j, "const char *") && !is_bytes(signature, j)) ||
+                is_secret(&signature->arguments[j]))
+                continue;
+            bench->stack[j] = (uintptr_t)text;
+            counter = find_counter(signature, j);
+            if (counter >= 0)
+                put_number(bench, signature, (size_t)counter, sizeof(text) - 1);
+        }
+        run(bench, signature);
+        decode_event(bench, signature, &head, values);
+        for (size_t j = 0; j != signature->num_fields; ++j) {
+            const struct field *field = &signature->fields[j];
+            bool is_string;
+            size_t size;
+            if (field->kind != FIELD_TEXT && field->kind != FIELD_BYTES)
+                continue;
+            /* the NUL of a string counts for what is captured of it at most, and nobody knows how much there is */
+            is_string = find_counter(signature, (size_t)argument_of(signature, field->key)) < 0;
+            size = is_string ? field->max - 1u : field->max;
+            assert_int_equal(values[j].size, size);
+            assert_int_equal(values[j].full_size, is_string ? size : sizeof(text) - 1);
+            for (size_t k = 0; k != values[j].size; ++k)
+                assert_int_equal(values[j].bytes[k], 'x');
+        }
+    }
+}
+
+/* A struct whose layout nobody knows is not read. */
+static void unknown_stats_are_not_read(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    const struct signature *signature = signature_on("quicly:conn_stats", 20260629);
+    static const uint64_t sizes[] = {0, 935, 937, 1040, UINT64_MAX};
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(sizes) / sizeof(sizes[0]); ++i) {
+        struct event_head head;
+        struct value values[DECODE_FIELDS_MAX];
+        put_arguments(bench, signature, 0);
+        put_number(bench, signature, (size_t)find_argument(signature, "size"), sizes[i]);
+        run(bench, signature);
+        decode_event(bench, signature, &head, values);
+        assert_int_equal(*bench->event_size, signature->size);
+    }
+}
+
+static void run_of(struct bench *bench, const char *probe, uint32_t date, uint64_t conn_id)
+{
+    const struct signature *signature = signature_on(probe, date);
+
+    put_arguments(bench, signature, 3);
+    put_number(bench, signature, (size_t)find_argument(signature, "conn_id"), conn_id);
+    run(bench, signature);
+}
+
+static uint16_t flags_of(const struct bench *bench)
+{
+    struct event_head head;
+
+    memcpy(&head, bench->event_bytes, sizeof(head));
+    return head.flags;
+}
+
+/* The accept event ties h2o's connection to quicly's, the close event unties it, and both have it. */
+static void check_ties(const char *accept, const char *close, uint32_t date)
+{
+    struct bench *bench = shared_bench(false);
+    uint32_t conn;
+
+    run_of(bench, "h2o:send_response_header", date, 5);
+    assert_int_equal(*bench->num_events, 1);
+    assert_int_equal(flags_of(bench), 0);
+    run_of(bench, accept, date, 5);
+    assert_int_equal(flags_of(bench), EVENT_TIED);
+    assert_int_equal(*bench->has_tie, 1);
+    assert_int_equal(*bench->tie_id, 5);
+    conn = *bench->tie_conn;
+    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    run_of(bench, "h2o:send_response_header", date, 5);
+    assert_int_equal(flags_of(bench), EVENT_TIED);
+    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    run_of(bench, "h2o:send_response_header", date, 6); /* another connection's */
+    assert_int_equal(flags_of(bench), 0);
+    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), 0);
+    run_of(bench, close, date, 5);
+    assert_int_equal(flags_of(bench), EVENT_TIED);
+    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    assert_int_equal(*bench->has_tie, 0);
+    run_of(bench, "h2o:send_response_header", date, 5);
+    assert_int_equal(flags_of(bench), 0);
+}
+
+static void connections_are_tied(void **state)
+{
+    (void)state;
+    check_ties("h2o:h3_accept", "h2o:h3_close", 20200604);
+    check_ties("h2o:h3s_accept", "h2o:h3s_destroy", 20260629);
+}
+
+/* `quic`: nothing of h2o's other connections. `http`: nothing is tied. */
+static void connections_of_http1(void **state)
+{
+    struct bench *bench = bench_make(AS_DECLARED);
+
+    (void)state;
+    bench->choice.http3_only = true;
+    bench_load(bench);
+    run_of(bench, "h2o:send_response_header", 20260629, 5);
+    assert_int_equal(*bench->num_events, 0);
+    run_of(bench, "h2o:h3s_accept", 20260629, 5);
+    assert_int_equal(*bench->num_events, 1);
+    run_of(bench, "h2o:send_response_header", 20260629, 5);
+    assert_int_equal(*bench->num_events, 1);
+    run_of(bench, "h2o:send_response_header", 20260629, 6);
+    assert_int_equal(*bench->num_events, 0);
+    bench_close(bench);
+
+    bench = bench_make(AS_DECLARED);
+    bench->choice.tie_connections = false;
+    bench_load(bench);
+    run_of(bench, "h2o:h3s_accept", 20260629, 5);
+    assert_int_equal(*bench->has_tie, 0);
+    run_of(bench, "h2o:send_response_header", 20260629, 5);
+    assert_int_equal(*bench->num_events, 1);
+    assert_int_equal(flags_of(bench), 0);
+    bench_close(bench);
+}
+
+/* What is traced for its ties puts no event down. */
+static void silent_probes_only_tie(void **state)
+{
+    struct bench *bench = bench_make(AS_DECLARED);
+
+    (void)state;
+    bench->choice.num_printed = 0;
+    bench_load(bench);
+    run_of(bench, "h2o:h3s_accept", 20260629, 5);
+    assert_int_equal(*bench->num_events, 0);
+    assert_int_equal(*bench->has_tie, 1);
+    run_of(bench, "h2o:h3s_destroy", 20260629, 5);
+    assert_int_equal(*bench->num_events, 0);
+    assert_int_equal(*bench->has_tie, 0);
+    assert_int_equal(bench->lost[num_signatures], 0);
+    bench_close(bench);
+}
+
+/* No room in the ring: counted by probe and in all, and the next event says so. */
+static void losses_are_counted(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    struct event_head head;
+    struct value values[DECODE_FIELDS_MAX];
+
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        put_arguments(bench, &signatures[i], 3);
+        *bench->is_full = 1;
+        run(bench, &signatures[i]);
+        assert_int_equal(*bench->num_events, 0);
+        assert_int_equal(bench->lost[i], 1);
+        assert_int_equal(bench->lost[num_signatures], i + 1);
+        *bench->is_full = 0;
+        run(bench, &signatures[i]);
+        decode_event(bench, &signatures[i], &head, values);
+        assert_int_equal(head.lost, i + 1);
+    }
+}
+
+static void set_claims(struct bench *bench, uint64_t first, uint64_t second)
+{
+    memcpy(bench->scratches, &first, sizeof(first));
+    memcpy(bench->scratches + 8 + EVENT_MAX, &second, sizeof(second));
+}
+
+/* A program that was preempted half-way has a scratch; there are two on each CPU. */
+static void scratches_are_claimed(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    const struct signature *signature = signature_on("h2o:send_response_header", 20260629);
+    struct event_head head;
+    struct value values[DECODE_FIELDS_MAX];
+    uint8_t *first, *second;
+
+    (void)state;
+    first = bench->scratches + 8;
+    second = first + EVENT_MAX + 8;
+    put_arguments(bench, signature, 100);
+    memset(first, 0x11, EVENT_MAX);
+    memset(second, 0x22, EVENT_MAX);
+    set_claims(bench, 1, 0);
+    run(bench, signature);
+    decode_event(bench, signature, &head, values);
+    check_fields(bench, signature, values, 100);
+    for (size_t i = 0; i != EVENT_MAX; ++i) /* the half-made event is as it was */
+        assert_int_equal(first[i], 0x11);
+    assert_int_equal(read32(bench->scratches), 1);
+    assert_int_equal(read32(bench->scratches + 8 + EVENT_MAX), 0); /* given back */
+    set_claims(bench, 1, 1);
+    run(bench, signature);
+    assert_int_equal(*bench->num_events, 0);
+    assert_int_equal(bench->lost[signature - signatures], 1);
+    assert_int_equal(read32(bench->scratches), 1);
+    assert_int_equal(read32(bench->scratches + 8 + EVENT_MAX), 1);
+    set_claims(bench, 0, 0);
+    run(bench, signature);
+    decode_event(bench, signature, &head, values);
+    assert_int_equal(read32(bench->scratches), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(captures_every_field),
+        cmocka_unit_test(captures_application_data),
+        cmocka_unit_test(converts_as_c_would),
+        cmocka_unit_test(null_pointers_are_empty),
+        cmocka_unit_test(unreadable_pointers_are_told),
+        cmocka_unit_test(long_values_are_cut),
+        cmocka_unit_test(unknown_stats_are_not_read),
+        cmocka_unit_test(connections_are_tied),
+        cmocka_unit_test(connections_of_http1),
+        cmocka_unit_test(silent_probes_only_tie),
+        cmocka_unit_test(losses_are_counted),
+        cmocka_unit_test(scratches_are_claimed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, close_shared_benches);
+}

@@ -1,0 +1,574 @@
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "event.h"
+#include "memory.h"
+
+static const struct traced *find_traced(const struct catalog *catalog, const char *provider, const char *probe)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        if (strcmp(catalog->traced[i].probe->provider, provider) == 0 &&
+            strcmp(catalog->traced[i].probe->name, probe) == 0)
+            return &catalog->traced[i];
+    }
+    fail_msg("%s:%s is not traced", provider, probe);
+    return NULL;
+}
+
+static void check_declaration(const struct catalog *catalog, const char *provider, const char *probe,
+                              const char *expected)
+{
+    check_string(probe, find_traced(catalog, provider, probe)->signature->declaration, expected);
+}
+
+/* The declaration of a probe in a file of signatures, to be freed; NULL if there is none. */
+static char *find_declaration(const char *name, const struct target_probe *probe)
+{
+    char *text = data_read(name), *rest = text, *column, *found = NULL;
+    char *begin = memory_format("%s:%s(", probe->provider, probe->name);
+
+    while (found == NULL && data_row(&rest, &column, 1) == 1) {
+        if (strncmp(column, begin, strlen(begin)) == 0)
+            found = memory_format("%s", column);
+    }
+    free(begin);
+    free(text);
+    return found;
+}
+
+static void check_server(enum operand_arch arch, const char *notes, const char *expected)
+{
+    struct target target;
+    struct catalog catalog;
+
+    notes_open(&target, notes);
+    catalog_open(&catalog, arch, &target);
+    assert_int_equal(catalog.num_traced, target.num_probes);
+    assert_int_equal(catalog.num_matching, target.num_probes);
+    for (size_t i = 0; i != catalog.num_traced; ++i) {
+        const struct traced *traced = &catalog.traced[i];
+        char *declaration = find_declaration(expected, &target.probes[i]);
+        if (declaration == NULL)
+            fail_msg("%s has no %s:%s", expected, target.probes[i].provider, target.probes[i].name);
+        assert_ptr_equal(traced->probe, &target.probes[i]);
+        check_string(notes, traced->signature->declaration, declaration);
+        assert_false(traced->guess != NULL);
+        free(declaration);
+    }
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+static void signatures_of_2020_06(void **state)
+{
+    (void)state;
+    check_server(OPERAND_X86_64, "usdt-notes-2020-06.tsv", "signatures-2020-06.txt");
+}
+
+static void signatures_of_2024_10(void **state)
+{
+    (void)state;
+    check_server(OPERAND_X86_64, "usdt-notes-2024-10.tsv", "signatures-2024-10.txt");
+}
+
+static void signatures_of_2026_06(void **state)
+{
+    (void)state;
+    check_server(OPERAND_X86_64, "usdt-notes-2026-06.tsv", "signatures-2026-06.txt");
+}
+
+static void signatures_of_2026_06_on_aarch64(void **state)
+{
+    (void)state;
+    check_server(OPERAND_AARCH64, "usdt-notes-2026-06-aarch64.tsv", "signatures-2026-06.txt");
+}
+
+/* Where shapes agree and meanings do not. */
+static void names_follow_the_version(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2020-06.tsv");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    check_declaration(&catalog, "quicly", "packet_acked",
+                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int newly_acked)");
+    check_declaration(&catalog, "quicly", "max_data_send",
+                      "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)");
+    catalog_dispose(&catalog);
+    notes_close(&target);
+
+    notes_open(&target, "usdt-notes-2024-10.tsv");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    check_declaration(&catalog, "quicly", "packet_acked",
+                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int is_late_ack)");
+    check_declaration(&catalog, "quicly", "stream_on_receive",
+                      "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
+                      "st_quicly_stream_t *stream, size_t off, const void *src, size_t src_len)");
+    catalog_dispose(&catalog);
+    notes_close(&target);
+
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    check_declaration(&catalog, "quicly", "max_data_send",
+                      "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)");
+    check_declaration(&catalog, "quicly", "stream_on_receive",
+                      "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
+                      "st_quicly_stream_t *stream, size_t buf_off, size_t apply_off, size_t apply_len)");
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+static void versions(void **state)
+{
+    static const struct {
+        const char *notes;
+        enum operand_arch arch;
+        uint32_t since, until;
+        const char *text;
+    } servers[] = {
+        {"usdt-notes-2020-06.tsv", OPERAND_X86_64, 20200321, 20200605, "2020-03-21 to 2020-06-05"},
+        {"usdt-notes-2024-10.tsv", OPERAND_X86_64, 20240728, 20241218, "2024-07-28 to 2024-12-18"},
+        {"usdt-notes-2026-06.tsv", OPERAND_X86_64, 20260610, 0, "since 2026-06-10"},
+        {"usdt-notes-2026-06-aarch64.tsv", OPERAND_AARCH64, 20260610, 0, "since 2026-06-10"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(servers) / sizeof(servers[0]); ++i) {
+        struct target target;
+        struct catalog catalog;
+        char text[64];
+        notes_open(&target, servers[i].notes);
+        catalog_open(&catalog, servers[i].arch, &target);
+        assert_int_equal(catalog.since, servers[i].since);
+        assert_int_equal(catalog.until, servers[i].until);
+        catalog_version(&catalog, text, sizeof(text));
+        check_string(servers[i].notes, text, servers[i].text);
+        catalog_dispose(&catalog);
+        notes_close(&target);
+    }
+}
+
+static bool is_current(const struct signature *signature, uint32_t date)
+{
+    return signature->since <= date && (signature->until == 0 || date < signature->until);
+}
+
+/* Operands as a compiler would write them for a declaration, were every argument in a register. */
+static char *make_operands(const struct signature *signature)
+{
+    char *operands = memory_format("%s", "");
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        const struct argument *argument = &signature->arguments[i];
+        char *longer = memory_format("%s%s%s%u@%s", operands, i != 0 ? " " : "", argument->is_signed ? "-" : "",
+                                     argument->width,
+                                     argument->width == 8   ? "%rax"
+                                     : argument->width == 4 ? "%eax"
+                                     : argument->width == 2 ? "%ax"
+                                                            : "%al");
+        free(operands);
+        operands = longer;
+    }
+    return operands;
+}
+
+static void add_signature(struct target *target, const struct signature *signature)
+{
+    char *operands = make_operands(signature);
+
+    notes_add(target, signature->provider, signature->probe, operands);
+    free(operands);
+}
+
+/* Dates on which the lists changed, each once. */
+static size_t list_dates(uint32_t *dates, size_t max)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        size_t j = 0;
+        while (j != count && dates[j] != signatures[i].since)
+            ++j;
+        if (j == count) {
+            assert_true(count != max);
+            dates[count++] = signatures[i].since;
+        }
+    }
+    return count;
+}
+
+static const struct signature *find_signature(const char *provider, const char *probe, uint32_t date)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (is_current(&signatures[i], date) && strcmp(signatures[i].probe, probe) == 0 &&
+            strcmp(signatures[i].provider, provider) == 0)
+            return &signatures[i];
+    }
+    return NULL;
+}
+
+static bool has_same_shape(const struct signature *signature, const struct signature *other)
+{
+    if (signature->num_arguments != other->num_arguments)
+        return false;
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (signature->arguments[i].width != other->arguments[i].width)
+            return false;
+    }
+    return true;
+}
+
+/* Whether nothing but names tells two versions apart. */
+static bool look_the_same(uint32_t date, uint32_t other_date)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const char *provider = signatures[i].provider, *probe = signatures[i].probe;
+        const struct signature *signature = find_signature(provider, probe, date);
+        const struct signature *other = find_signature(provider, probe, other_date);
+        if ((signature == NULL) != (other == NULL) ||
+            (signature != NULL && !has_same_shape(signature, other)))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * A server of every version that there has been, with all probes: each is read as it was declared then. Where two
+ * versions look the same, the newer one is taken.
+ */
+static void reads_every_version(void **state)
+{
+    uint32_t dates[128];
+    size_t num_dates = list_dates(dates, 128), num_found = 0;
+
+    (void)state;
+    for (size_t i = 0; i != num_dates; ++i) {
+        struct target target;
+        struct catalog catalog;
+        notes_open(&target, NULL);
+        for (size_t j = 0; j != num_signatures; ++j) {
+            if (is_current(&signatures[j], dates[i]))
+                add_signature(&target, &signatures[j]);
+        }
+        catalog_open(&catalog, OPERAND_X86_64, &target);
+        assert_int_equal(catalog.num_matching, target.num_probes);
+        if (catalog.since == dates[i])
+            ++num_found;
+        else if (catalog.since < dates[i] || !look_the_same(dates[i], catalog.since))
+            fail_msg("a server of %u is taken for one of %u", dates[i], catalog.since);
+        for (size_t j = 0; j != catalog.num_traced; ++j)
+            assert_true(is_current(catalog.traced[j].signature, catalog.since));
+        catalog_dispose(&catalog);
+        notes_close(&target);
+    }
+    assert_true(num_found >= 40);
+}
+
+/* Probes can have been compiled out, or not be reached by any code: that is no reason to think of another version. */
+static void a_server_can_lack_probes(void **state)
+{
+    static const char *const lacking[] = {"max_data_send", "packet_lost", "stream_send", "ping_send", "accept"};
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    for (size_t i = 0; i != sizeof(lacking) / sizeof(lacking[0]); ++i)
+        notes_remove(&target, "quicly", lacking[i]);
+    notes_remove(&target, "picotls", "client_random");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(catalog.since, 20260610);
+    assert_int_equal(catalog.num_traced, target.num_probes);
+    assert_int_equal(catalog.num_matching, target.num_probes);
+    for (size_t i = 0; i != catalog.num_traced; ++i) {
+        assert_false(catalog.traced[i].guess != NULL);
+        assert_true(is_current(catalog.traced[i].signature, 20260629));
+    }
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+/* With however few of its probes: no version fits better than the server's own, which has all of them just so. */
+static void a_server_can_lack_most_probes(void **state)
+{
+    uint32_t dates[128], seed = 1;
+    size_t num_dates = list_dates(dates, 128);
+
+    (void)state;
+    for (size_t i = 0; i != num_dates * 8; ++i) {
+        const uint32_t date = dates[i % num_dates], one_of = 2u << i / num_dates; /* 2 to 256 */
+        struct target target;
+        struct catalog catalog;
+        notes_open(&target, NULL);
+        for (size_t j = 0; j != num_signatures; ++j) {
+            seed = seed * 1664525 + 1013904223; /* Numerical Recipes' generator: the same on every machine */
+            if (is_current(&signatures[j], date) && (seed >> 16) % one_of == 0)
+                add_signature(&target, &signatures[j]);
+        }
+        if (target.num_probes != 0) {
+            catalog_open(&catalog, OPERAND_X86_64, &target);
+            if (catalog.num_matching != target.num_probes)
+                fail_msg("a server of %u with %zu probes is taken for one of %u that has %zu of them", date,
+                         target.num_probes, catalog.since, catalog.num_matching);
+            catalog_dispose(&catalog);
+        }
+        notes_close(&target);
+    }
+}
+
+/* Without QUIC, say: what is left is read as it is declared. */
+static void a_server_can_have_few_probes(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, NULL);
+    notes_add(&target, "h2o", "receive_request", "8@32(%rax) 8@%r12 -4@600(%r13)");
+    notes_add(&target, "h2o", "send_response", "8@32(%rax) 8@-112(%rbp) -4@920(%r13)");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(catalog.num_matching, 2);
+    check_declaration(&catalog, "h2o", "receive_request",
+                      "h2o:receive_request(uint64_t conn_id, uint64_t req_id, int http_version)");
+    check_declaration(&catalog, "h2o", "send_response",
+                      "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)");
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+/* A probe that no list knows: integers, as wide and with the sign that its operands have. */
+static void an_unknown_probe_is_guessed(void **state)
+{
+    static const struct {
+        uint8_t width;
+        enum field_kind kind;
+    } expected[] = {
+        {8, FIELD_UNSIGNED}, {8, FIELD_SIGNED}, {4, FIELD_SIGNED}, {4, FIELD_UNSIGNED},
+        {2, FIELD_UNSIGNED}, {2, FIELD_SIGNED}, {1, FIELD_SIGNED}, {1, FIELD_UNSIGNED}, {4, FIELD_SIGNED},
+    };
+    struct target target;
+    struct catalog catalog;
+    const struct traced *traced;
+    const struct signature *signature;
+    size_t end = sizeof(struct event_head);
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    notes_add(&target, "h2o", "brand_new",
+              "8@%rdi -8@3256(%rdi) -4@%eax 4@12(%rsp) 2@%ax -2@(%rbx) -1@%al 1@%ah -4@$-7");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(catalog.since, 20260610);
+    assert_int_equal(catalog.num_matching, target.num_probes - 1);
+    traced = find_traced(&catalog, "h2o", "brand_new");
+    signature = traced->signature;
+    assert_true(traced->guess != NULL);
+    assert_string_equal(signature->provider, "h2o");
+    assert_string_equal(signature->probe, "brand_new");
+    check_string("declaration", signature->declaration,
+                 "h2o:brand_new(uint64_t arg1, int64_t arg2, int32_t arg3, uint32_t arg4, uint16_t arg5, int16_t arg6, "
+                 "int8_t arg7, uint8_t arg8, int32_t arg9)");
+    assert_int_equal(signature->num_arguments, 9);
+    assert_int_equal(signature->reads, 0x1ff);
+    assert_int_equal(signature->reads_application_data, 0);
+    for (size_t i = 0; i != 9; ++i) {
+        const struct field *field = &signature->fields[i];
+        char key[8];
+        snprintf(key, sizeof(key), "arg%zu", i + 1);
+        assert_string_equal(field->key, key);
+        assert_int_equal(field->kind, expected[i].kind);
+        assert_int_equal(field->width, expected[i].width);
+        assert_int_equal(signature->arguments[i].width, expected[i].width);
+        assert_int_equal(signature->arguments[i].is_signed, expected[i].kind == FIELD_SIGNED);
+        assert_false(signature->arguments[i].is_pointer);
+        assert_false(field->application_data);
+        /* aligned, behind the head, in the event, and no two in one place */
+        assert_int_equal(field->place % field->width, 0);
+        assert_true(field->place >= end);
+        end = (size_t)field->place + field->width;
+    }
+    assert_true(end <= signature->size);
+    assert_true(signature->num_fields <= DECODE_FIELDS_MAX);
+    for (size_t i = 9; i != signature->num_fields; ++i)
+        assert_true(strncmp(signature->fields[i].key, "arg", 3) != 0);
+    for (size_t i = 0; i != catalog.num_traced; ++i)
+        assert_int_equal(catalog.traced[i].guess != NULL, &catalog.traced[i] == traced);
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+static void guesses_at_the_limits(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+    const struct signature *signature;
+
+    (void)state;
+    notes_open(&target, NULL);
+    notes_add(&target, "quicly", "nothing", "");
+    notes_add(&target, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
+              "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax");
+    notes_add(&target, "quicly", "seventeen",
+              "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax "
+              "8@%rax 8@%rax 8@%rax");
+    notes_add(&target, "quicly", "unreadable", "8@%rax 8@foo(%rip) 8@%rbx");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    signature = find_traced(&catalog, "quicly", "nothing")->signature;
+    check_string("declaration", signature->declaration, "quicly:nothing()");
+    assert_int_equal(signature->num_arguments, 0);
+    assert_int_equal(signature->reads, 0);
+    signature = find_traced(&catalog, "quicly", "twelve")->signature;
+    assert_int_equal(signature->num_arguments, 12);
+    assert_int_equal(signature->reads, 0xfff);
+    signature = find_traced(&catalog, "quicly", "seventeen")->signature;
+    assert_int_equal(signature->num_arguments, PROBE_ARGUMENTS_MAX);
+    assert_true(signature->num_fields <= DECODE_FIELDS_MAX);
+    assert_true(find_traced(&catalog, "quicly", "unreadable")->guess != NULL);
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+/* A known probe with another number of arguments than the version has: one of its other signatures, or a guess. */
+static void a_known_probe_in_another_shape(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+    const struct traced *traced;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    notes_remove(&target, "h2o", "send_response");
+    notes_add(&target, "h2o", "send_response", "8@32(%rax) 8@%r13 -4@728(%rbx) 8@%rdx"); /* as in 2021 */
+    notes_remove(&target, "quicly", "accept");
+    notes_add(&target, "quicly", "accept", "8@%r13 -8@%r15"); /* as never */
+    notes_remove(&target, "quicly", "receive");
+    notes_add(&target, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* as twice before */
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(catalog.since, 20260610);
+    assert_int_equal(catalog.num_matching, target.num_probes - 3);
+    traced = find_traced(&catalog, "h2o", "send_response");
+    assert_false(traced->guess != NULL);
+    check_string("send_response", traced->signature->declaration,
+                 "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status, struct st_h2o_tunnel_t *tunnel)");
+    traced = find_traced(&catalog, "quicly", "accept");
+    assert_true(traced->guess != NULL);
+    check_string("accept", traced->signature->declaration, "quicly:accept(uint64_t arg1, int64_t arg2)");
+    traced = find_traced(&catalog, "quicly", "receive");
+    assert_false(traced->guess != NULL);
+    assert_int_equal(traced->signature->since, 20200605); /* the newer of the two */
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+/* Sizes that are not those of the declarations, as real servers have them, do not mislead. */
+static void operands_are_a_hint_only(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2020-06.tsv");
+    for (size_t i = 0; i != target.num_probes; ++i) {
+        for (char *at = target.probes[i].locations[0].arguments; *at != '\0'; ++at) {
+            if (*at == '8' && at[1] == '@')
+                *at = '4';
+        }
+    }
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(catalog.since, 20200321);
+    for (size_t i = 0; i != catalog.num_traced; ++i)
+        assert_true(is_current(catalog.traced[i].signature, 20200604));
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+static void globs(void **state)
+{
+    static const struct {
+        const char *glob, *provider, *probe;
+        bool matches;
+    } cases[] = {
+        {"quicly:accept", "quicly", "accept", true},
+        {"accept", "quicly", "accept", true},
+        {"quicly:*", "quicly", "accept", true},
+        {"*", "quicly", "accept", true},
+        {"*", "h2o", "_private_socket_lookup_flags", true},
+        {"*:*", "picotls", "new", true},
+        {"*:accept", "quicly", "accept", true},
+        {"h2o:h3s_*", "h2o", "h3s_accept", true},
+        {"h2o:h3s-*", "h2o", "h3s_accept", true},
+        {"h3s-stream-set_state", "h2o", "h3s_stream_set_state", true},
+        {"packet-sent", "quicly", "packet_sent", true},
+        {"packet_sent", "quicly", "packet_sent", true},
+        {"packet-*", "quicly", "packet_sent", true},
+        {"packet?sent", "quicly", "packet_sent", true},
+        {"packet_[st]*", "quicly", "packet_sent", true},
+        {"quic*:new", "quicly", "new", true},
+        {"*_sent", "quicly", "packet_sent", true},
+        {"quicly:accept", "h2o", "accept", false},
+        {"h2o:*", "quicly", "accept", false},
+        {"accept", "h2o", "h3_accept", false},
+        {"accep", "quicly", "accept", false},
+        {"accept ", "quicly", "accept", false},
+        {"ACCEPT", "quicly", "accept", false},
+        {"quicly", "quicly", "accept", false},
+        {"quicly:", "quicly", "accept", false},
+        {":accept", "quicly", "accept", false},
+        {"quicly:*:*", "quicly", "accept", false},
+        {"quicly*", "quicly", "accept", false}, /* without a ':', it is the name of the probe that is meant */
+        {"packet[st]*", "quicly", "packet_sent", false},
+        {"", "quicly", "accept", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        if (catalog_matches(cases[i].glob, cases[i].provider, cases[i].probe) != cases[i].matches)
+            fail_msg("'%s' is to %s %s:%s", cases[i].glob, cases[i].matches ? "match" : "pass over",
+                     cases[i].provider, cases[i].probe);
+    }
+}
+
+/* What is behind a long pattern's beginning counts, too. */
+static void long_globs(void **state)
+{
+    char glob[1024];
+
+    (void)state;
+    for (size_t length = 4; length != sizeof(glob); ++length) {
+        memset(glob, '*', length);
+        strcpy(glob + length - 3, "zzz");
+        assert_false(catalog_matches(glob, "quicly", "accept"));
+    }
+    memset(glob, 'x', sizeof(glob) - 1);
+    glob[sizeof(glob) - 1] = '\0';
+    assert_false(catalog_matches(glob, "quicly", "accept"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(signatures_of_2020_06),
+        cmocka_unit_test(signatures_of_2024_10),
+        cmocka_unit_test(signatures_of_2026_06),
+        cmocka_unit_test(signatures_of_2026_06_on_aarch64),
+        cmocka_unit_test(names_follow_the_version),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(reads_every_version),
+        cmocka_unit_test(a_server_can_lack_probes),
+        cmocka_unit_test(a_server_can_lack_most_probes),
+        cmocka_unit_test(a_server_can_have_few_probes),
+        cmocka_unit_test(an_unknown_probe_is_guessed),
+        cmocka_unit_test(guesses_at_the_limits),
+        cmocka_unit_test(a_known_probe_in_another_shape),
+        cmocka_unit_test(operands_are_a_hint_only),
+        cmocka_unit_test(globs),
+        cmocka_unit_test(long_globs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

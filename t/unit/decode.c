@@ -1,0 +1,425 @@
+#include "support.h"
+
+#include <string.h>
+
+#include "event.h"
+
+/* Bytes and what they are as a number in this machine's order. */
+static void numbers(void **state)
+{
+    const uint8_t bytes[] = {0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88};
+    const uint8_t ones[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    uint16_t value16;
+    uint32_t value32;
+    uint64_t value64;
+
+    (void)state;
+    memcpy(&value16, bytes, sizeof(value16));
+    memcpy(&value32, bytes, sizeof(value32));
+    memcpy(&value64, bytes, sizeof(value64));
+    assert_true(decode_unsigned(bytes, 1) == 0x81);
+    assert_true(decode_unsigned(bytes, 2) == value16);
+    assert_true(decode_unsigned(bytes, 4) == value32);
+    assert_true(decode_unsigned(bytes, 8) == value64);
+    assert_true(decode_signed(bytes, 1) == 0x81 - 0x100);
+    assert_true(decode_signed(bytes, 2) == (int16_t)value16);
+    assert_true(decode_signed(bytes, 4) == (int32_t)value32);
+    assert_true(decode_signed(bytes, 8) == (int64_t)value64);
+    assert_true(decode_unsigned(ones, 1) == UINT8_MAX && decode_signed(ones, 1) == -1);
+    assert_true(decode_unsigned(ones, 2) == UINT16_MAX && decode_signed(ones, 2) == -1);
+    assert_true(decode_unsigned(ones, 4) == UINT32_MAX && decode_signed(ones, 4) == -1);
+    assert_true(decode_unsigned(ones, 8) == UINT64_MAX && decode_signed(ones, 8) == -1);
+    assert_true(decode_unsigned(bytes + 1, 1) == 0x82); /* also where it is not aligned */
+    memcpy(&value64, (uint8_t[]){0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0}, sizeof(value64));
+    assert_true(decode_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1, 8) == value64);
+}
+
+static bool is_variable(const struct field *field)
+{
+    return field->counter_width != 0;
+}
+
+/* The field of no fixed size that an integer field counts; NULL if it counts none. */
+static const struct field *counted_by(const struct signature *signature, const struct field *counter)
+{
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (is_variable(field) && !is_variable(counter) && field->place == counter->place)
+            return field;
+    }
+    return NULL;
+}
+
+/* What the fields of an event are to be. */
+struct expected {
+    uint64_t number;
+    size_t offset, size; /* of the bytes, in the event */
+};
+
+static size_t stats_size(size_t nth)
+{
+    static const size_t sizes[] = {936, 1032, 936, 1032};
+
+    return sizes[nth % 4];
+}
+
+/*
+ * An event with a distinct value in each field: integers, then `length` and more bytes in each value of no fixed
+ * size.
+ */
+static void fill(struct draft *draft, const struct signature *signature, bool application_data, size_t length,
+                 struct expected *expected)
+{
+    uint8_t bytes[EVENT_TEXT_MAX];
+
+    draft_open(draft, signature, 0x1234);
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        expected[i] = (struct expected){.offset = field->place, .size = field->width};
+        for (size_t j = 0; j != sizeof(bytes); ++j)
+            bytes[j] = (uint8_t)(37 * i + j + 0x90);
+        switch (field->kind) {
+        case FIELD_UNSIGNED:
+        case FIELD_SIGNED:
+        case FIELD_TIED:
+        case FIELD_STAMP:
+            if (counted_by(signature, field) != NULL)
+                break;
+            memcpy(draft->bytes + field->place, bytes, field->width);
+            expected[i].number = decode_unsigned(bytes, field->width);
+            break;
+        case FIELD_ADDRESS:
+            draft_address(draft, field->key, bytes, field->width);
+            break;
+        default:
+            expected[i].offset = draft->size;
+            expected[i].size = field->kind == FIELD_STATS ? stats_size(length) : length + i;
+            if (expected[i].size > field->max)
+                expected[i].size = field->max;
+            expected[i].number = expected[i].size;
+            if (field->application_data && !application_data) {
+                expected[i].size = 0;
+                break;
+            }
+            draft_append(draft, field->key, bytes, expected[i].size, expected[i].number);
+            break;
+        }
+    }
+    /* integers that count another field */
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *counted = counted_by(signature, &signature->fields[i]);
+        if (counted != NULL) {
+            size_t nth = (size_t)(counted - signature->fields);
+            expected[i].number = expected[nth].number;
+            draft_number(draft, signature->fields[i].key, expected[nth].number);
+        }
+    }
+}
+
+static void check_value(const struct signature *signature, size_t nth, const struct value *value,
+                        const struct event *event, const struct expected *expected, bool is_unread)
+{
+    const struct field *field = &signature->fields[nth];
+    bool is_right;
+
+    switch (field->kind) {
+    case FIELD_UNSIGNED:
+    case FIELD_TIED:
+    case FIELD_STAMP:
+        is_right = value->number == expected->number;
+        break;
+    case FIELD_SIGNED: {
+        unsigned unused_bits = 64 - 8u * field->width;
+        is_right = value->integer == (int64_t)(expected->number << unused_bits) >> unused_bits;
+        break;
+    }
+    default:
+        is_right = value->bytes == (is_unread ? NULL : event->bytes + expected->offset) && value->size == expected->size;
+        if (is_variable(field))
+            is_right = is_right && value->full_size == expected->number;
+        break;
+    }
+    if (!is_right)
+        fail_msg("%s: %s is decoded wrong", signature->declaration, field->key);
+}
+
+/* Does what a test does with each signature, without and with application data, and with values short and long. */
+static void with_each(void (*test)(const struct signature *signature, bool application_data, size_t length))
+{
+    static const size_t lengths[] = {0, 1, 5, 300, 2000};
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        for (size_t j = 0; j != sizeof(lengths) / sizeof(lengths[0]); ++j) {
+            test(&signatures[i], false, lengths[j]);
+            test(&signatures[i], true, lengths[j]);
+        }
+    }
+}
+
+static void test_values(const struct signature *signature, bool application_data, size_t length)
+{
+    struct expected expected[DECODE_FIELDS_MAX];
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+    struct draft draft;
+    struct event event;
+
+    fill(&draft, signature, application_data, length, expected);
+    draft_head(&draft, 0, 0x87654321);
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        if (signature->fields[i].place == offsetof(struct event_head, conn))
+            expected[i].number = 0x87654321;
+    }
+    event = draft_event(&draft);
+    event = fenced(&event, draft.size);
+    assert_int_equal(decode_id(&event), 0x1234);
+    if (decode(signature, application_data, &event, &head, values) != 0)
+        fail_msg("%s: a good event is refused", signature->declaration);
+    assert_int_equal(head.id, 0x1234);
+    assert_int_equal(head.flags, 0);
+    assert_int_equal(head.conn, 0x87654321);
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        if (!signature->fields[i].application_data || application_data)
+            check_value(signature, i, &values[i], &event, &expected[i], false);
+    }
+}
+
+static void decodes_every_field(void **state)
+{
+    (void)state;
+    with_each(test_values);
+}
+
+/* An event that breaks off, wherever it does, and one that goes on, however far. */
+static void test_sizes(const struct signature *signature, bool application_data, size_t length)
+{
+    struct expected expected[DECODE_FIELDS_MAX];
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+    struct draft draft;
+    struct event whole;
+
+    fill(&draft, signature, application_data, length, expected);
+    whole = draft_event(&draft);
+    for (size_t size = 0; size <= draft.size + 64; size += size < 100 || size + 40 > draft.size ? 1 : 37) {
+        struct event event = fenced(&whole, size);
+        int result = decode(signature, application_data, &event, &head, values);
+        if (result != (size == draft.size ? 0 : -1))
+            fail_msg("%s: %zu bytes of %zu are %s", signature->declaration, size, draft.size,
+                     result == 0 ? "accepted" : "refused");
+        decode_id(&event);
+    }
+}
+
+static void other_sizes_are_malformed(void **state)
+{
+    (void)state;
+    with_each(test_sizes);
+}
+
+/* Counters that say more than is there, in the width that they have. */
+static void test_lies(const struct signature *signature, bool application_data, size_t length)
+{
+    static const uint64_t lies[] = {0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, 0x100000000,
+                                    0x7fffffffffffffff, UINT64_MAX - 7, UINT64_MAX};
+    struct expected expected[DECODE_FIELDS_MAX];
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (!is_variable(field) || (field->application_data && !application_data))
+            continue;
+        for (size_t j = 0; j != sizeof(lies) / sizeof(lies[0]); ++j) {
+            struct draft draft;
+            struct event event;
+            uint64_t is, claimed = field->counter_width < 8 ? lies[j] & ((1ull << 8 * field->counter_width) - 1) : lies[j];
+            fill(&draft, signature, application_data, length, expected);
+            /* of an unknown struct nothing is captured: what its bytes were is too much */
+            is = expected[i].size;
+            if ((claimed < field->max ? claimed : field->max) == is)
+                continue;
+            draft_append(&draft, field->key, NULL, 0, claimed);
+            event = draft_event(&draft);
+            event = fenced(&event, draft.size);
+            if (decode(signature, application_data, &event, &head, values) != -1)
+                fail_msg("%s: %s of %zu bytes is said to have %llu, and believed", signature->declaration, field->key,
+                         (size_t)is, (unsigned long long)claimed);
+        }
+    }
+}
+
+static void counters_are_not_believed(void **state)
+{
+    (void)state;
+    with_each(test_lies);
+}
+
+/* More than is captured of a value: its bytes are cut, and its full size is said. */
+static void test_cut(const struct signature *signature, bool application_data, size_t length)
+{
+    static const uint64_t beyond[] = {1, 7, 1000, 0xffff, 0x100000000, UINT64_MAX / 2};
+    struct expected expected[DECODE_FIELDS_MAX];
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+    uint8_t bytes[EVENT_TEXT_MAX];
+
+    if (length != 0)
+        return;
+    memset(bytes, 0x5a, sizeof(bytes));
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (!is_variable(field) || field->kind == FIELD_STATS || field->counter_width < 8 ||
+            (field->application_data && !application_data))
+            continue;
+        for (size_t j = 0; j != sizeof(beyond) / sizeof(beyond[0]); ++j) {
+            struct draft draft;
+            struct event event;
+            fill(&draft, signature, application_data, 0, expected);
+            /* the values in front of it are as they were; those behind it are made empty */
+            draft.size = expected[i].offset;
+            draft_append(&draft, field->key, bytes, field->max, field->max + beyond[j]);
+            for (size_t k = i + 1; k != signature->num_fields; ++k) {
+                if (is_variable(&signature->fields[k]))
+                    draft_append(&draft, signature->fields[k].key, NULL, 0, 0);
+            }
+            event = draft_event(&draft);
+            event = fenced(&event, draft.size);
+            assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+            assert_ptr_equal(values[i].bytes, event.bytes + expected[i].offset);
+            assert_int_equal(values[i].size, field->max);
+            assert_true(values[i].full_size == field->max + beyond[j]);
+        }
+    }
+}
+
+static void long_values_are_cut(void **state)
+{
+    (void)state;
+    with_each(test_cut);
+}
+
+/* Each bit says of one value that it could not be read. */
+static void test_unread(const struct signature *signature, bool application_data, size_t length)
+{
+    unsigned num_variable = 0;
+
+    for (size_t i = 0; i != signature->num_fields; ++i)
+        num_variable += is_variable(&signature->fields[i]);
+    for (unsigned bit = 0; bit != PROBE_VARIABLE_MAX; ++bit) {
+        struct expected expected[DECODE_FIELDS_MAX];
+        struct value values[DECODE_FIELDS_MAX];
+        struct event_head head;
+        struct draft draft;
+        struct event event;
+        unsigned nth = 0;
+        if (bit > num_variable)
+            break;
+        fill(&draft, signature, application_data, length, expected);
+        draft_head(&draft, (uint16_t)(1u << bit), 7);
+        for (size_t i = 0; i != signature->num_fields; ++i) {
+            if (signature->fields[i].place == offsetof(struct event_head, conn))
+                expected[i].number = 7;
+        }
+        event = draft_event(&draft);
+        event = fenced(&event, draft.size);
+        assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+        assert_int_equal(head.flags, 1u << bit);
+        for (size_t i = 0; i != signature->num_fields; ++i) {
+            bool is_unread = is_variable(&signature->fields[i]) && nth++ == bit;
+            if (!signature->fields[i].application_data || application_data)
+                check_value(signature, i, &values[i], &event, &expected[i], is_unread);
+        }
+    }
+}
+
+static void unreadable_values_are_told(void **state)
+{
+    (void)state;
+    with_each(test_unread);
+}
+
+/* EVENT_TIED is a bit of its own: it says nothing of any value. */
+static void test_tied(const struct signature *signature, bool application_data, size_t length)
+{
+    struct expected expected[DECODE_FIELDS_MAX];
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+    struct draft draft;
+    struct event event;
+
+    fill(&draft, signature, application_data, length, expected);
+    draft_head(&draft, EVENT_TIED, 7);
+    event = draft_event(&draft);
+    assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+    assert_int_equal(head.flags, EVENT_TIED);
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        if (is_variable(&signature->fields[i]) && (!signature->fields[i].application_data || application_data))
+            assert_non_null(values[i].bytes);
+    }
+}
+
+static void ties_are_no_values(void **state)
+{
+    (void)state;
+    with_each(test_tied);
+}
+
+/* Of a struct whose layout nobody knows, nothing was captured. */
+static void unknown_stats_are_empty(void **state)
+{
+    static const uint64_t sizes[] = {0, 1, 935, 937, 1031, 1033, 1040, 4096, UINT32_MAX, UINT64_MAX};
+    const struct signature *signature = signature_on("quicly:conn_stats", 20260629);
+    struct value values[DECODE_FIELDS_MAX];
+    struct event_head head;
+    struct draft draft;
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(sizes) / sizeof(sizes[0]); ++i) {
+        struct event event;
+        size_t nth;
+        draft_open(&draft, signature, 0);
+        nth = (size_t)(draft_field(&draft, "stats") - signature->fields);
+        draft_number(&draft, "size", sizes[i]);
+        event = draft_event(&draft);
+        event = fenced(&event, draft.size);
+        assert_int_equal(decode(signature, 0, &event, &head, values), 0);
+        assert_int_equal(values[nth].size, 0);
+        assert_true(values[nth].full_size == sizes[i]);
+        /* captured all the same: not by us */
+        draft_append(&draft, "stats", draft.bytes, 8, sizes[i]);
+        event = draft_event(&draft);
+        event = fenced(&event, draft.size);
+        assert_int_equal(decode(signature, 0, &event, &head, values), -1);
+    }
+}
+
+static void tiny_events_have_no_id(void **state)
+{
+    const uint8_t zeros[sizeof(struct event_head)] = {0};
+    const struct event whole = {zeros, sizeof(zeros)};
+
+    (void)state;
+    assert_int_equal(decode_id(&whole), 0);
+    for (size_t size = 0; size != sizeof(zeros); ++size) {
+        struct event event = fenced(&whole, size);
+        assert_true(decode_id(&event) >= 1000); /* more probes than h2o has ever had */
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(decodes_every_field),
+        cmocka_unit_test(other_sizes_are_malformed),
+        cmocka_unit_test(counters_are_not_believed),
+        cmocka_unit_test(long_values_are_cut),
+        cmocka_unit_test(unreadable_values_are_told),
+        cmocka_unit_test(ties_are_no_values),
+        cmocka_unit_test(unknown_stats_are_empty),
+        cmocka_unit_test(tiny_events_have_no_id),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,378 @@
+#include "support.h"
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+void check_string_at(const char *what, const char *got, const char *expected, const char *file, int line)
+{
+    if (strcmp(got, expected) == 0)
+        return;
+    print_error("%s\n  is       %s\n  is to be %s\n", what, got, expected);
+    _fail(file, line);
+}
+
+char *data_read(const char *name)
+{
+    char *path = memory_format("%s/%s", TEST_DATA, name), *text = NULL;
+    size_t used = 0, got;
+    FILE *file = fopen(path, "r");
+
+    if (file == NULL)
+        fail_msg("%s cannot be opened", path);
+    do {
+        text = memory_grow(text, used + 65536 + 1, 1);
+        got = fread(text + used, 1, 65536, file);
+        used += got;
+    } while (got != 0);
+    text[used] = '\0';
+    fclose(file);
+    free(path);
+    return text;
+}
+
+size_t data_row(char **rest, char **columns, size_t max)
+{
+    char *row;
+
+    while ((row = strsep(rest, "\n")) != NULL) {
+        size_t count = 0;
+        if (row[0] == '\0' || row[0] == '#')
+            continue;
+        while (count != max && row != NULL)
+            columns[count++] = strsep(&row, "\t");
+        return count;
+    }
+    return 0;
+}
+
+size_t data_hex(const char *digits, uint8_t *bytes, size_t max)
+{
+    size_t size = strlen(digits) / 2;
+
+    assert_true(size <= max);
+    for (size_t i = 0; i != size; ++i) {
+        unsigned byte;
+        assert_int_equal(sscanf(digits + 2 * i, "%2x", &byte), 1);
+        bytes[i] = (uint8_t)byte;
+    }
+    return size;
+}
+
+void notes_open(struct target *target, const char *name)
+{
+    char *text, *rest, *columns[5];
+
+    *target = (struct target){.pid = 1, .pidfd = -1};
+    if (name == NULL)
+        return;
+    text = rest = data_read(name);
+    while (data_row(&rest, columns, 5) != 0)
+        notes_add(target, columns[0], columns[1], columns[4]);
+    free(text);
+    assert_true(target->num_probes > 70); /* the smallest file has 74 */
+}
+
+static struct target_probe *find_probe(const struct target *target, const char *provider, const char *name)
+{
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        if (strcmp(target->probes[i].provider, provider) == 0 &&
+            strcmp(target->probes[i].name, name) == 0)
+            return &target->probes[i];
+    }
+    return NULL;
+}
+
+void notes_add(struct target *target, const char *provider, const char *name, const char *arguments)
+{
+    struct target_probe *probe = find_probe(target, provider, name);
+
+    if (probe == NULL) {
+        target->probes =
+            memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
+        probe = &target->probes[target->num_probes++];
+        *probe = (struct target_probe){.provider = memory_format("%s", provider),
+                                       .name = memory_format("%s", name)};
+    }
+    probe->locations =
+        memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
+    probe->locations[probe->num_locations] = (struct location){
+        .module = memory_format("%s", "/nonexistent"),
+        .offset = 0x1000 * target->num_probes + probe->num_locations,
+        .arguments = memory_format("%s", arguments),
+    };
+    ++probe->num_locations;
+}
+
+static void free_probe(struct target_probe *probe)
+{
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        free(probe->locations[i].module);
+        free(probe->locations[i].arguments);
+    }
+    free(probe->locations);
+    free(probe->provider);
+    free(probe->name);
+}
+
+void notes_remove(struct target *target, const char *provider, const char *name)
+{
+    struct target_probe *probe = find_probe(target, provider, name);
+
+    assert_non_null(probe);
+    free_probe(probe);
+    memmove(probe, probe + 1, (size_t)(target->probes + target->num_probes - (probe + 1)) * sizeof(*probe));
+    --target->num_probes;
+}
+
+void notes_close(struct target *target)
+{
+    for (size_t i = 0; i != target->num_probes; ++i)
+        free_probe(&target->probes[i]);
+    free(target->probes);
+}
+
+void printed_open(struct output *output)
+{
+    int fd = memfd_create("printed", MFD_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(output_open(output, NULL), 0);
+    output->fd = fd;
+}
+
+char *printed_take(struct output *output)
+{
+    struct stat stat;
+    char *text;
+
+    assert_int_equal(output_flush(output), 0);
+    assert_int_equal(fstat(output->fd, &stat), 0);
+    text = memory_grow(NULL, (size_t)stat.st_size + 1, 1);
+    assert_int_equal(pread(output->fd, text, (size_t)stat.st_size, 0), stat.st_size);
+    text[stat.st_size] = '\0';
+    assert_int_equal(strlen(text), stat.st_size); /* no printer prints a NUL */
+    assert_int_equal(ftruncate(output->fd, 0), 0);
+    assert_int_equal(lseek(output->fd, 0, SEEK_SET), 0);
+    return text;
+}
+
+void printed_close(struct output *output)
+{
+    int fd = output->fd;
+
+    output_close(output);
+    close(fd);
+}
+
+/* The code point of the sequence at `text` and its length; -1 if it is none. */
+static long code_point(const char *text, size_t *length)
+{
+    static const struct {
+        unsigned char mask, lead;
+        long first; /* what is below has a shorter form */
+    } forms[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+    const unsigned char *bytes = (const unsigned char *)text;
+
+    for (size_t i = 0; i != 4; ++i) {
+        long code = bytes[0] & ~forms[i].mask;
+        if ((bytes[0] & forms[i].mask) != forms[i].lead)
+            continue;
+        *length = i + 1;
+        for (size_t j = 1; j <= i; ++j) {
+            if (bytes[j] >> 6 != 2)
+                return -1;
+            code = code << 6 | (bytes[j] & 0x3f);
+        }
+        return code < forms[i].first || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? -1 : code;
+    }
+    return -1;
+}
+
+bool is_utf8(const char *text)
+{
+    size_t length;
+
+    for (; *text != '\0'; text += length) {
+        if (code_point(text, &length) < 0)
+            return false;
+    }
+    return true;
+}
+
+bool is_tame(const char *text, bool may_have_lines)
+{
+    size_t length;
+
+    for (; *text != '\0'; text += length) {
+        long code = code_point(text, &length);
+        if (code < 0 || (code >= 0x7f && code < 0xa0) ||
+            (code < 0x20 && code != '\t' && !(code == '\n' && may_have_lines)))
+            return false;
+    }
+    return true;
+}
+
+const struct signature *signature_on(const char *full_name, uint32_t date)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        size_t length = strlen(signature->provider);
+        if (strncmp(full_name, signature->provider, length) == 0 && full_name[length] == ':' &&
+            strcmp(full_name + length + 1, signature->probe) == 0 && signature->since <= date &&
+            (signature->until == 0 || date < signature->until))
+            return signature;
+    }
+    fail_msg("there was no %s on %u", full_name, date);
+    return NULL;
+}
+
+void draft_open(struct draft *draft, const struct signature *signature, uint16_t id)
+{
+    const struct event_head head = {.id = id};
+
+    *draft = (struct draft){.signature = signature, .size = signature->size};
+    memcpy(draft->bytes, &head, sizeof(head));
+}
+
+void draft_head(struct draft *draft, uint16_t flags, uint32_t conn)
+{
+    memcpy(draft->bytes + offsetof(struct event_head, flags), &flags, sizeof(flags));
+    memcpy(draft->bytes + offsetof(struct event_head, conn), &conn, sizeof(conn));
+}
+
+const struct field *draft_field(const struct draft *draft, const char *key)
+{
+    for (size_t i = 0; i != draft->signature->num_fields; ++i) {
+        if (strcmp(draft->signature->fields[i].key, key) == 0)
+            return &draft->signature->fields[i];
+    }
+    fail_msg("%s has no field %s", draft->signature->declaration, key);
+    return NULL;
+}
+
+static void put_number(struct draft *draft, size_t place, size_t width, uint64_t value)
+{
+    /* the lowest bytes of it, whatever this machine's order is */
+    const uint8_t value8 = (uint8_t)value;
+    const uint16_t value16 = (uint16_t)value;
+    const uint32_t value32 = (uint32_t)value;
+
+    memcpy(draft->bytes + place,
+           width == 1   ? (const void *)&value8
+           : width == 2 ? (const void *)&value16
+           : width == 4 ? (const void *)&value32
+                        : (const void *)&value,
+           width);
+}
+
+void draft_number(struct draft *draft, const char *key, uint64_t value)
+{
+    const struct field *field = draft_field(draft, key);
+
+    assert_true(field->counter_width == 0 && field->kind != FIELD_ADDRESS);
+    put_number(draft, field->place, field->width, value);
+}
+
+void draft_address(struct draft *draft, const char *key, const void *bytes, size_t size)
+{
+    const struct field *field = draft_field(draft, key);
+
+    assert_int_equal(field->kind, FIELD_ADDRESS);
+    assert_true(size <= field->width);
+    memcpy(draft->bytes + field->place, bytes, size);
+}
+
+void draft_append(struct draft *draft, const char *key, const void *bytes, size_t size, uint64_t full_size)
+{
+    const struct field *field = draft_field(draft, key);
+
+    assert_true(field->counter_width != 0);
+    assert_true(draft->size + size <= sizeof(draft->bytes));
+    put_number(draft, field->place, field->counter_width, full_size);
+    if (size != 0)
+        memcpy(draft->bytes + draft->size, bytes, size);
+    draft->size += size;
+}
+
+void draft_string(struct draft *draft, const char *key, const char *text)
+{
+    draft_append(draft, key, text, strlen(text), strlen(text));
+}
+
+struct event draft_event(const struct draft *draft)
+{
+    return (struct event){.bytes = draft->bytes, .size = draft->size};
+}
+
+struct event fenced(const struct event *event, size_t size)
+{
+    static const size_t room = 1 << 16;
+    static uint8_t *memory;
+    struct event copy = *event;
+
+    if (memory == NULL) {
+        const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+        memory = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        assert_true(memory != MAP_FAILED);
+        assert_int_equal(mprotect(memory + room, page, PROT_NONE), 0);
+    }
+    assert_true(size <= room);
+    memset(memory, 0xa5, room);
+    /* what is behind the event's own end reads as this */
+    memcpy(memory + room - size, event->bytes, size < event->size ? size : event->size);
+    copy.bytes = memory + room - size;
+    copy.size = size;
+    return copy;
+}
+
+static int compile(const char *source, const char *library)
+{
+    pid_t pid = fork();
+    int status = -1;
+
+    if (pid == 0) {
+        /* what is between pointers and integers is as BPF has it; what has no declaration is an error */
+        execlp(TEST_CC, TEST_CC, "-shared", "-fPIC", "-O0", "-w", "-Werror=implicit-function-declaration", "-nostdinc",
+               "-I" TEST_BPF_HEADERS, "-o", library, source, (char *)NULL);
+        _exit(127);
+    }
+    assert_true(pid > 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+void *library_open(const char *source)
+{
+    char folder[] = "/tmp/h2olog-unit.XXXXXX", *path, *library_path;
+    void *library = NULL;
+    FILE *file;
+    int status;
+
+    assert_non_null(mkdtemp(folder));
+    path = memory_format("%s/code.c", folder);
+    library_path = memory_format("%s/code.so", folder);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(source, file);
+    fclose(file);
+    status = compile(path, library_path);
+    if (status == 0)
+        library = dlopen(library_path, RTLD_NOW | RTLD_LOCAL);
+    unlink(path);
+    unlink(library_path);
+    rmdir(folder);
+    free(path);
+    free(library_path);
+    if (library == NULL)
+        fail_msg("%s: %s", TEST_CC, status == 0 ? dlerror() : "does not compile it");
+    return library;
+}

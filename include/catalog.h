@@ -18,7 +18,8 @@ struct guess;
 struct traced {
     const struct target_probe *probe;
     const struct signature *signature;
-    struct guess *guess; /* no list knows it: `signature` was made of its operands, and is in here */
+    struct guess
+        *guess; /* no list knows it: `signature` was made of its operands, and is in here */
 };
 
 struct catalog {

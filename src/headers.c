@@ -154,6 +154,8 @@ static int write_tree(int root, uint32_t kernel_version)
 int headers_open(struct headers *headers, uint32_t kernel_version, char *error, size_t error_size)
 {
     headers->is_folder = 0;
+    headers->seen_as = headers->path;
+    headers->outer_root = headers->outer_folder = -1;
     headers->root = open_memory();
     if (headers->root >= 0)
         snprintf(headers->path, sizeof(headers->path), "/proc/self/fd/%d", headers->root);
@@ -170,6 +172,42 @@ int headers_open(struct headers *headers, uint32_t kernel_version, char *error, 
         return -1;
     }
     return 0;
+}
+
+void headers_enter(struct headers *headers)
+{
+    int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int folder = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (root >= 0 && folder >= 0 && fchdir(headers->root) == 0) {
+        if (chroot(".") == 0) {
+            headers->seen_as = "/";
+            headers->outer_root = root;
+            headers->outer_folder = folder;
+            return;
+        }
+        (void)!fchdir(folder);
+    }
+    if (root >= 0)
+        close(root);
+    if (folder >= 0)
+        close(folder);
+}
+
+int headers_leave(struct headers *headers)
+{
+    int result;
+
+    if (headers->outer_root < 0)
+        return 0;
+    result =
+        fchdir(headers->outer_root) == 0 && chroot(".") == 0 && fchdir(headers->outer_folder) == 0
+            ? 0
+            : -1;
+    close(headers->outer_root);
+    close(headers->outer_folder);
+    headers->outer_root = headers->outer_folder = -1;
+    return result;
 }
 
 void headers_close(struct headers *headers)

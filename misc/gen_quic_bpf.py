@@ -15,6 +15,7 @@ One pass a function: parse, check, write. Whatever is wrong with a list is one l
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import re
 import sys
@@ -77,10 +78,18 @@ def declared(argument: Argument) -> str:
 
 # --- parse ---------------------------------------------------------------------------------------------
 
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOKEN = re.compile(r"(?P<comment>/\*.*?\*/|//[^\n]*|\#[^\n]*)|(?P<word>\w+)|(?P<sign>[{}();,*])|(?P<space>\s+)", re.S)
 PERIOD = re.compile(r"/\*\s*@from\s+(\S+)(?:\s+@until\s+(\S+))?\s*\*/")
 MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*(\{.*\})\s*\*/", re.S)
+
+
+def is_date(text: str) -> bool:
+    try:
+        return DATE.fullmatch(text) is not None and bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,7 @@ class Parser:
         if (period := PERIOD.fullmatch(comment.text)) is not None:
             since, until = period.groups()
             for date in (since, until):
-                if date is not None and not DATE.fullmatch(date):
+                if date is not None and not is_date(date):
                     self.fail(f"'{date}' is not a date; write YYYY-MM-DD", comment.line)
             if until is not None and until <= since:
                 self.fail(f"@until {until} is not after @from {since}", comment.line)
@@ -156,8 +165,9 @@ class Parser:
         }[kind]  # fmt: skip
         try:
             for probe, names in json.loads(text).items():
-                for name in names:
-                    marked.add((probe, name))
+                if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                    raise ValueError(f"{probe} needs a list of names of arguments")
+                marked.update((probe, name) for name in names)
         except (ValueError, TypeError, AttributeError) as error:
             self.fail(f"the JSON of @{kind} cannot be read: {error}", line)
 
@@ -171,7 +181,7 @@ class Parser:
         self.next -= 1
         if not words or words == ["void"]:
             return None
-        if len(words) < 2 or not words[-1].isidentifier():
+        if len(words) < 2 or not WORD.fullmatch(words[-1]):
             self.fail(f"an argument of {probe} needs a type and a name: '{' '.join(words)}'")
         type_name = " ".join(word for word in words[:-1] if word != "*")
         stars = "*" * words[:-1].count("*")
@@ -180,7 +190,7 @@ class Parser:
     def probe(self, provider: str) -> Signature:
         name = self.take()
         line = self.tokens[self.next - 1].line
-        if not name.isidentifier():
+        if not WORD.fullmatch(name):
             self.fail(f"'{name}' cannot be the name of a probe", line)
         self.expect("(")
         arguments: list[Argument] = []
@@ -190,11 +200,12 @@ class Parser:
                 if any(argument.name == other.name for other in arguments):
                     self.fail(f"{name} has two arguments of the name {argument.name}")
                 arguments.append(argument)
-            if self.take() == ")":
-                break
-            if argument is None:
+            ends = self.take() == ")"
+            if argument is None and (arguments or not ends):
                 self.next -= 1
                 self.fail(f"an argument of {name} is empty")
+            if ends:
+                break
         self.expect(";")
         since, until = self.period
         self.period = (None, None)
@@ -205,6 +216,9 @@ class Parser:
         while not self.at_end():
             self.expect("provider")
             provider = self.take()
+            if not WORD.fullmatch(provider):
+                self.next -= 1
+                self.fail(f"'{provider}' cannot be the name of a provider")
             self.expect("{")
             while (text := self.take()) != "}":
                 if text != "probe":
@@ -217,14 +231,17 @@ class Parser:
         return signatures
 
 
-def read(file: Path) -> tuple[list[Signature], Marks]:
+def read_text(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise ListError(file, 1, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ListError(file, 1, f"is not UTF-8: {error}") from error
-    parser = Parser(file, text)
+
+
+def read(file: Path) -> tuple[list[Signature], Marks]:
+    parser = Parser(file, read_text(file))
     return parser.parse(), parser.marks
 
 
@@ -263,6 +280,14 @@ PRIVATE = {
 
 RENAMED = {"at": "time", "num_bytes": "bytes-len"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
+
+# What the captures, or C and its compilers, call something else; and our own members end in these.
+RESERVED = {
+    "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "flags",
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
+    "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static",
+    "struct", "switch", "typedef", "typeof", "union", "unsigned", "void", "volatile", "while", "asm",
+}  # fmt: skip
 
 # What event.h and capture.h say.
 HEAD_SIZE = 16
@@ -357,15 +382,16 @@ class Builder:
         return f"arg{index}"
 
     def member(self, name: str, c_type: str, width: int, count: int = 1) -> str:
+        if any(name == member[0] for member in self.layout.members):
+            self.fail(f"two values would be called {name}; another argument needs another name")
         self.layout.members.append((name, c_type, width, count))
         return name
 
     def integer(self, index: int, key: str, c_type: str, expression: str) -> None:
         width, signed = INTEGERS[c_type]
         name = self.signature.arguments[index].name
-        if not any(name == member[0] for member in self.layout.members):
-            self.member(name, f"{'s' if signed else 'u'}{width * 8}", width)
-            self.layout.fixed.append(f"event->{name} = ({'s' if signed else 'u'}{width * 8}){expression};")
+        self.member(name, f"{'s' if signed else 'u'}{width * 8}", width)
+        self.layout.fixed.append(f"event->{name} = ({'s' if signed else 'u'}{width * 8}){expression};")
         self.layout.fields.append(Value(key, "SIGNED" if signed else "UNSIGNED", width, member=name))
 
     def append(self, value: Value, statement: str) -> None:
@@ -453,6 +479,8 @@ class Builder:
     def argument(self, index: int) -> None:
         argument = self.signature.arguments[index]
         marked = (self.signature.probe, argument.name)
+        if argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name):
+            self.fail(f"an argument cannot be called {argument.name}: the capture calls something else so")
         if marked in self.marks.secrets:
             return
         if looks_secret(argument):
@@ -515,6 +543,13 @@ class Builder:
             self.member("stamp", "u64", 8)
             self.layout.fields.append(Value("time", "STAMP", 8, member="stamp"))
 
+    def check_keys(self) -> None:
+        """No object that is printed has a key twice."""
+        keys = [value.key for value in self.layout.fields]
+        for key in keys:
+            if keys.count(key) > 1:
+                self.fail(f"two fields would be called {key}; another argument needs another name")
+
     def place(self) -> None:
         """Largest first, so that all are aligned and nothing is padded."""
         self.layout.members.sort(key=lambda member: -member[2])
@@ -539,6 +574,7 @@ class Builder:
             self.argument(index)
         self.tie()
         self.stamp()
+        self.check_keys()
         self.place()
         return self.layout
 
@@ -702,17 +738,22 @@ class StatsField:
 def read_stats(file: Path) -> list[StatsField]:
     """One line a field: size of the struct, name, offset, C type, between tabs."""
     fields: list[StatsField] = []
-    for line_number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for line_number, line in enumerate(read_text(file).splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         columns = line.split("\t")
-        if len(columns) != 4 or columns[3] not in INTEGERS or not (columns[0] + columns[2]).isdigit():
+        numbers = [int(columns[i]) for i in (0, 2) if i < len(columns) and re.fullmatch("[0-9]{1,9}", columns[i])]
+        if len(columns) != 4 or columns[3] not in INTEGERS or len(numbers) != 2:
             raise ListError(file, line_number, "a line is SIZE, FIELD, OFFSET and C type, between tabs")
-        size, offset = int(columns[0]), int(columns[2])
+        (size, offset), key = numbers, columns[1]
         width, signed = INTEGERS[columns[3]]
+        if not re.fullmatch("[A-Za-z0-9_.-]+", key):
+            raise ListError(file, line_number, f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
         if offset + width > size or size > 4096:
-            raise ListError(file, line_number, f"{columns[1]} lies outside its struct of {size} bytes")
-        fields.append(StatsField(size, columns[1], offset, width, signed))
+            raise ListError(file, line_number, f"{key} lies outside its struct of {size} bytes (at most 4096)")
+        if any(field.size == size and field.key == key for field in fields):
+            raise ListError(file, line_number, f"{key} is there twice for structs of {size} bytes")
+        fields.append(StatsField(size, key, offset, width, signed))
     return fields
 
 
@@ -740,6 +781,7 @@ def tables(arguments: argparse.Namespace) -> str:
 def merge_source(signatures: list[Signature], plain: list[Signature], after: str) -> list[Signature]:
     """A source tree's own list is one version more, the newest: what differs in it begins after all else."""
     provider = plain[0].provider
+    check_overlap(plain)
     declared_now = {s.probe: s for s in plain}
     merged: list[Signature] = []
     for s in signatures:
@@ -756,6 +798,8 @@ def merge_source(signatures: list[Signature], plain: list[Signature], after: str
 
 
 def plain(arguments: argparse.Namespace) -> str:
+    if not is_date(arguments.at):
+        raise ListError(arguments.list, 1, f"'{arguments.at}' is not a date; write YYYY-MM-DD")
     valid = at(read_list(arguments.list), arguments.at)
     if not valid:
         raise ListError(arguments.list, 1, f"h2o had none of these probes on {arguments.at}")

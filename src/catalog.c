@@ -277,13 +277,16 @@ void catalog_version(const struct catalog *catalog, char *text, size_t size)
         snprintf(text, size, "%s to %s", since, until);
 }
 
-/* Copies with '-' as '_'. */
+/* Copies with '-' as '_', but for the ranges of a glob: [a-f]. */
 static void normalize(char *to, size_t size, const char *from)
 {
+    bool in_range = false;
     size_t i = 0;
 
-    for (; from[i] != '\0' && i + 1 < size; ++i)
-        to[i] = (char)(from[i] == '-' ? '_' : from[i]);
+    for (; from[i] != '\0' && i + 1 < size; ++i) {
+        in_range = from[i] == '[' || (in_range && from[i] != ']');
+        to[i] = (char)(from[i] == '-' && !in_range ? '_' : from[i]);
+    }
     to[i] = '\0';
 }
 

@@ -115,15 +115,15 @@ static int parse_size(const char *text, size_t *size, char *error, size_t error_
 /* A field name as HTTP has it (RFC 9110, 5.6.2), or a pseudo-header's. */
 static int check_header(const char *name, char *error, size_t error_size)
 {
-    size_t length = strlen(name);
+    size_t length = strlen(name), pseudo = name[0] == ':';
 
-    if (length == 0)
+    if (length == pseudo)
         return fail(error, error_size, "-s takes the name of a header, such as content-type%s", "");
     if (length > EVENT_NAME_MAX)
         return fail(error, error_size, "-s takes a name of at most 256 bytes, not '%s'", name);
-    if (strspn(name,
-               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:") !=
-        length)
+    if (strspn(name + pseudo,
+               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") !=
+        length - pseudo)
         return fail(error, error_size,
                     "'%s' cannot be the name of a header; give -s the name alone", name);
     return 0;
@@ -255,6 +255,7 @@ int options_parse(struct options *options, int argc, char **argv, char *error, s
 
     *options = (struct options){.mode = MODE_HTTP};
     make_getopt(letters, longs);
+    unsetenv("POSIXLY_CORRECT"); /* the mode may stand before the options */
     opterr = 0;
     optind = 0; /* from the start, also when called once more */
     while ((got = getopt_long(argc, argv, letters, longs, NULL)) != -1) {

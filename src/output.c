@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,6 +170,8 @@ int output_flush(struct output *output)
         ssize_t written = write(output->fd, output->buffer + done, output->line - done);
         if (written >= 0)
             done += (size_t)written;
+        else if (errno == EAGAIN) /* somebody made the pipe non-blocking */
+            poll(&(struct pollfd){.fd = output->fd, .events = POLLOUT}, 1, -1);
         else if (errno != EINTR)
             output->error = errno;
     }

@@ -1,6 +1,7 @@
 /*
- * bpf/capture.h and the capture of every signature there has been: compiled for this machine with helpers that stand in
- * for the kernel's, run on arguments as a server has them, and what comes out is decoded.
+ * bpf/capture.h and the capture of every signature there has been: compiled for this machine with
+ * helpers that stand in for the kernel's, run on arguments as a server has them, and what comes out
+ * is decoded.
  */
 #include "support.h"
 
@@ -35,7 +36,10 @@ enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES };
 #define STAMP_NS UINT64_C(0x1122334455667788)
 #define TID      4242
 
-/* And behind it: one tie, two scratches, and a ring that holds the last event. Address 1 to 4095 is no memory. */
+/*
+ * And behind it: one tie, two scratches, and a ring that holds the last event. Address 1 to 4095 is
+ * no memory.
+ */
 static const char suffix[] =
     "u64 lost[4096];\n"
     "struct scratch scratches[2];\n"
@@ -64,7 +68,8 @@ static const char suffix[] =
     "u64 helper_5(void) { return 0x1122334455667788ULL; }\n"
     "static int is_memory(u64 from, u64 size)\n"
     "{\n"
-    "    if ((from < secret_end && from + size > secret_begin) || (slot && from < slot + 8 && from + size > slot))\n"
+    "    if ((from < secret_end && from + size > secret_begin) || (slot && from < slot + 8 && from "
+    "+ size > slot))\n"
     "        has_leaked = 1;\n"
     "    return from >= 4096;\n"
     "}\n"
@@ -94,10 +99,20 @@ static const char suffix[] =
     "    event_size = size;\n    ++num_events;\n    return 0;\n"
     "}\n"
     "u64 helper_134(const void *ring, u64 flags) { return 0; }\n"
+    "void dirty(u8 byte)\n"
+    "{\n"
+    "    volatile u8 stack[4096];\n"
+    "    for (u32 i = 0; i != sizeof(stack); ++i)\n        stack[i] = byte;\n"
+    "    __builtin_memset(scratches[0].event, byte, EVENT_MAX);\n"
+    "}\n"
     "int call(int (*function)(struct pt_regs *), u64 sp)\n"
-    "{\n    struct pt_regs registers = {0};\n    registers.sp = sp;\n    return function(&registers);\n}\n";
+    "{\n    struct pt_regs registers = {0};\n    registers.sp = sp;\n    return "
+    "function(&registers);\n}\n";
 
-/* How wide the operands of integers are: as declared, or as other compilers and expressions leave them. */
+/*
+ * How wide the operands of integers are: as declared, or as other compilers and expressions leave
+ * them.
+ */
 enum widths { AS_DECLARED, AT_LEAST_4, ALWAYS_8, NUM_WIDTHS };
 
 static unsigned operand_width(const struct argument *argument, enum widths widths)
@@ -115,9 +130,10 @@ static char *make_operands(const struct signature *signature, enum widths widths
     for (size_t i = 0; i != signature->num_arguments; ++i) {
         const struct argument *argument = &signature->arguments[i];
         bool is_signed = argument->is_signed || (widths != AS_DECLARED && !argument->is_pointer);
-        char *longer = memory_format(operand_native() == OPERAND_X86_64 ? "%s%s%s%u@%zu(%%rsp)" : "%s%s%s%u@[sp, %zu]",
-                                     operands, i != 0 ? " " : "", is_signed ? "-" : "", operand_width(argument, widths),
-                                     8 * i);
+        char *longer = memory_format(operand_native() == OPERAND_X86_64 ? "%s%s%s%u@%zu(%%rsp)"
+                                                                        : "%s%s%s%u@[sp, %zu]",
+                                     operands, i != 0 ? " " : "", is_signed ? "-" : "",
+                                     operand_width(argument, widths), 8 * i);
         free(operands);
         operands = longer;
     }
@@ -138,6 +154,7 @@ struct bench {
     uint32_t *num_events, *tie_conn, *has_tie, *is_full, *has_leaked;
     uint8_t *event_bytes, *scratches;
     int (*call)(void *function, uint64_t sp);
+    void (*dirty)(uint8_t byte);
     /* what the server has */
     uint64_t stack[PROBE_ARGUMENTS_MAX];
     uint8_t objects[PROBE_ARGUMENTS_MAX][2048];
@@ -155,10 +172,12 @@ static char *make_source(const char *text)
     char *source = memory_format("%s%s%s", prefix, text, suffix);
 
     for (size_t i = 0; i != sizeof(helpers) / sizeof(helpers[0]); ++i) {
-        char *number = memory_format("(void *)%u;", helpers[i]), *at = strstr(source, number), *longer;
+        char *number = memory_format("(void *)%u;", helpers[i]), *at = strstr(source, number),
+             *longer;
         if (at == NULL)
             fail_msg("helper %u is not called", helpers[i]);
-        longer = memory_format("%.*s(void *)helper_%u;%s", (int)(at - source), source, helpers[i], at + strlen(number));
+        longer = memory_format("%.*s(void *)helper_%u;%s", (int)(at - source), source, helpers[i],
+                               at + strlen(number));
         free(number);
         free(source);
         source = longer;
@@ -179,7 +198,7 @@ static void bench_load(struct bench *bench)
 {
     const struct program_maps maps = {MAP_RING, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES};
     char *source;
-    void *call;
+    void *call, *dirty;
 
     program_open(&bench->program, operand_native(), &bench->choice, &maps, fail_on_skip);
     assert_int_equal(bench->program.num_functions, num_signatures);
@@ -201,6 +220,8 @@ static void bench_load(struct bench *bench)
     bench->scratches = find(bench, "scratches");
     call = find(bench, "call");
     memcpy(&bench->call, &call, sizeof(call));
+    dirty = find(bench, "dirty");
+    memcpy(&bench->dirty, &dirty, sizeof(dirty));
 }
 
 static struct bench *bench_make(enum widths widths)
@@ -213,7 +234,8 @@ static struct bench *bench_make(enum widths widths)
     bench->traced = memory_grow(NULL, num_signatures, sizeof(bench->traced[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
         bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
-        bench->probes[i] = (struct target_probe){.locations = &bench->locations[i], .num_locations = 1};
+        bench->probes[i] =
+            (struct target_probe){.locations = &bench->locations[i], .num_locations = 1};
         bench->traced[i] = (struct traced){&bench->probes[i], &signatures[i], false};
     }
     bench->choice = (struct program_choice){
@@ -325,7 +347,8 @@ static int find_counter(const struct signature *signature, size_t nth)
 }
 
 /* Puts an integer to its place on the stack, in the size that its operand has. */
-static void put_number(struct bench *bench, const struct signature *signature, size_t nth, uint64_t value)
+static void put_number(struct bench *bench, const struct signature *signature, size_t nth,
+                       uint64_t value)
 {
     const struct argument *argument = &signature->arguments[nth];
     const unsigned unused = 64 - 8u * argument->width;
@@ -337,7 +360,8 @@ static void put_number(struct bench *bench, const struct signature *signature, s
     } slot;
 
     /* as the declared type has it, and then as wide as the operand is */
-    value = argument->is_signed ? (uint64_t)((int64_t)(value << unused) >> unused) : value << unused >> unused;
+    value = argument->is_signed ? (uint64_t)((int64_t)(value << unused) >> unused)
+                                : value << unused >> unused;
     bench->numbers[nth] = value;
     memset(&slot, 0xee, sizeof(slot));
     switch (operand_width(argument, bench->widths)) {
@@ -357,7 +381,10 @@ static void put_number(struct bench *bench, const struct signature *signature, s
     memcpy(&bench->stack[nth], &slot, sizeof(slot));
 }
 
-/* Puts arguments on the stack, and the objects that they point to. Values of no fixed size have `length` bytes. */
+/*
+ * Puts arguments on the stack, and the objects that they point to. Values of no fixed size have
+ * `length` bytes.
+ */
 static void put_arguments(struct bench *bench, const struct signature *signature, size_t length)
 {
     for (size_t i = 0; i != signature->num_arguments; ++i) {
@@ -405,8 +432,8 @@ static void run(struct bench *bench, const struct signature *signature)
     *bench->secret_begin = *bench->secret_end = *bench->slot = 0;
 }
 
-static void decode_event(struct bench *bench, const struct signature *signature, struct event_head *head,
-                         struct value *values)
+static void decode_event(struct bench *bench, const struct signature *signature,
+                         struct event_head *head, struct value *values)
 {
     struct event event = {bench->event_bytes, *bench->event_size};
 
@@ -419,16 +446,20 @@ static void decode_event(struct bench *bench, const struct signature *signature,
     assert_int_equal(head->tid, TID);
 }
 
-/* The argument that a field is of, by the rules of the printer; -1 if it is of none, or behind a pointer. */
+/*
+ * The argument that a field is of, by the rules of the printer; -1 if it is of none, or behind a
+ * pointer.
+ */
 static int argument_of(const struct signature *signature, const char *key)
 {
     char name[64];
 
     if (strcmp(key, "time") == 0)
         return find_argument(signature, "at");
-    snprintf(name, sizeof(name), "%s", strcmp(key, "bytes-len") == 0 && find_argument(signature, "num_bytes") >= 0
-                                           ? "num_bytes"
-                                           : key);
+    snprintf(name, sizeof(name), "%s",
+             strcmp(key, "bytes-len") == 0 && find_argument(signature, "num_bytes") >= 0
+                 ? "num_bytes"
+                 : key);
     for (char *at = name; *at != '\0'; ++at)
         *at = *at == '-' ? '_' : *at;
     return find_argument(signature, name);
@@ -452,7 +483,8 @@ static uint32_t read32(const uint8_t *bytes)
 }
 
 /* The number that a field is to have. */
-static uint64_t expected_number(const struct bench *bench, const struct signature *signature, const struct field *field)
+static uint64_t expected_number(const struct bench *bench, const struct signature *signature,
+                                const struct field *field)
 {
     static const char *const rtt[] = {"min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt"};
     int nth = argument_of(signature, field->key);
@@ -471,7 +503,8 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     }
     for (size_t i = 0; i != 4 && nth < 0; ++i) {
         if (strcmp(field->key, rtt[i]) == 0)
-            return read32(bench->objects[argument_of_type(signature, "struct quicly_rtt_t *")] + 4 * i);
+            return read32(bench->objects[argument_of_type(signature, "struct quicly_rtt_t *")] +
+                          4 * i);
     }
     if (strcmp(field->key, "first-octet") == 0 && nth < 0)
         return bench->objects[find_argument(signature, "bytes")][0];
@@ -480,26 +513,28 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
 }
 
-static bool has_number(const struct bench *bench, const struct signature *signature, const struct field *field,
-                       const struct value *value)
+static bool has_number(const struct bench *bench, const struct signature *signature,
+                       const struct field *field, const struct value *value)
 {
     uint64_t expected = expected_number(bench, signature, field);
 
-    return field->kind == FIELD_SIGNED ? value->integer == (int64_t)expected : value->number == expected;
+    return field->kind == FIELD_SIGNED ? value->integer == (int64_t)expected
+                                       : value->number == expected;
 }
 
-static bool has_bytes(const struct bench *bench, const struct signature *signature, const struct field *field,
-                      const struct value *value, size_t length)
+static bool has_bytes(const struct bench *bench, const struct signature *signature,
+                      const struct field *field, const struct value *value, size_t length)
 {
-    int nth = field->kind == FIELD_STATS ? find_argument(signature, "stats") : argument_of(signature, field->key);
+    int nth = field->kind == FIELD_STATS ? find_argument(signature, "stats")
+                                         : argument_of(signature, field->key);
     size_t size = field->kind == FIELD_STATS ? 1032 : field->kind == FIELD_ADDRESS ? 28 : length;
 
     return nth >= 0 && value->bytes != NULL && value->size == size && value->full_size == size &&
            memcmp(value->bytes, bench->objects[nth], size) == 0;
 }
 
-static void check_fields(const struct bench *bench, const struct signature *signature, const struct value *values,
-                         size_t length)
+static void check_fields(const struct bench *bench, const struct signature *signature,
+                         const struct value *values, size_t length)
 {
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];
@@ -570,6 +605,38 @@ static void converts_as_c_would(void **state)
     bench_close(bench);
 }
 
+/*
+ * Nothing of what was in memory before is in an event: not of other events, nor of the kernel's
+ * stack.
+ */
+static void check_remains(struct bench *bench)
+{
+    static uint8_t before[EVENT_MAX];
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        put_arguments(bench, &signatures[i], 20);
+        *bench->has_tie = 0;
+        bench->dirty(0x11);
+        run(bench, &signatures[i]);
+        memcpy(before, bench->event_bytes, *bench->event_size);
+        *bench->has_tie = 0;
+        bench->dirty(0xee);
+        run(bench, &signatures[i]);
+        for (size_t j = 0; j != *bench->event_size; ++j) {
+            if (before[j] != bench->event_bytes[j])
+                fail_msg("%s: byte %zu of %zu is not set", signatures[i].declaration, j,
+                         (size_t)*bench->event_size);
+        }
+    }
+}
+
+static void nothing_remains_of_earlier_events(void **state)
+{
+    (void)state;
+    check_remains(shared_bench(false));
+    check_remains(shared_bench(true));
+}
+
 /* NULL is an empty string, and bytes of which there are none are not read. */
 static void null_pointers_are_empty(void **state)
 {
@@ -590,7 +657,8 @@ static void null_pointers_are_empty(void **state)
         decode_event(bench, signature, &head, values);
         assert_int_equal(head.flags & ~EVENT_TIED, 0);
         for (size_t j = 0; j != signature->num_fields; ++j) {
-            if (signature->fields[j].kind == FIELD_TEXT || signature->fields[j].kind == FIELD_BYTES) {
+            if (signature->fields[j].kind == FIELD_TEXT ||
+                signature->fields[j].kind == FIELD_BYTES) {
                 assert_non_null(values[j].bytes);
                 assert_true(values[j].size == 0 && values[j].full_size == 0);
             }
@@ -611,7 +679,8 @@ static void unreadable_pointers_are_told(void **state)
             const struct field *unread = &signature->fields[j];
             struct event_head head;
             struct value values[DECODE_FIELDS_MAX];
-            int nth = unread->kind == FIELD_STATS ? find_argument(signature, "stats") : argument_of(signature, unread->key);
+            int nth = unread->kind == FIELD_STATS ? find_argument(signature, "stats")
+                                                  : argument_of(signature, unread->key);
             if (unread->counter_width == 0)
                 continue;
             put_arguments(bench, signature, 5);
@@ -622,8 +691,9 @@ static void unreadable_pointers_are_told(void **state)
                 if (signature->fields[k].counter_width == 0)
                     continue;
                 if ((values[k].bytes == NULL) != (k == j))
-                    fail_msg("%s: %s is unreadable, and %s is %s", signature->declaration, unread->key,
-                             signature->fields[k].key, values[k].bytes == NULL ? "not there" : "there");
+                    fail_msg("%s: %s is unreadable, and %s is %s", signature->declaration,
+                             unread->key, signature->fields[k].key,
+                             values[k].bytes == NULL ? "not there" : "there");
             }
             ++count;
         }
@@ -662,7 +732,10 @@ static void long_values_are_cut(void **state)
             size_t size;
             if (field->kind != FIELD_TEXT && field->kind != FIELD_BYTES)
                 continue;
-            /* the NUL of a string counts for what is captured of it at most, and nobody knows how much there is */
+            /*
+             * the NUL of a string counts for what is captured of it at most, and nobody knows how
+             * much there is
+             */
             is_string = find_counter(signature, (size_t)argument_of(signature, field->key)) < 0;
             size = is_string ? field->max - 1u : field->max;
             assert_int_equal(values[j].size, size);
@@ -709,7 +782,9 @@ static uint16_t flags_of(const struct bench *bench)
     return head.flags;
 }
 
-/* The accept event ties h2o's connection to quicly's, the close event unties it, and both have it. */
+/*
+ * The accept event ties h2o's connection to quicly's, the close event unties it, and both have it.
+ */
 static void check_ties(const char *accept, const char *close, uint32_t date)
 {
     struct bench *bench = shared_bench(false);
@@ -861,6 +936,7 @@ int main(void)
         cmocka_unit_test(captures_every_field),
         cmocka_unit_test(captures_application_data),
         cmocka_unit_test(converts_as_c_would),
+        cmocka_unit_test(nothing_remains_of_earlier_events),
         cmocka_unit_test(null_pointers_are_empty),
         cmocka_unit_test(unreadable_pointers_are_told),
         cmocka_unit_test(long_values_are_cut),

@@ -8,7 +8,8 @@
 #include "event.h"
 #include "memory.h"
 
-static const struct traced *find_traced(const struct catalog *catalog, const char *provider, const char *probe)
+static const struct traced *find_traced(const struct catalog *catalog, const char *provider,
+                                        const char *probe)
 {
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         if (strcmp(catalog->traced[i].probe->provider, provider) == 0 &&
@@ -19,8 +20,8 @@ static const struct traced *find_traced(const struct catalog *catalog, const cha
     return NULL;
 }
 
-static void check_declaration(const struct catalog *catalog, const char *provider, const char *probe,
-                              const char *expected)
+static void check_declaration(const struct catalog *catalog, const char *provider,
+                              const char *probe, const char *expected)
 {
     check_string(probe, find_traced(catalog, provider, probe)->signature->declaration, expected);
 }
@@ -97,16 +98,19 @@ static void names_follow_the_version(void **state)
     notes_open(&target, "usdt-notes-2020-06.tsv");
     catalog_open(&catalog, OPERAND_X86_64, &target);
     check_declaration(&catalog, "quicly", "packet_acked",
-                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int newly_acked)");
-    check_declaration(&catalog, "quicly", "max_data_send",
-                      "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)");
+                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
+                      "int newly_acked)");
+    check_declaration(
+        &catalog, "quicly", "max_data_send",
+        "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)");
     catalog_dispose(&catalog);
     notes_close(&target);
 
     notes_open(&target, "usdt-notes-2024-10.tsv");
     catalog_open(&catalog, OPERAND_X86_64, &target);
     check_declaration(&catalog, "quicly", "packet_acked",
-                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int is_late_ack)");
+                      "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
+                      "int is_late_ack)");
     check_declaration(&catalog, "quicly", "stream_on_receive",
                       "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
                       "st_quicly_stream_t *stream, size_t off, const void *src, size_t src_len)");
@@ -115,11 +119,13 @@ static void names_follow_the_version(void **state)
 
     notes_open(&target, "usdt-notes-2026-06.tsv");
     catalog_open(&catalog, OPERAND_X86_64, &target);
-    check_declaration(&catalog, "quicly", "max_data_send",
-                      "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)");
-    check_declaration(&catalog, "quicly", "stream_on_receive",
-                      "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
-                      "st_quicly_stream_t *stream, size_t buf_off, size_t apply_off, size_t apply_len)");
+    check_declaration(
+        &catalog, "quicly", "max_data_send",
+        "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)");
+    check_declaration(
+        &catalog, "quicly", "stream_on_receive",
+        "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
+        "st_quicly_stream_t *stream, size_t buf_off, size_t apply_off, size_t apply_len)");
     catalog_dispose(&catalog);
     notes_close(&target);
 }
@@ -166,8 +172,8 @@ static char *make_operands(const struct signature *signature)
 
     for (size_t i = 0; i != signature->num_arguments; ++i) {
         const struct argument *argument = &signature->arguments[i];
-        char *longer = memory_format("%s%s%s%u@%s", operands, i != 0 ? " " : "", argument->is_signed ? "-" : "",
-                                     argument->width,
+        char *longer = memory_format("%s%s%s%u@%s", operands, i != 0 ? " " : "",
+                                     argument->is_signed ? "-" : "", argument->width,
                                      argument->width == 8   ? "%rax"
                                      : argument->width == 4 ? "%eax"
                                      : argument->width == 2 ? "%ax"
@@ -203,7 +209,8 @@ static size_t list_dates(uint32_t *dates, size_t max)
     return count;
 }
 
-static const struct signature *find_signature(const char *provider, const char *probe, uint32_t date)
+static const struct signature *find_signature(const char *provider, const char *probe,
+                                              uint32_t date)
 {
     for (size_t i = 0; i != num_signatures; ++i) {
         if (is_current(&signatures[i], date) && strcmp(signatures[i].probe, probe) == 0 &&
@@ -239,8 +246,8 @@ static bool look_the_same(uint32_t date, uint32_t other_date)
 }
 
 /*
- * A server of every version that there has been, with all probes: each is read as it was declared then. Where two
- * versions look the same, the newer one is taken.
+ * A server of every version that there has been, with all probes: each is read as it was declared
+ * then. Where two versions look the same, the newer one is taken.
  */
 static void reads_every_version(void **state)
 {
@@ -270,10 +277,14 @@ static void reads_every_version(void **state)
     assert_true(num_found >= 40);
 }
 
-/* Probes can have been compiled out, or not be reached by any code: that is no reason to think of another version. */
+/*
+ * Probes can have been compiled out, or not be reached by any code: that is no reason to think of
+ * another version.
+ */
 static void a_server_can_lack_probes(void **state)
 {
-    static const char *const lacking[] = {"max_data_send", "packet_lost", "stream_send", "ping_send", "accept"};
+    static const char *const lacking[] = {"max_data_send", "packet_lost", "stream_send",
+                                          "ping_send", "accept"};
     struct target target;
     struct catalog catalog;
 
@@ -294,7 +305,10 @@ static void a_server_can_lack_probes(void **state)
     notes_close(&target);
 }
 
-/* With however few of its probes: no version fits better than the server's own, which has all of them just so. */
+/*
+ * With however few of its probes: no version fits better than the server's own, which has all of
+ * them just so.
+ */
 static void a_server_can_lack_most_probes(void **state)
 {
     uint32_t dates[128], seed = 1;
@@ -307,15 +321,17 @@ static void a_server_can_lack_most_probes(void **state)
         struct catalog catalog;
         notes_open(&target, NULL);
         for (size_t j = 0; j != num_signatures; ++j) {
-            seed = seed * 1664525 + 1013904223; /* Numerical Recipes' generator: the same on every machine */
+            seed = seed * 1664525 +
+                   1013904223; /* Numerical Recipes' generator: the same on every machine */
             if (is_current(&signatures[j], date) && (seed >> 16) % one_of == 0)
                 add_signature(&target, &signatures[j]);
         }
         if (target.num_probes != 0) {
             catalog_open(&catalog, OPERAND_X86_64, &target);
             if (catalog.num_matching != target.num_probes)
-                fail_msg("a server of %u with %zu probes is taken for one of %u that has %zu of them", date,
-                         target.num_probes, catalog.since, catalog.num_matching);
+                fail_msg(
+                    "a server of %u with %zu probes is taken for one of %u that has %zu of them",
+                    date, target.num_probes, catalog.since, catalog.num_matching);
             catalog_dispose(&catalog);
         }
         notes_close(&target);
@@ -349,8 +365,9 @@ static void an_unknown_probe_is_guessed(void **state)
         uint8_t width;
         enum field_kind kind;
     } expected[] = {
-        {8, FIELD_UNSIGNED}, {8, FIELD_SIGNED}, {4, FIELD_SIGNED}, {4, FIELD_UNSIGNED},
-        {2, FIELD_UNSIGNED}, {2, FIELD_SIGNED}, {1, FIELD_SIGNED}, {1, FIELD_UNSIGNED}, {4, FIELD_SIGNED},
+        {8, FIELD_UNSIGNED}, {8, FIELD_SIGNED},   {4, FIELD_SIGNED},
+        {4, FIELD_UNSIGNED}, {2, FIELD_UNSIGNED}, {2, FIELD_SIGNED},
+        {1, FIELD_SIGNED},   {1, FIELD_UNSIGNED}, {4, FIELD_SIGNED},
     };
     struct target target;
     struct catalog catalog;
@@ -371,7 +388,8 @@ static void an_unknown_probe_is_guessed(void **state)
     assert_string_equal(signature->provider, "h2o");
     assert_string_equal(signature->probe, "brand_new");
     check_string("declaration", signature->declaration,
-                 "h2o:brand_new(uint64_t arg1, int64_t arg2, int32_t arg3, uint32_t arg4, uint16_t arg5, int16_t arg6, "
+                 "h2o:brand_new(uint64_t arg1, int64_t arg2, int32_t arg3, uint32_t arg4, uint16_t "
+                 "arg5, int16_t arg6, "
                  "int8_t arg7, uint8_t arg8, int32_t arg9)");
     assert_int_equal(signature->num_arguments, 9);
     assert_int_equal(signature->reads, 0x1ff);
@@ -411,10 +429,12 @@ static void guesses_at_the_limits(void **state)
     (void)state;
     notes_open(&target, NULL);
     notes_add(&target, "quicly", "nothing", "");
-    notes_add(&target, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
-              "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax");
+    notes_add(
+        &target, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
+        "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax");
     notes_add(&target, "quicly", "seventeen",
-              "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax "
+              "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax "
+              "8@%rax 8@%rax "
               "8@%rax 8@%rax 8@%rax");
     notes_add(&target, "quicly", "unreadable", "8@%rax 8@foo(%rip) 8@%rbx");
     catalog_open(&catalog, OPERAND_X86_64, &target);
@@ -433,7 +453,10 @@ static void guesses_at_the_limits(void **state)
     notes_close(&target);
 }
 
-/* A known probe with another number of arguments than the version has: one of its other signatures, or a guess. */
+/*
+ * A known probe with another number of arguments than the version has: one of its other signatures,
+ * or a guess.
+ */
 static void a_known_probe_in_another_shape(void **state)
 {
     struct target target;
@@ -443,21 +466,25 @@ static void a_known_probe_in_another_shape(void **state)
     (void)state;
     notes_open(&target, "usdt-notes-2026-06.tsv");
     notes_remove(&target, "h2o", "send_response");
-    notes_add(&target, "h2o", "send_response", "8@32(%rax) 8@%r13 -4@728(%rbx) 8@%rdx"); /* as in 2021 */
+    notes_add(&target, "h2o", "send_response",
+              "8@32(%rax) 8@%r13 -4@728(%rbx) 8@%rdx"); /* as in 2021 */
     notes_remove(&target, "quicly", "accept");
     notes_add(&target, "quicly", "accept", "8@%r13 -8@%r15"); /* as never */
     notes_remove(&target, "quicly", "receive");
-    notes_add(&target, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* as twice before */
+    notes_add(&target, "quicly", "receive",
+              "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* as twice before */
     catalog_open(&catalog, OPERAND_X86_64, &target);
     assert_int_equal(catalog.since, 20260610);
     assert_int_equal(catalog.num_matching, target.num_probes - 3);
     traced = find_traced(&catalog, "h2o", "send_response");
     assert_false(traced->guess != NULL);
     check_string("send_response", traced->signature->declaration,
-                 "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status, struct st_h2o_tunnel_t *tunnel)");
+                 "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status, struct "
+                 "st_h2o_tunnel_t *tunnel)");
     traced = find_traced(&catalog, "quicly", "accept");
     assert_true(traced->guess != NULL);
-    check_string("accept", traced->signature->declaration, "quicly:accept(uint64_t arg1, int64_t arg2)");
+    check_string("accept", traced->signature->declaration,
+                 "quicly:accept(uint64_t arg1, int64_t arg2)");
     traced = find_traced(&catalog, "quicly", "receive");
     assert_false(traced->guess != NULL);
     assert_int_equal(traced->signature->since, 20200605); /* the newer of the two */
@@ -520,7 +547,8 @@ static void globs(void **state)
         {"quicly:", "quicly", "accept", false},
         {":accept", "quicly", "accept", false},
         {"quicly:*:*", "quicly", "accept", false},
-        {"quicly*", "quicly", "accept", false}, /* without a ':', it is the name of the probe that is meant */
+        {"quicly*", "quicly", "accept",
+         false}, /* without a ':', it is the name of the probe that is meant */
         {"packet[st]*", "quicly", "packet_sent", false},
         {"", "quicly", "accept", false},
     };

@@ -18,7 +18,8 @@ struct chosen {
 };
 
 /* -t's words; NULL for none. */
-static void choose_words(struct chosen *chosen, const char *notes, enum options_mode mode, const char *const *globs)
+static void choose_words(struct chosen *chosen, const char *notes, enum options_mode mode,
+                         const char *const *globs)
 {
     *chosen = (struct chosen){.options = {.mode = mode}};
     notes_open(&chosen->target, notes);
@@ -32,7 +33,8 @@ static void choose_words(struct chosen *chosen, const char *notes, enum options_
                                  sizeof(chosen->error));
 }
 
-#define CHOOSE(chosen, notes, mode, ...) choose_words(chosen, notes, mode, (const char *const[]){__VA_ARGS__, NULL})
+#define CHOOSE(chosen, notes, mode, ...)                                                           \
+    choose_words(chosen, notes, mode, (const char *const[]){__VA_ARGS__, NULL})
 
 static void chosen_close(struct chosen *chosen)
 {
@@ -48,8 +50,9 @@ static char *names_of(const struct choice *choice, size_t first, size_t end)
     char *names = memory_format("%s", "");
 
     for (size_t i = first; i != end; ++i) {
-        char *longer = memory_format("%s%s%s:%s", names, i != first ? " " : "", choice->probes[i].probe->provider,
-                                     choice->probes[i].probe->name);
+        char *longer =
+            memory_format("%s%s%s:%s", names, i != first ? " " : "",
+                          choice->probes[i].probe->provider, choice->probes[i].probe->name);
         free(names);
         names = longer;
     }
@@ -82,7 +85,9 @@ static void what_http_traces(void **state)
         struct chosen chosen;
         CHOOSE(&chosen, notes, MODE_HTTP, NULL);
         check_chosen(&chosen,
-                     "h2o:receive_request h2o:receive_request_header h2o:send_response h2o:send_response_header", "");
+                     "h2o:receive_request h2o:receive_request_header h2o:send_response "
+                     "h2o:send_response_header",
+                     "");
         chosen_close(&chosen);
         free(notes);
     }
@@ -131,7 +136,8 @@ static void what_quic_traces(void **state)
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
         char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
-        char *data = memory_format("choice-quic-%s.txt", servers[i]), *expected = expected_names(data);
+        char *data = memory_format("choice-quic-%s.txt", servers[i]),
+             *expected = expected_names(data);
         struct chosen chosen;
         CHOOSE(&chosen, notes, MODE_QUIC, NULL);
         check_chosen(&chosen, expected, "");
@@ -174,17 +180,19 @@ static void globs_choose(void **state)
     check_chosen(&chosen, "quicly:accept", "");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:*-close_send", "ping-send");
-    check_chosen(&chosen, "quicly:application_close_send quicly:ping_send quicly:transport_close_send", "");
+    check_chosen(&chosen,
+                 "quicly:application_close_send quicly:ping_send quicly:transport_close_send", "");
     chosen_close(&chosen);
     /* what the mode does not mean, -t can name: "in any mode but http" */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "debug_message", "picotls:new");
     check_chosen(&chosen, "picotls:new quicly:debug_message", "");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "picotls:*");
-    check_chosen(&chosen,
-                 "picotls:client_random picotls:ech_selection picotls:free picotls:new picotls:new_secret "
-                 "picotls:receive_message",
-                 "");
+    check_chosen(
+        &chosen,
+        "picotls:client_random picotls:ech_selection picotls:free picotls:new picotls:new_secret "
+        "picotls:receive_message",
+        "");
     chosen_close(&chosen);
     /* twice the same is once */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "accept", "quicly:accept", "accep*");
@@ -202,16 +210,20 @@ static void ties_come_along(void **state)
     check_chosen(&chosen, "h2o:send_response_header", "h2o:h3s_accept h2o:h3s_destroy");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2020-06.tsv", MODE_QUIC, "send_response*");
-    check_chosen(&chosen, "h2o:send_response h2o:send_response_header", "h2o:h3_accept h2o:h3_close");
+    check_chosen(&chosen, "h2o:send_response h2o:send_response_header",
+                 "h2o:h3_accept h2o:h3_close");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:receive_request", "h3s_accept");
     check_chosen(&chosen, "h2o:h3s_accept h2o:receive_request", "h2o:h3s_destroy");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:h3s_*");
-    check_chosen(&chosen, "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats", "");
+    check_chosen(&chosen,
+                 "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats",
+                 "");
     chosen_close(&chosen);
     /* h2o's, but not of a connection */
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:h3_packet_receive", "h2o:socket_write");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:h3_packet_receive",
+           "h2o:socket_write");
     check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "");
     chosen_close(&chosen);
 }
@@ -223,7 +235,8 @@ static void unknown_probes_are_named(void **state)
     struct catalog catalog;
     struct choice choice;
     const char *words[] = {"h2o:brand-*"};
-    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}}, all = {.mode = MODE_ALL};
+    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}},
+                         all = {.mode = MODE_ALL};
     char error[512], *names;
 
     (void)state;
@@ -268,7 +281,8 @@ static void what_matches_nothing_is_an_error(void **state)
     refuse("usdt-notes-2026-06.tsv", "packet_sennt", "quicly:packet_sent?");
     refuse("usdt-notes-2026-06.tsv", "h2o:packet_sent", "quicly:packet_sent?");
     refuse("usdt-notes-2026-06.tsv", "packet", "packet_");
-    refuse("usdt-notes-2026-06.tsv", "h2o:h3_accept", "_accept?"); /* h3s_accept's name until 2020-07-21 */
+    refuse("usdt-notes-2026-06.tsv", "h2o:h3_accept",
+           "_accept?"); /* h3s_accept's name until 2020-07-21 */
     refuse("usdt-notes-2020-06.tsv", "h3s_accept", "h3_accept?");
     refuse("usdt-notes-2026-06.tsv", "xyzzy", "'xyzzy'");
     refuse("usdt-notes-2026-06.tsv", "xyzzy", "-l");
@@ -386,18 +400,23 @@ static void lists_a_server(void **state)
     assert_int_equal(count_lines(text), 74);
     for (size_t i = 0; i != catalog.num_traced; ++i)
         assert_non_null(strstr(text, catalog.traced[i].signature->declaration));
-    assert_non_null(strstr(text, "\nquicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)\n"));
+    assert_non_null(strstr(
+        text,
+        "\nquicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)\n"));
     free(text);
 
     file = open_memstream(&text, &size);
     choice_print_list(file, &globs, &catalog);
     fclose(file);
     check_string("packet-*", text,
-                 "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int newly_acked)\n"
-                 "quicly:packet_commit(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, size_t len, int "
+                 "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int "
+                 "newly_acked)\n"
+                 "quicly:packet_commit(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
+                 "size_t len, int "
                  "ack_only)\n"
                  "quicly:packet_lost(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn)\n"
-                 "quicly:packet_prepare(struct st_quicly_conn_t *conn, int64_t at, uint8_t first_octet, const char "
+                 "quicly:packet_prepare(struct st_quicly_conn_t *conn, int64_t at, uint8_t "
+                 "first_octet, const char "
                  "*dcid)\n");
     free(text);
     catalog_dispose(&catalog);
@@ -415,7 +434,9 @@ static void lists_all_there_are(void **state)
     (void)state;
     choice_print_list(file, &options, NULL);
     fclose(file);
-    assert_non_null(strstr(text, "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)\n"));
+    assert_non_null(strstr(
+        text,
+        "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)\n"));
     assert_null(strstr(text, "uint64_t limit"));
     assert_non_null(strstr(text, "h2o:h3_accept(")); /* long gone, but of some server */
     rest = text;

@@ -31,7 +31,8 @@ static void numbers(void **state)
     assert_true(decode_unsigned(ones, 8) == UINT64_MAX && decode_signed(ones, 8) == -1);
     assert_true(decode_unsigned(bytes + 1, 1) == 0x82); /* also where it is not aligned */
     memcpy(&value64, (uint8_t[]){0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0}, sizeof(value64));
-    assert_true(decode_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1, 8) == value64);
+    assert_true(decode_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1,
+                                8) == value64);
 }
 
 static bool is_variable(const struct field *field)
@@ -40,7 +41,8 @@ static bool is_variable(const struct field *field)
 }
 
 /* The field of no fixed size that an integer field counts; NULL if it counts none. */
-static const struct field *counted_by(const struct signature *signature, const struct field *counter)
+static const struct field *counted_by(const struct signature *signature,
+                                      const struct field *counter)
 {
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];
@@ -64,11 +66,11 @@ static size_t stats_size(size_t nth)
 }
 
 /*
- * An event with a distinct value in each field: integers, then `length` and more bytes in each value of no fixed
- * size.
+ * An event with a distinct value in each field: integers, then `length` and more bytes in each
+ * value of no fixed size.
  */
-static void fill(struct draft *draft, const struct signature *signature, bool application_data, size_t length,
-                 struct expected *expected)
+static void fill(struct draft *draft, const struct signature *signature, bool application_data,
+                 size_t length, struct expected *expected)
 {
     uint8_t bytes[EVENT_TEXT_MAX];
 
@@ -134,7 +136,8 @@ static void check_value(const struct signature *signature, size_t nth, const str
         break;
     }
     default:
-        is_right = value->bytes == (is_unread ? NULL : event->bytes + expected->offset) && value->size == expected->size;
+        is_right = value->bytes == (is_unread ? NULL : event->bytes + expected->offset) &&
+                   value->size == expected->size;
         if (is_variable(field))
             is_right = is_right && value->full_size == expected->number;
         break;
@@ -143,8 +146,12 @@ static void check_value(const struct signature *signature, size_t nth, const str
         fail_msg("%s: %s is decoded wrong", signature->declaration, field->key);
 }
 
-/* Does what a test does with each signature, without and with application data, and with values short and long. */
-static void with_each(void (*test)(const struct signature *signature, bool application_data, size_t length))
+/*
+ * Does what a test does with each signature, without and with application data, and with values
+ * short and long.
+ */
+static void with_each(void (*test)(const struct signature *signature, bool application_data,
+                                   size_t length))
 {
     static const size_t lengths[] = {0, 1, 5, 300, 2000};
 
@@ -201,7 +208,8 @@ static void test_sizes(const struct signature *signature, bool application_data,
 
     fill(&draft, signature, application_data, length, expected);
     whole = draft_event(&draft);
-    for (size_t size = 0; size <= draft.size + 64; size += size < 100 || size + 40 > draft.size ? 1 : 37) {
+    for (size_t size = 0; size <= draft.size + 64;
+         size += size < 100 || size + 40 > draft.size ? 1 : 37) {
         struct event event = fenced(&whole, size);
         int result = decode(signature, application_data, &event, &head, values);
         if (result != (size == draft.size ? 0 : -1))
@@ -220,8 +228,9 @@ static void other_sizes_are_malformed(void **state)
 /* Counters that say more than is there, in the width that they have. */
 static void test_lies(const struct signature *signature, bool application_data, size_t length)
 {
-    static const uint64_t lies[] = {0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff, 0x100000000,
-                                    0x7fffffffffffffff, UINT64_MAX - 7, UINT64_MAX};
+    static const uint64_t lies[] = {0x80,           0xff,       0x7fff,      0xffff,
+                                    0x7fffffff,     0xffffffff, 0x100000000, 0x7fffffffffffffff,
+                                    UINT64_MAX - 7, UINT64_MAX};
     struct expected expected[DECODE_FIELDS_MAX];
     struct value values[DECODE_FIELDS_MAX];
     struct event_head head;
@@ -233,7 +242,9 @@ static void test_lies(const struct signature *signature, bool application_data, 
         for (size_t j = 0; j != sizeof(lies) / sizeof(lies[0]); ++j) {
             struct draft draft;
             struct event event;
-            uint64_t is, claimed = field->counter_width < 8 ? lies[j] & ((1ull << 8 * field->counter_width) - 1) : lies[j];
+            uint64_t is, claimed = field->counter_width < 8
+                                       ? lies[j] & ((1ull << 8 * field->counter_width) - 1)
+                                       : lies[j];
             fill(&draft, signature, application_data, length, expected);
             /* of an unknown struct nothing is captured: what its bytes were is too much */
             is = expected[i].size;
@@ -243,8 +254,9 @@ static void test_lies(const struct signature *signature, bool application_data, 
             event = draft_event(&draft);
             event = fenced(&event, draft.size);
             if (decode(signature, application_data, &event, &head, values) != -1)
-                fail_msg("%s: %s of %zu bytes is said to have %llu, and believed", signature->declaration, field->key,
-                         (size_t)is, (unsigned long long)claimed);
+                fail_msg("%s: %s of %zu bytes is said to have %llu, and believed",
+                         signature->declaration, field->key, (size_t)is,
+                         (unsigned long long)claimed);
         }
     }
 }
@@ -354,7 +366,8 @@ static void test_tied(const struct signature *signature, bool application_data, 
     assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
     assert_int_equal(head.flags, EVENT_TIED);
     for (size_t i = 0; i != signature->num_fields; ++i) {
-        if (is_variable(&signature->fields[i]) && (!signature->fields[i].application_data || application_data))
+        if (is_variable(&signature->fields[i]) &&
+            (!signature->fields[i].application_data || application_data))
             assert_non_null(values[i].bytes);
     }
 }
@@ -368,7 +381,8 @@ static void ties_are_no_values(void **state)
 /* Of a struct whose layout nobody knows, nothing was captured. */
 static void unknown_stats_are_empty(void **state)
 {
-    static const uint64_t sizes[] = {0, 1, 935, 937, 1031, 1033, 1040, 4096, UINT32_MAX, UINT64_MAX};
+    static const uint64_t sizes[] = {0,    1,    935,  937,        1031,
+                                     1033, 1040, 4096, UINT32_MAX, UINT64_MAX};
     const struct signature *signature = signature_on("quicly:conn_stats", 20260629);
     struct value values[DECODE_FIELDS_MAX];
     struct event_head head;

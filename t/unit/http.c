@@ -50,8 +50,8 @@ static void new_event(struct bench *bench, uint64_t connection, uint64_t request
 }
 
 /* A header of which so much was captured, and more is there. */
-static void cut_header(struct bench *bench, const void *name, size_t name_size, uint64_t name_full, const void *value,
-                       size_t value_size, uint64_t value_full)
+static void cut_header(struct bench *bench, const void *name, size_t name_size, uint64_t name_full,
+                       const void *value, size_t value_size, uint64_t value_full)
 {
     new_event(bench, 11, 0);
     draft_append(&bench->draft, "name", name, name_size, name_full);
@@ -157,14 +157,19 @@ static void hostile_bytes(void **state)
         snprintf(expected, sizeof(expected), "11 0 %s x\\x0a9 9 TxStatus   200 v\n", tags[i]);
         check_line(&bench, expected);
         header(&bench, "x", "v\r\n9 9 TxStatus   200\n");
-        snprintf(expected, sizeof(expected), "11 0 %s x v\\x0d\\x0a9 9 TxStatus   200\\x0a\n", tags[i]);
+        snprintf(expected, sizeof(expected), "11 0 %s x v\\x0d\\x0a9 9 TxStatus   200\\x0a\n",
+                 tags[i]);
         check_line(&bench, expected);
         header(&bench, "\x1b[1A", "\x1b[2J\x1b]0;title\x07\x7f");
-        snprintf(expected, sizeof(expected), "11 0 %s \\x1b[1A \\x1b[2J\\x1b]0;title\\x07\\x7f\n", tags[i]);
+        snprintf(expected, sizeof(expected), "11 0 %s \\x1b[1A \\x1b[2J\\x1b]0;title\\x07\\x7f\n",
+                 tags[i]);
         check_line(&bench, expected);
-        header(&bench, "a\tb", "\xc2\x9b" "2J \xff\xfe \xc3\xa9 \xe2\x82\xac \xed\xa0\x80");
+        header(&bench, "a\tb",
+               "\xc2\x9b"
+               "2J \xff\xfe \xc3\xa9 \xe2\x82\xac \xed\xa0\x80");
         snprintf(expected, sizeof(expected),
-                 "11 0 %s a\tb \\xc2\\x9b2J \\xff\\xfe \xc3\xa9 \xe2\x82\xac \\xed\\xa0\\x80\n", tags[i]);
+                 "11 0 %s a\tb \\xc2\\x9b2J \\xff\\xfe \xc3\xa9 \xe2\x82\xac \\xed\\xa0\\x80\n",
+                 tags[i]);
         check_line(&bench, expected);
         cut_header(&bench, "a\0b", 3, 3, "\0", 1, 1);
         snprintf(expected, sizeof(expected), "11 0 %s a\\x00b \\x00\n", tags[i]);
@@ -186,8 +191,8 @@ static void whole_values_keep_their_last_bytes(void **state)
 }
 
 /* A line with a name and a value of 'n' and 'v', and what stands behind each. */
-static void check_cut(struct bench *bench, size_t name_printed, const char *behind_name, size_t value_printed,
-                      const char *behind_value)
+static void check_cut(struct bench *bench, size_t name_printed, const char *behind_name,
+                      size_t value_printed, const char *behind_value)
 {
     static char expected[EVENT_NAME_MAX + EVENT_TEXT_MAX + 256];
     char *at = expected + sprintf(expected, "11 0 RxHeader   ");
@@ -222,7 +227,8 @@ static void long_headers_are_cut(void **state)
     cut_header(&bench, name, 256, 1256, value, 4096, 10000);
     check_cut(&bench, 256, " [+1000 bytes]", 4096, " [+5904 bytes]");
     cut_header(&bench, name, 256, UINT64_MAX, value, 4096, UINT64_MAX);
-    check_cut(&bench, 256, " [+18446744073709551359 bytes]", 4096, " [+18446744073709547519 bytes]");
+    check_cut(&bench, 256, " [+18446744073709551359 bytes]", 4096,
+              " [+18446744073709547519 bytes]");
     bench_close(&bench);
 }
 
@@ -234,10 +240,10 @@ static void cuts_between_characters(void **state)
         size_t kept;
         const char *behind;
     } cases[] = {
-        {"\xc3\xa9", 2, " [+100 bytes]"},         {"v\xc3", 1, " [+101 bytes]"},
-        {"\xe2\x82\xac", 3, " [+100 bytes]"},     {"v\xe2\x82", 1, " [+102 bytes]"},
-        {"v\xe2", 1, " [+101 bytes]"},            {"\xf0\x9f\x98\x80", 4, " [+100 bytes]"},
-        {"v\xf0\x9f\x98", 1, " [+103 bytes]"},    {"v\xf0\x9f", 1, " [+102 bytes]"},
+        {"\xc3\xa9", 2, " [+100 bytes]"},      {"v\xc3", 1, " [+101 bytes]"},
+        {"\xe2\x82\xac", 3, " [+100 bytes]"},  {"v\xe2\x82", 1, " [+102 bytes]"},
+        {"v\xe2", 1, " [+101 bytes]"},         {"\xf0\x9f\x98\x80", 4, " [+100 bytes]"},
+        {"v\xf0\x9f\x98", 1, " [+103 bytes]"}, {"v\xf0\x9f", 1, " [+102 bytes]"},
         {"v\xf0", 1, " [+101 bytes]"},
     };
     struct bench bench;
@@ -250,15 +256,16 @@ static void cuts_between_characters(void **state)
         memset(value, 'v', before);
         memcpy(value + before, cases[i].end, length);
         cut_header(&bench, "x", 1, 1, value, sizeof(value), sizeof(value) + 100);
-        snprintf(expected, sizeof(expected), "11 0 RxHeader   x %.*s%s\n", (int)(before + cases[i].kept), value,
-                 cases[i].behind);
+        snprintf(expected, sizeof(expected), "11 0 RxHeader   x %.*s%s\n",
+                 (int)(before + cases[i].kept), value, cases[i].behind);
         check_line(&bench, expected);
     }
     /* what is no beginning of a sequence was sent so */
     memset(value, 'v', sizeof(value));
     value[sizeof(value) - 1] = '\xff';
     cut_header(&bench, "x", 1, 1, value, sizeof(value), sizeof(value) + 100);
-    snprintf(expected, sizeof(expected), "11 0 RxHeader   x %.*s\\xff [+100 bytes]\n", (int)sizeof(value) - 1, value);
+    snprintf(expected, sizeof(expected), "11 0 RxHeader   x %.*s\\xff [+100 bytes]\n",
+             (int)sizeof(value) - 1, value);
     check_line(&bench, expected);
     bench_close(&bench);
 }
@@ -316,8 +323,8 @@ static void check_refused(struct bench *bench, const struct event *event)
 
 static void malformed_events_are_refused(void **state)
 {
-    static const char *const probes[] = {"h2o:receive_request", "h2o:receive_request_header", "h2o:send_response",
-                                         "h2o:send_response_header"};
+    static const char *const probes[] = {"h2o:receive_request", "h2o:receive_request_header",
+                                         "h2o:send_response", "h2o:send_response_header"};
     struct bench bench;
 
     (void)state;
@@ -396,16 +403,20 @@ static void ids_choose_the_probe(void **state)
         assert_int_equal(http_print(&http, &event), 0);
     }
     text = printed_take(&output);
-    check_string("three lines", text, "7 0 TxStatus   0\n7 0 RxProtocol HTTP/0.0\n7 0 TxHeader   a b\n");
+    check_string("three lines", text,
+                 "7 0 TxStatus   0\n7 0 RxProtocol HTTP/0.0\n7 0 TxHeader   a b\n");
     free(text);
     printed_close(&output);
 }
 
-/* A probe of the name that has other fields than ours cannot be printed, and is not printed in part. */
+/*
+ * A probe of the name that has other fields than ours cannot be printed, and is not printed in
+ * part.
+ */
 static void guesses_are_refused(void **state)
 {
-    static const char *const probes[] = {"receive_request", "receive_request_header", "send_response",
-                                         "send_response_header"};
+    static const char *const probes[] = {"receive_request", "receive_request_header",
+                                         "send_response", "send_response_header"};
     const struct field fields[] = {
         {.key = "arg1", .kind = FIELD_UNSIGNED, .width = 8, .place = 16},
         {.key = "arg2", .kind = FIELD_UNSIGNED, .width = 8, .place = 24},
@@ -414,8 +425,12 @@ static void guesses_are_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i != 4; ++i) {
-        const struct signature signature = {
-            .provider = "h2o", .probe = probes[i], .declaration = "", .fields = fields, .num_fields = 3, .size = 40};
+        const struct signature signature = {.provider = "h2o",
+                                            .probe = probes[i],
+                                            .declaration = "",
+                                            .fields = fields,
+                                            .num_fields = 3,
+                                            .size = 40};
         struct bench bench = {.traced = {.signature = &signature}};
         struct event event;
         printed_open(&bench.output);

@@ -89,7 +89,8 @@ static void lines_of_quic(void **state)
     draft_head(&bench.draft, 0, 1);
     draft_number(&bench.draft, "time", 1795347824594);
     draft_number(&bench.draft, "len", 144);
-    check_line(&bench, "{\"type\":\"packet-sent\",\"seq\":22,\"conn\":1,\"time\":1795347824594,\"pn\":0,\"len\":144,"
+    check_line(&bench, "{\"type\":\"packet-sent\",\"seq\":22,\"conn\":1,\"time\":1795347824594,"
+                       "\"pn\":0,\"len\":144,"
                        "\"packet-type\":0,\"ack-only\":0}\n");
     bench_close(&bench);
 
@@ -98,7 +99,8 @@ static void lines_of_quic(void **state)
     draft_number(&bench.draft, "is-enc", 1);
     draft_number(&bench.draft, "epoch", 2);
     draft_string(&bench.draft, "label", "QUIC_SERVER_HANDSHAKE_TRAFFIC_SECRET");
-    check_line(&bench, "{\"type\":\"crypto-update-secret\",\"seq\":1,\"conn\":0,\"time\":1795350191559,\"is-enc\":1,"
+    check_line(&bench, "{\"type\":\"crypto-update-secret\",\"seq\":1,\"conn\":0,\"time\":"
+                       "1795350191559,\"is-enc\":1,"
                        "\"epoch\":2,\"label\":\"QUIC_SERVER_HANDSHAKE_TRAFFIC_SECRET\"}\n");
     bench_close(&bench);
 
@@ -106,8 +108,10 @@ static void lines_of_quic(void **state)
     draft_number(&bench.draft, "time", 1795350191559);
     draft_number(&bench.draft, "stream-id", (uint64_t)-1);
     draft_number(&bench.draft, "len", 218);
-    check_line(&bench, "{\"type\":\"stream-receive\",\"seq\":1,\"conn\":0,\"time\":1795350191559,\"stream-id\":-1,"
-                       "\"off\":0,\"len\":218}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"stream-receive\",\"seq\":1,\"conn\":0,\"time\":1795350191559,\"stream-id\":-1,"
+        "\"off\":0,\"len\":218}\n");
     bench_close(&bench);
 }
 
@@ -124,8 +128,10 @@ static void renamed_keys(void **state)
     draft_number(&bench.draft, "first-octet", 0xc3);
     draft_number(&bench.draft, "bytes-len", 1252);
     draft_string(&bench.draft, "dcid", "ab");
-    check_line(&bench, "{\"type\":\"receive\",\"seq\":1,\"conn\":3,\"time\":7,\"dcid\":\"ab\",\"first-octet\":195,"
-                       "\"bytes-len\":1252}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"receive\",\"seq\":1,\"conn\":3,\"time\":7,\"dcid\":\"ab\",\"first-octet\":195,"
+        "\"bytes-len\":1252}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:receive", 20260629);
@@ -134,8 +140,10 @@ static void renamed_keys(void **state)
     draft_number(&bench.draft, "bytes-len", 33);
     draft_number(&bench.draft, "receive-delay", (uint64_t)-5);
     draft_string(&bench.draft, "dcid", "");
-    check_line(&bench, "{\"type\":\"receive\",\"seq\":1,\"conn\":3,\"time\":0,\"dcid\":\"\",\"first-octet\":64,"
-                       "\"bytes-len\":33,\"receive-delay\":-5}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"receive\",\"seq\":1,\"conn\":3,\"time\":0,\"dcid\":\"\",\"first-octet\":64,"
+        "\"bytes-len\":33,\"receive-delay\":-5}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:quictrace_cc_ack", 20200604);
@@ -147,9 +155,10 @@ static void renamed_keys(void **state)
     draft_number(&bench.draft, "latest-rtt", 0xffffffff);
     draft_number(&bench.draft, "cwnd", 14720);
     draft_number(&bench.draft, "inflight", 1280);
-    check_line(&bench, "{\"type\":\"quictrace-cc-ack\",\"seq\":1,\"conn\":3,\"time\":7,\"min-rtt\":1,"
-                       "\"smoothed-rtt\":2,\"variance-rtt\":3,\"latest-rtt\":4294967295,\"cwnd\":14720,"
-                       "\"inflight\":1280}\n");
+    check_line(&bench,
+               "{\"type\":\"quictrace-cc-ack\",\"seq\":1,\"conn\":3,\"time\":7,\"min-rtt\":1,"
+               "\"smoothed-rtt\":2,\"variance-rtt\":3,\"latest-rtt\":4294967295,\"cwnd\":14720,"
+               "\"inflight\":1280}\n");
     bench_close(&bench);
 
     bench_open(&bench, "h2o:h3_packet_forward", 20200604);
@@ -158,8 +167,9 @@ static void renamed_keys(void **state)
     draft_number(&bench.draft, "bytes-len", 2504);
     draft_number(&bench.draft, "fd", (uint64_t)-1);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
-    check_line(&bench, "{\"type\":\"h3-packet-forward\",\"seq\":1,\"dest\":\"0.0.0.0:443\",\"src\":\"\","
-                       "\"num-packets\":2,\"bytes-len\":2504,\"fd\":-1,\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"h3-packet-forward\",\"seq\":1,\"dest\":\"0.0.0.0:443\",\"src\":\"\","
+               "\"num-packets\":2,\"bytes-len\":2504,\"fd\":-1,\"time\":1795347456218}\n");
     bench_close(&bench);
 }
 
@@ -176,16 +186,20 @@ static void lines_of_h2o(void **state)
     draft_string(&bench.draft, "value", "13");
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_head(&bench.draft, EVENT_TIED, 3);
-    check_line(&bench, "{\"type\":\"send-response-header\",\"seq\":1,\"conn-id\":11,\"req-id\":4,\"name\":"
-                       "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"conn\":3,"
-                       "\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"send-response-header\",\"seq\":1,\"conn-id\":11,\"req-id\":4,\"name\":"
+               "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"conn\":3,"
+               "\"time\":1795347456218}\n");
     draft_head(&bench.draft, EVENT_TIED, 0); /* quicly's first connection */
-    check_line(&bench, "{\"type\":\"send-response-header\",\"seq\":2,\"conn-id\":11,\"req-id\":4,\"name\":"
-                       "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"conn\":0,"
-                       "\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"send-response-header\",\"seq\":2,\"conn-id\":11,\"req-id\":4,\"name\":"
+               "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"conn\":0,"
+               "\"time\":1795347456218}\n");
     draft_head(&bench.draft, 0, 0); /* no connection of quicly */
-    check_line(&bench, "{\"type\":\"send-response-header\",\"seq\":3,\"conn-id\":11,\"req-id\":4,\"name\":"
-                       "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"send-response-header\",\"seq\":3,\"conn-id\":11,\"req-id\":4,\"name\":"
+               "\"content-length\",\"name-len\":14,\"value\":\"13\",\"value-len\":2,\"time\":"
+               "1795347456218}\n");
     bench_close(&bench);
 
     bench_open(&bench, "h2o:h3s_accept", 20260629);
@@ -193,16 +207,19 @@ static void lines_of_h2o(void **state)
     draft_string(&bench.draft, "conn-uuid", "3ff0589c-f1be-48f5-a57d-180535fc4bcc");
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_head(&bench.draft, EVENT_TIED, 9);
-    check_line(&bench, "{\"type\":\"h3s-accept\",\"seq\":1,\"conn-id\":12,\"conn-uuid\":"
-                       "\"3ff0589c-f1be-48f5-a57d-180535fc4bcc\",\"conn\":9,\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"h3s-accept\",\"seq\":1,\"conn-id\":12,\"conn-uuid\":"
+               "\"3ff0589c-f1be-48f5-a57d-180535fc4bcc\",\"conn\":9,\"time\":1795347456218}\n");
     bench_close(&bench);
 
     bench_open(&bench, "h2o:h3_close", 20200604);
     draft_number(&bench.draft, "conn-id", UINT64_MAX);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_head(&bench.draft, EVENT_TIED, UINT32_MAX);
-    check_line(&bench, "{\"type\":\"h3-close\",\"seq\":1,\"conn-id\":18446744073709551615,\"conn\":4294967295,"
-                       "\"time\":1795347456218}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"h3-close\",\"seq\":1,\"conn-id\":18446744073709551615,\"conn\":4294967295,"
+        "\"time\":1795347456218}\n");
     bench_close(&bench);
 }
 
@@ -216,7 +233,8 @@ static void times_of_h2o(void **state)
         {MONOTONIC_NS + 999999, WALL_MS},
         {MONOTONIC_NS + 1000000, WALL_MS + 1},
         {MONOTONIC_NS + 60000000000, WALL_MS + 60000},
-        {MONOTONIC_NS + 59999000000, WALL_MS + 60000}, /* put down later than what is stamped later */
+        {MONOTONIC_NS + 59999000000,
+         WALL_MS + 60000}, /* put down later than what is stamped later */
         {MONOTONIC_NS + 60001000000, WALL_MS + 60001},
     };
     struct bench bench;
@@ -227,7 +245,8 @@ static void times_of_h2o(void **state)
     for (size_t i = 0; i != sizeof(times) / sizeof(times[0]); ++i) {
         restart(&bench);
         draft_number(&bench.draft, "time", times[i].stamp);
-        snprintf(expected, sizeof(expected), "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":%llu}\n",
+        snprintf(expected, sizeof(expected),
+                 "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":%llu}\n",
                  (unsigned long long)times[i].printed);
         check_line(&bench, expected);
     }
@@ -260,15 +279,17 @@ static void lines_of_picotls(void **state)
     draft_number(&bench.draft, "result", (uint64_t)-517);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
-    check_line(&bench, "{\"type\":\"receive-message\",\"seq\":1,\"tls\":94526351561200,\"message\":1,"
-                       "\"bytes\":\"0100ff\",\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"receive-message\",\"seq\":1,\"tls\":94526351561200,\"message\":1,"
+               "\"bytes\":\"0100ff\",\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
     bench_close(&bench);
 
     bench_open(&bench, "picotls:new_secret", 20260629);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_string(&bench.draft, "label", "CLIENT_TRAFFIC_SECRET_0");
-    check_line(&bench, "{\"type\":\"new-secret\",\"seq\":1,\"tls\":0,\"label\":\"CLIENT_TRAFFIC_SECRET_0\","
-                       "\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"new-secret\",\"seq\":1,\"tls\":0,\"label\":\"CLIENT_TRAFFIC_SECRET_0\","
+               "\"time\":1795347456218}\n");
     bench_close(&bench);
 }
 
@@ -280,23 +301,29 @@ static void null_and_empty_and_unreadable(void **state)
     (void)state;
     bench_open(&bench, "quicly:transport_close_send", 20260629);
     draft_string(&bench.draft, "reason-phrase", "");
-    check_line(&bench, "{\"type\":\"transport-close-send\",\"seq\":1,\"conn\":0,\"time\":0,\"error-code\":0,"
-                       "\"frame-type\":0,\"reason-phrase\":\"\"}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"transport-close-send\",\"seq\":1,\"conn\":0,\"time\":0,\"error-code\":0,"
+        "\"frame-type\":0,\"reason-phrase\":\"\"}\n");
     restart(&bench);
     draft_head(&bench.draft, 1, 0);
-    check_line(&bench, "{\"type\":\"transport-close-send\",\"seq\":1,\"conn\":0,\"time\":0,\"error-code\":0,"
-                       "\"frame-type\":0,\"reason-phrase\":null}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"transport-close-send\",\"seq\":1,\"conn\":0,\"time\":0,\"error-code\":0,"
+        "\"frame-type\":0,\"reason-phrase\":null}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:new_token_receive", 20260629);
     draft_append(&bench.draft, "token", "\0\0\0\0", 4, 4);
     draft_head(&bench.draft, 1, 0);
-    check_line(&bench, "{\"type\":\"new-token-receive\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":null,"
-                       "\"token-len\":4}\n");
+    check_line(&bench,
+               "{\"type\":\"new-token-receive\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":null,"
+               "\"token-len\":4}\n");
     restart(&bench);
     draft_append(&bench.draft, "token", "", 0, 0);
-    check_line(&bench, "{\"type\":\"new-token-receive\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":\"\","
-                       "\"token-len\":0}\n");
+    check_line(&bench,
+               "{\"type\":\"new-token-receive\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":\"\","
+               "\"token-len\":0}\n");
     bench_close(&bench);
 
     bench_open(&bench, "h2o:connect_error", 20260629);
@@ -305,7 +332,8 @@ static void null_and_empty_and_unreadable(void **state)
     draft_string(&bench.draft, "rcode", "NXDOMAIN");
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_head(&bench.draft, 1u << 1, 0);
-    check_line(&bench, "{\"type\":\"connect-error\",\"seq\":1,\"conn-id\":0,\"req-id\":0,\"error-type\":\"dns_error\","
+    check_line(&bench, "{\"type\":\"connect-error\",\"seq\":1,\"conn-id\":0,\"req-id\":0,\"error-"
+                       "type\":\"dns_error\","
                        "\"details\":null,\"rcode\":\"NXDOMAIN\",\"time\":1795347456218}\n");
     bench_close(&bench);
 }
@@ -323,7 +351,8 @@ static void hex(void **state)
     draft_number(&bench.draft, "generation", 5);
     draft_append(&bench.draft, "token", token, sizeof(token), sizeof(token));
     at = expected +
-         sprintf(expected, "{\"type\":\"new-token-send\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":\"");
+         sprintf(expected,
+                 "{\"type\":\"new-token-send\",\"seq\":1,\"conn\":0,\"time\":0,\"token\":\"");
     for (size_t i = 0; i != sizeof(token); ++i)
         at += sprintf(at, "%02x", (unsigned)i);
     sprintf(at, "\",\"len\":256,\"generation\":5}\n");
@@ -338,32 +367,42 @@ static void integers(void **state)
     struct bench bench;
 
     (void)state;
-    bench_open(&bench, "quicly:packet_sent", 20260629); /* int64_t, uint64_t, size_t, uint8_t, int */
-    for (const char *const *key = (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
+    bench_open(&bench, "quicly:packet_sent",
+               20260629); /* int64_t, uint64_t, size_t, uint8_t, int */
+    for (const char *const *key =
+             (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
          *key != NULL; ++key)
         draft_number(&bench.draft, *key, ones);
-    check_line(&bench, "{\"type\":\"packet-sent\",\"seq\":1,\"conn\":0,\"time\":-1,\"pn\":18446744073709551615,"
-                       "\"len\":18446744073709551615,\"packet-type\":255,\"ack-only\":-1}\n");
-    for (const char *const *key = (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
+    check_line(
+        &bench,
+        "{\"type\":\"packet-sent\",\"seq\":1,\"conn\":0,\"time\":-1,\"pn\":18446744073709551615,"
+        "\"len\":18446744073709551615,\"packet-type\":255,\"ack-only\":-1}\n");
+    for (const char *const *key =
+             (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
          *key != NULL; ++key)
         draft_number(&bench.draft, *key, high);
-    check_line(&bench, "{\"type\":\"packet-sent\",\"seq\":2,\"conn\":0,\"time\":-9187201950435737472,"
-                       "\"pn\":9259542123273814144,\"len\":9259542123273814144,\"packet-type\":128,"
-                       "\"ack-only\":-2139062144}\n");
-    for (const char *const *key = (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
+    check_line(&bench,
+               "{\"type\":\"packet-sent\",\"seq\":2,\"conn\":0,\"time\":-9187201950435737472,"
+               "\"pn\":9259542123273814144,\"len\":9259542123273814144,\"packet-type\":128,"
+               "\"ack-only\":-2139062144}\n");
+    for (const char *const *key =
+             (const char *const[]){"time", "pn", "len", "packet-type", "ack-only", NULL};
          *key != NULL; ++key)
         draft_number(&bench.draft, *key, low);
-    check_line(&bench, "{\"type\":\"packet-sent\",\"seq\":3,\"conn\":0,\"time\":9187201950435737471,"
-                       "\"pn\":9187201950435737471,\"len\":9187201950435737471,\"packet-type\":127,"
-                       "\"ack-only\":2139062143}\n");
+    check_line(&bench,
+               "{\"type\":\"packet-sent\",\"seq\":3,\"conn\":0,\"time\":9187201950435737471,"
+               "\"pn\":9187201950435737471,\"len\":9187201950435737471,\"packet-type\":127,"
+               "\"ack-only\":2139062143}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:pto", 20260629); /* int8_t */
     draft_number(&bench.draft, "time", (uint64_t)INT64_MIN);
     draft_number(&bench.draft, "pto-count", (uint64_t)-1);
     draft_number(&bench.draft, "cwnd", UINT32_MAX);
-    check_line(&bench, "{\"type\":\"pto\",\"seq\":1,\"conn\":0,\"time\":-9223372036854775808,\"inflight\":0,"
-                       "\"cwnd\":4294967295,\"pto-count\":-1}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"pto\",\"seq\":1,\"conn\":0,\"time\":-9223372036854775808,\"inflight\":0,"
+        "\"cwnd\":4294967295,\"pto-count\":-1}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:stop_sending_receive", 20240728); /* uint16_t */
@@ -386,7 +425,8 @@ static void addresses(void **state)
         {"::1", 443, "[::1]:443"},
         {"::", 0, "[::]:0"},
         {"2001:db8::dead:beef", 8443, "[2001:db8::dead:beef]:8443"},
-        {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1, "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:1"},
+        {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 1,
+         "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:1"},
         {"::ffff:192.0.2.1", 80, "[::ffff:192.0.2.1]:80"},
     };
     static const sa_family_t families[] = {AF_UNSPEC, AF_UNIX, 0x2222, UINT16_MAX};
@@ -409,7 +449,8 @@ static void addresses(void **state)
             draft_address(&bench.draft, "src", &sin6, sizeof(sin6));
         }
         snprintf(expected, sizeof(expected),
-                 "{\"type\":\"h3-forwarded-packet-receive\",\"seq\":1,\"dest\":\"\",\"src\":\"%s\",\"bytes-len\":0,"
+                 "{\"type\":\"h3-forwarded-packet-receive\",\"seq\":1,\"dest\":\"\",\"src\":\"%s\","
+                 "\"bytes-len\":0,"
                  "\"time\":1795347456218}\n",
                  cases[i].printed);
         check_line(&bench, expected);
@@ -421,20 +462,22 @@ static void addresses(void **state)
         restart(&bench);
         draft_number(&bench.draft, "time", MONOTONIC_NS);
         draft_address(&bench.draft, "src", unknown, sizeof(unknown));
-        check_line(&bench, "{\"type\":\"h3-forwarded-packet-receive\",\"seq\":1,\"dest\":\"\",\"src\":\"\","
-                           "\"bytes-len\":0,\"time\":1795347456218}\n");
+        check_line(&bench,
+                   "{\"type\":\"h3-forwarded-packet-receive\",\"seq\":1,\"dest\":\"\",\"src\":\"\","
+                   "\"bytes-len\":0,\"time\":1795347456218}\n");
     }
     bench_close(&bench);
 }
 
 /* A name and a value of which so much was captured, and the line of it. */
-static void check_header(struct bench *bench, const char *name, size_t name_size, uint64_t name_full, const char *value,
-                         size_t value_size, uint64_t value_full, const char *printed_name, const char *printed_value)
+static void check_header(struct bench *bench, const char *name, size_t name_size,
+                         uint64_t name_full, const char *value, size_t value_size,
+                         uint64_t value_full, const char *printed_name, const char *printed_value)
 {
-    char *expected = memory_format("{\"type\":\"receive-request-header\",\"seq\":1,\"conn-id\":0,\"req-id\":0,\"name\":\"%s\","
-                                   "\"name-len\":%llu,\"value\":\"%s\",\"value-len\":%llu,\"time\":1795347456218}\n",
-                                   printed_name, (unsigned long long)name_full, printed_value,
-                                   (unsigned long long)value_full);
+    char *expected = memory_format(
+        "{\"type\":\"receive-request-header\",\"seq\":1,\"conn-id\":0,\"req-id\":0,\"name\":\"%s\","
+        "\"name-len\":%llu,\"value\":\"%s\",\"value-len\":%llu,\"time\":1795347456218}\n",
+        printed_name, (unsigned long long)name_full, printed_value, (unsigned long long)value_full);
 
     restart(bench);
     draft_number(&bench->draft, "time", MONOTONIC_NS);
@@ -447,7 +490,8 @@ static void check_header(struct bench *bench, const char *name, size_t name_size
 static void long_texts_are_cut(void **state)
 {
     struct bench bench;
-    char name[EVENT_NAME_MAX + 1] = "", value[EVENT_TEXT_MAX + 1] = "", kept[EVENT_TEXT_MAX + 1] = "";
+    char name[EVENT_NAME_MAX + 1] = "", value[EVENT_TEXT_MAX + 1] = "",
+                               kept[EVENT_TEXT_MAX + 1] = "";
 
     (void)state;
     memset(name, 'n', EVENT_NAME_MAX);
@@ -485,13 +529,16 @@ static void hostile_texts(void **state)
     (void)state;
     bench_open(&bench, "h2o:receive_request_header", 20260629);
     check_header(&bench, "x\",\"conn\":1,\"y\":\"", 17, 17, "\"}\n{\"type\":\"forged\"}", 20, 20,
-                 "x\\\",\\\"conn\\\":1,\\\"y\\\":\\\"", "\\\"}\\u000a{\\\"type\\\":\\\"forged\\\"}");
+                 "x\\\",\\\"conn\\\":1,\\\"y\\\":\\\"",
+                 "\\\"}\\u000a{\\\"type\\\":\\\"forged\\\"}");
     check_header(&bench, "a\0b", 3, 3, "\0\t\r\n\x1b\x7f\xc2\x9b\\", 9, 9, "a\\u0000b",
                  "\\u0000\\u0009\\u000d\\u000a\\u001b\\u007f\\u009b\\\\");
     check_header(&bench, "\xff", 1, 1, "\xc0\x80\xed\xa0\x80\xf4\x90\x80\x80", 9, 9, "\xef\xbf\xbd",
-                 "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+                 "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf"
+                 "\xbd\xef\xbf\xbd"
                  "\xef\xbf\xbd");
-    check_header(&bench, "\xc3\xa9", 2, 2, "\xf0\x9f\x98\x80", 4, 4, "\xc3\xa9", "\xf0\x9f\x98\x80");
+    check_header(&bench, "\xc3\xa9", 2, 2, "\xf0\x9f\x98\x80", 4, 4, "\xc3\xa9",
+                 "\xf0\x9f\x98\x80");
     bench_close(&bench);
 }
 
@@ -503,7 +550,8 @@ static void application_data(void **state)
     bench_open(&bench, "quicly:packet_received", 20260629);
     draft_number(&bench.draft, "pn", 1);
     draft_number(&bench.draft, "decrypted-len", 3);
-    check_line(&bench, "{\"type\":\"packet-received\",\"seq\":1,\"conn\":0,\"time\":0,\"pn\":1,\"decrypted-len\":3,"
+    check_line(&bench, "{\"type\":\"packet-received\",\"seq\":1,\"conn\":0,\"time\":0,\"pn\":1,"
+                       "\"decrypted-len\":3,"
                        "\"packet-type\":0}\n");
     bench.json.application_data = true;
     draft_append(&bench.draft, "decrypted", "\x06\x00\x40", 3, 3);
@@ -513,12 +561,16 @@ static void application_data(void **state)
 
     bench_open(&bench, "quicly:new_connection_id_send", 20260629);
     draft_string(&bench.draft, "cid", "c1d0");
-    check_line(&bench, "{\"type\":\"new-connection-id-send\",\"seq\":1,\"conn\":0,\"time\":0,\"sequence\":0,"
-                       "\"retire-prior-to\":0,\"cid\":\"c1d0\"}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"new-connection-id-send\",\"seq\":1,\"conn\":0,\"time\":0,\"sequence\":0,"
+        "\"retire-prior-to\":0,\"cid\":\"c1d0\"}\n");
     bench.json.application_data = true;
     draft_string(&bench.draft, "stateless-reset-token", "70ce");
-    check_line(&bench, "{\"type\":\"new-connection-id-send\",\"seq\":2,\"conn\":0,\"time\":0,\"sequence\":0,"
-                       "\"retire-prior-to\":0,\"cid\":\"c1d0\",\"stateless-reset-token\":\"70ce\"}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"new-connection-id-send\",\"seq\":2,\"conn\":0,\"time\":0,\"sequence\":0,"
+        "\"retire-prior-to\":0,\"cid\":\"c1d0\",\"stateless-reset-token\":\"70ce\"}\n");
     bench_close(&bench);
 
     /* an event that has it is not one that was captured without -a, and the other way round */
@@ -535,12 +587,17 @@ static void application_data(void **state)
     bench_close(&bench);
 }
 
-/* The fields of a struct whose layout is known, in the place of the pointer to it, each with another value. */
+/*
+ * The fields of a struct whose layout is known, in the place of the pointer to it, each with
+ * another value.
+ */
 static void check_stats(size_t size)
 {
     struct bench bench;
     uint8_t bytes[2048];
-    char *expected = memory_format("%s", "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":2,\"time\":3"), *longer;
+    char *expected =
+             memory_format("%s", "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":2,\"time\":3"),
+         *longer;
     size_t count = 0;
 
     for (size_t i = 0; i != sizeof(bytes); ++i)
@@ -553,8 +610,9 @@ static void check_stats(size_t size)
             longer = memory_format("%s,\"%s\":%lld", expected, field->key,
                                    (long long)decode_signed(bytes + field->offset, field->width));
         else
-            longer = memory_format("%s,\"%s\":%llu", expected, field->key,
-                                   (unsigned long long)decode_unsigned(bytes + field->offset, field->width));
+            longer = memory_format(
+                "%s,\"%s\":%llu", expected, field->key,
+                (unsigned long long)decode_unsigned(bytes + field->offset, field->width));
         free(expected);
         expected = longer;
         ++count;
@@ -604,21 +662,24 @@ static void layers(void **state)
     bench.json.layers = true;
     draft_number(&bench.draft, "time", 5);
     put_tid(&bench.draft, 20769);
-    check_line(&bench, "{\"type\":\"free\",\"seq\":1,\"provider\":\"quicly\",\"tid\":20769,\"conn\":0,\"time\":5}\n");
+    check_line(&bench, "{\"type\":\"free\",\"seq\":1,\"provider\":\"quicly\",\"tid\":20769,"
+                       "\"conn\":0,\"time\":5}\n");
     bench_close(&bench);
     bench_open(&bench, "picotls:free", 20260629);
     bench.json.layers = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     put_tid(&bench.draft, UINT32_MAX);
-    check_line(&bench, "{\"type\":\"free\",\"seq\":1,\"provider\":\"picotls\",\"tid\":4294967295,\"tls\":0,"
-                       "\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"free\",\"seq\":1,\"provider\":\"picotls\",\"tid\":4294967295,\"tls\":0,"
+               "\"time\":1795347456218}\n");
     bench_close(&bench);
     bench_open(&bench, "h2o:h1_close", 20260629);
     bench.json.layers = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     put_tid(&bench.draft, 1);
-    check_line(&bench, "{\"type\":\"h1-close\",\"seq\":1,\"provider\":\"h2o\",\"tid\":1,\"conn-id\":0,"
-                       "\"time\":1795347456218}\n");
+    check_line(&bench,
+               "{\"type\":\"h1-close\",\"seq\":1,\"provider\":\"h2o\",\"tid\":1,\"conn-id\":0,"
+               "\"time\":1795347456218}\n");
     bench_close(&bench);
 }
 
@@ -633,12 +694,14 @@ static void losses(void **state)
     check_line(&bench, "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":1795347456218}\n");
     json_print_lost(&bench.json, MONOTONIC_NS + 7000000, 42);
     text = printed_take(&bench.output);
-    check_string("losses", text, "{\"type\":\"h2olog-event-lost\",\"seq\":2,\"time\":1795347456225,\"lost\":42}\n");
+    check_string("losses", text,
+                 "{\"type\":\"h2olog-event-lost\",\"seq\":2,\"time\":1795347456225,\"lost\":42}\n");
     free(text);
     json_print_lost(&bench.json, MONOTONIC_NS + 7000000, UINT64_MAX);
     text = printed_take(&bench.output);
     check_string("losses", text,
-                 "{\"type\":\"h2olog-event-lost\",\"seq\":3,\"time\":1795347456225,\"lost\":18446744073709551615}\n");
+                 "{\"type\":\"h2olog-event-lost\",\"seq\":3,\"time\":1795347456225,\"lost\":"
+                 "18446744073709551615}\n");
     free(text);
     bench_close(&bench);
 }
@@ -677,8 +740,10 @@ static void unknown_probes(void **state)
         draft_number(&bench.draft, key, UINT64_MAX - i);
     }
     draft_number(&bench.draft, "time", MONOTONIC_NS);
-    check_line(&bench, "{\"type\":\"brand-new\",\"seq\":1,\"arg1\":18446744073709551614,\"arg2\":-3,\"arg3\":-4,"
-                       "\"arg4\":65531,\"arg5\":-6,\"time\":1795347456218}\n");
+    check_line(
+        &bench,
+        "{\"type\":\"brand-new\",\"seq\":1,\"arg1\":18446744073709551614,\"arg2\":-3,\"arg3\":-4,"
+        "\"arg4\":65531,\"arg5\":-6,\"time\":1795347456218}\n");
     bench_close(&bench);
     catalog_dispose(&catalog);
     notes_close(&target);
@@ -755,7 +820,10 @@ static const char *skip_value(const char *at)
     return digits == 0 || (digits > 1 && *at == '0') ? NULL : at + digits;
 }
 
-/* One object of strings, integers and nulls, no key twice, and a newline. Returns how many members it has, 0: it is not. */
+/*
+ * One object of strings, integers and nulls, no key twice, and a newline. Returns how many members
+ * it has, 0: it is not.
+ */
 static size_t count_members(const char *line)
 {
     const char *keys[256];
@@ -782,12 +850,24 @@ static size_t count_members(const char *line)
 static void judge_is_strict(void **state)
 {
     static const char *const bad[] = {
-        "{}\n", "{\"a\":1}", "{\"a\":1}\n\n", "{\"a\":1,}\n", "{\"a\":01}\n", "{\"a\":}\n", "{\"a\":\"\x01\"}\n",
-        "{\"a\":\"\\x\"}\n", "{\"a\":\"\\u00g0\"}\n", "{\"a\":1,\"a\":2}\n", "{\"a\":1}{\"a\":1}\n", "{a:1}\n", "{\"a\":-}\n",
+        "{}\n",
+        "{\"a\":1}",
+        "{\"a\":1}\n\n",
+        "{\"a\":1,}\n",
+        "{\"a\":01}\n",
+        "{\"a\":}\n",
+        "{\"a\":\"\x01\"}\n",
+        "{\"a\":\"\\x\"}\n",
+        "{\"a\":\"\\u00g0\"}\n",
+        "{\"a\":1,\"a\":2}\n",
+        "{\"a\":1}{\"a\":1}\n",
+        "{a:1}\n",
+        "{\"a\":-}\n",
     };
 
     (void)state;
-    assert_int_equal(count_members("{\"a\":1,\"b\":\"\\u001f\\\"\",\"c\":null,\"d\":-7,\"e\":0}\n"), 5);
+    assert_int_equal(count_members("{\"a\":1,\"b\":\"\\u001f\\\"\",\"c\":null,\"d\":-7,\"e\":0}\n"),
+                     5);
     for (size_t i = 0; i != sizeof(bad) / sizeof(bad[0]); ++i)
         assert_int_equal(count_members(bad[i]), 0);
 }
@@ -795,15 +875,17 @@ static void judge_is_strict(void **state)
 /* Fills all that a stranger chooses of an event with bytes that break what they can. */
 static void fill_hostile(struct draft *draft, bool application_data, uint32_t *seed)
 {
-    static const uint8_t tricky[] = {0,    '\n', '\r', 0x1b, '"',  '\\', '}',  ',',  '{',  'u',  0x7f, 0x80,
-                                     0x9b, 0xc2, 0xc3, 0xe2, 0x82, 0xed, 0xa0, 0xf0, 0x9f, 0xf4, 0xff, '/'};
+    static const uint8_t tricky[] = {0,    '\n', '\r', 0x1b, '"',  '\\', '}',  ',',
+                                     '{',  'u',  0x7f, 0x80, 0x9b, 0xc2, 0xc3, 0xe2,
+                                     0x82, 0xed, 0xa0, 0xf0, 0x9f, 0xf4, 0xff, '/'};
     uint8_t bytes[EVENT_TEXT_MAX];
 
     for (size_t i = 0; i != sizeof(bytes); ++i) {
         *seed = *seed * 1664525 + 1013904223;
         bytes[i] = tricky[(*seed >> 16) % sizeof(tricky)];
     }
-    memcpy(draft->bytes + sizeof(struct event_head), bytes, draft->signature->size - sizeof(struct event_head));
+    memcpy(draft->bytes + sizeof(struct event_head), bytes,
+           draft->signature->size - sizeof(struct event_head));
     for (size_t i = 0; i != draft->signature->num_fields; ++i) {
         const struct field *field = &draft->signature->fields[i];
         size_t size = *seed / 7 % 60;
@@ -815,7 +897,10 @@ static void fill_hostile(struct draft *draft, bool application_data, uint32_t *s
     }
 }
 
-/* Whatever bytes the server held, a line is one valid JSON object in valid UTF-8: of every probe there has been. */
+/*
+ * Whatever bytes the server held, a line is one valid JSON object in valid UTF-8: of every probe
+ * there has been.
+ */
 static void every_line_is_one_object(void **state)
 {
     uint32_t seed = 1;
@@ -829,9 +914,11 @@ static void every_line_is_one_object(void **state)
             bench.json.application_data = (nth & 1) != 0;
             bench.json.layers = (nth & 2) != 0;
             fill_hostile(&bench.draft, bench.json.application_data, &seed);
-            draft_head(&bench.draft, (uint16_t)((nth & 4) != 0 ? EVENT_TIED | nth >> 3 : nth >> 3), nth);
+            draft_head(&bench.draft, (uint16_t)((nth & 4) != 0 ? EVENT_TIED | nth >> 3 : nth >> 3),
+                       nth);
             line = line_of(&bench);
-            if (count_members(line) < 3 || !is_utf8(line) || !is_tame(line, true) || strchr(line, '\t') != NULL)
+            if (count_members(line) < 3 || !is_utf8(line) || !is_tame(line, true) ||
+                strchr(line, '\t') != NULL)
                 fail_msg("%s: this is no line of JSON: %s", signatures[i].declaration, line);
             free(line);
             bench_close(&bench);

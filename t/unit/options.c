@@ -22,8 +22,8 @@ static void parse_words(struct parsed *parsed, const char *const *words)
     parsed->argv[0] = memory_format("%s", "h2olog");
     for (; *words != NULL; ++words)
         parsed->argv[parsed->argc++] = memory_format("%s", *words);
-    parsed->result =
-        options_parse(&parsed->options, parsed->argc, parsed->argv, parsed->error, sizeof(parsed->error));
+    parsed->result = options_parse(&parsed->options, parsed->argc, parsed->argv, parsed->error,
+                                   sizeof(parsed->error));
 }
 
 /* The words behind "h2olog"; NULL for none. */
@@ -111,8 +111,8 @@ static void short_options(void **state)
     struct parsed parsed;
 
     (void)state;
-    ACCEPT(&parsed, "quic", "-p", "12", "-t", "accept", "-s", "server", "-a", "-w", "file", "-b", "4M", "-r", "-l",
-           "-d");
+    ACCEPT(&parsed, "quic", "-p", "12", "-t", "accept", "-s", "server", "-a", "-w", "file", "-b",
+           "4M", "-r", "-l", "-d");
     assert_int_equal(parsed.options.mode, MODE_QUIC);
     assert_int_equal(parsed.options.pid, 12);
     assert_int_equal(parsed.options.tracepoints.count, 1);
@@ -133,8 +133,9 @@ static void long_options(void **state)
     struct parsed parsed;
 
     (void)state;
-    ACCEPT(&parsed, "--pid", "12", "--tracepoint", "quicly:*", "--response-header", "etag", "--application-data",
-           "--write", "file", "--buffer", "512K", "--keep-root", "--list", "--debug", "all");
+    ACCEPT(&parsed, "--pid", "12", "--tracepoint", "quicly:*", "--response-header", "etag",
+           "--application-data", "--write", "file", "--buffer", "512K", "--keep-root", "--list",
+           "--debug", "all");
     assert_int_equal(parsed.options.mode, MODE_ALL);
     assert_int_equal(parsed.options.pid, 12);
     assert_int_equal(parsed.options.tracepoints.count, 1);
@@ -149,7 +150,8 @@ static void long_options(void **state)
     assert_int_equal(parsed.options.debug, 1);
     parsed_close(&parsed);
 
-    ACCEPT(&parsed, "quic", "--pid=12", "--tracepoint=accept", "--response-header=a", "--write=f", "--buffer=1G");
+    ACCEPT(&parsed, "quic", "--pid=12", "--tracepoint=accept", "--response-header=a", "--write=f",
+           "--buffer=1G");
     assert_int_equal(parsed.options.pid, 12);
     assert_string_equal(parsed.options.tracepoints.words[0], "accept");
     assert_string_equal(parsed.options.response_headers.words[0], "a");
@@ -172,7 +174,8 @@ static void repeated_options(void **state)
     struct parsed parsed;
 
     (void)state;
-    ACCEPT(&parsed, "quic", "-p", "1", "-s", "a", "-t", "x", "-s", "B", "-t", "quicly:y", "-s", "a", "-ddd");
+    ACCEPT(&parsed, "quic", "-p", "1", "-s", "a", "-t", "x", "-s", "B", "-t", "quicly:y", "-s", "a",
+           "-ddd");
     assert_int_equal(parsed.options.response_headers.count, 3);
     assert_string_equal(parsed.options.response_headers.words[0], "a");
     assert_string_equal(parsed.options.response_headers.words[1], "B");
@@ -204,8 +207,22 @@ static void help_and_version(void **state)
 static void pids(void **state)
 {
     static const char *const bad[] = {
-        "abc", "0", "-1", "-0", "+1", "12x", "1 2", " 12", "12 ", "1.5", "0x10", "2147483648", "4294967297",
-        "99999999999999999999", "18446744073709551617", "\xd9\xa1",
+        "abc",
+        "0",
+        "-1",
+        "-0",
+        "+1",
+        "12x",
+        "1 2",
+        " 12",
+        "12 ",
+        "1.5",
+        "0x10",
+        "2147483648",
+        "4294967297",
+        "99999999999999999999",
+        "18446744073709551617",
+        "\xd9\xa1",
     };
     static const struct {
         const char *word;
@@ -232,16 +249,46 @@ static void buffer_sizes(void **state)
         const char *word;
         size_t size;
     } good[] = {
-        {"4096", 4096},       {"4K", 4096},         {"4k", 4096},       {"5000", 5000},
-        {"512K", 512 << 10},  {"1M", 1 << 20},      {"4m", 4 << 20},    {"1023M", (size_t)1023 << 20},
-        {"1G", 1 << 30},      {"1g", 1 << 30},      {"1024M", 1 << 30}, {"1048576K", 1 << 30},
+        {"4096", 4096},          {"4K", 4096},    {"4k", 4096},       {"5000", 5000},
+        {"512K", 512 << 10},     {"1M", 1 << 20}, {"4m", 4 << 20},    {"1023M", (size_t)1023 << 20},
+        {"1G", 1 << 30},         {"1g", 1 << 30}, {"1024M", 1 << 30}, {"1048576K", 1 << 30},
         {"1073741824", 1 << 30},
     };
     static const char *const bad[] = {
-        "0",      "1",      "4095",  "3K",   "0K",   "0G",  "2G",   "1025M", "1073741825", "1048577K", "16777216T",
-        "4X",     "-1",     "-4M",   "+4M",  " 4M",  "4M ", "4 M",  "4MB",   "4KiB",       "M",        "K4",
-        "abc",    "0x1000", "1.5M",  "4,5M", "4096B", "99999999999999999999", "18446744073709551616",
-        "18446744073709551615", "18014398509481985K", "17592186044417M", "17179869185G", "18446744073709551615G",
+        "0",
+        "1",
+        "4095",
+        "3K",
+        "0K",
+        "0G",
+        "2G",
+        "1025M",
+        "1073741825",
+        "1048577K",
+        "16777216T",
+        "4X",
+        "-1",
+        "-4M",
+        "+4M",
+        " 4M",
+        "4M ",
+        "4 M",
+        "4MB",
+        "4KiB",
+        "M",
+        "K4",
+        "abc",
+        "0x1000",
+        "1.5M",
+        "4,5M",
+        "4096B",
+        "99999999999999999999",
+        "18446744073709551616",
+        "18446744073709551615",
+        "18014398509481985K",
+        "17592186044417M",
+        "17179869185G",
+        "18446744073709551615G",
     };
     struct parsed parsed;
 
@@ -249,7 +296,8 @@ static void buffer_sizes(void **state)
     for (size_t i = 0; i != sizeof(good) / sizeof(good[0]); ++i) {
         ACCEPT(&parsed, "-b", good[i].word);
         if (parsed.options.buffer != good[i].size)
-            fail_msg("-b %s is %zu bytes, not %zu", good[i].word, good[i].size, parsed.options.buffer);
+            fail_msg("-b %s is %zu bytes, not %zu", good[i].word, good[i].size,
+                     parsed.options.buffer);
         parsed_close(&parsed);
     }
     for (size_t i = 0; i != sizeof(bad) / sizeof(bad[0]); ++i) {
@@ -265,8 +313,12 @@ static void header_names(void **state)
         "server", "Content-Type", "x", "X-!#$%&'*+.^_`|~0", ":status", "x-a_b",
     };
     static const char *const bad[] = {
-        "a b", " a", "a ", "content-type: text/html", "a\tb", "a\nb", "a\"b", "a(b)", "a/b", "a;b", "a=b", "a,b",
-        "a[0]", "a{b}", "a\\b", "a@b", "a<b>", "a?", "\xc3\xa9", "a\x7f", "a\x80",
+        "a b",   " a",   "a ",       "content-type: text/html",
+        "a\tb",  "a\nb", "a\"b",     "a(b)",
+        "a/b",   "a;b",  "a=b",      "a,b",
+        "a[0]",  "a{b}", "a\\b",     "a@b",
+        "a<b>",  "a?",   "\xc3\xa9", "a\x7f",
+        "a\x80",
     };
     char name[258];
     struct parsed parsed;
@@ -304,8 +356,11 @@ static void missing_values(void **state)
     static const struct {
         const char *letter, *name, *value;
     } options[] = {
-        {"-p", "--pid", "PID"},   {"-t", "--tracepoint", "GLOB"}, {"-s", "--response-header", "NAME"},
-        {"-w", "--write", "FILE"}, {"-b", "--buffer", "SIZE"},
+        {"-p", "--pid", "PID"},
+        {"-t", "--tracepoint", "GLOB"},
+        {"-s", "--response-header", "NAME"},
+        {"-w", "--write", "FILE"},
+        {"-b", "--buffer", "SIZE"},
     };
 
     (void)state;
@@ -382,13 +437,16 @@ static void options_that_do_not_go_with_http(void **state)
 /* What a script pastes into a command line reaches the terminal escaped. */
 static void hostile_bytes_are_escaped(void **state)
 {
-    static const char hostile[] = "\x1b[2J\nforged\r\x07\x7f\xff\xc2\x9b" "2J\xe2\x82";
-    static const char *const options[] = {"-p", "-b", "-s", "--pid", "--buffer", "--response-header"};
+    static const char hostile[] = "\x1b[2J\nforged\r\x07\x7f\xff\xc2\x9b"
+                                  "2J\xe2\x82";
+    static const char *const options[] = {"-p",    "-b",       "-s",
+                                          "--pid", "--buffer", "--response-header"};
     char word[64];
 
     (void)state;
     for (size_t i = 0; i != sizeof(options) / sizeof(options[0]); ++i)
-        REFUSE("\\x1b[2J\\x0aforged\\x0d\\x07\\x7f\\xff\\xc2\\x9b2J\\xe2\\x82", options[i], hostile);
+        REFUSE("\\x1b[2J\\x0aforged\\x0d\\x07\\x7f\\xff\\xc2\\x9b2J\\xe2\\x82", options[i],
+               hostile);
     REFUSE("\\x1b[2J\\x0aforged", hostile);
     REFUSE("\\x1b[2J\\x0aforged", "quic", hostile);
     snprintf(word, sizeof(word), "--%s", hostile);
@@ -439,11 +497,21 @@ static void parses_again(void **state)
 static void help_lists_all(void **state)
 {
     static const char *const parts[] = {
-        "Usage: h2olog",           "http",           "quic",
-        "all",                     "-p, --pid PID",  "-t, --tracepoint GLOB",
-        "-s, --response-header NAME", "-a, --application-data", "-w, --write FILE",
-        "-b, --buffer SIZE",       "-l, --list",     "-d, --debug",
-        "-h, --help",              "-V, --version",         "-r, --keep-root",
+        "Usage: h2olog",
+        "http",
+        "quic",
+        "all",
+        "-p, --pid PID",
+        "-t, --tracepoint GLOB",
+        "-s, --response-header NAME",
+        "-a, --application-data",
+        "-w, --write FILE",
+        "-b, --buffer SIZE",
+        "-l, --list",
+        "-d, --debug",
+        "-h, --help",
+        "-V, --version",
+        "-r, --keep-root",
     };
     char *text = NULL;
     size_t size, count = 0;
@@ -492,7 +560,8 @@ static void help_lists_no_more(void **state)
         snprintf(row, sizeof(row), "\n  -%c, ", letter);
         is_listed = strstr(text, row) != NULL;
         if (is_known != is_listed)
-            fail_msg("-%c is %s by --help", letter, is_known ? "not listed" : "listed, but not known");
+            fail_msg("-%c is %s by --help", letter,
+                     is_known ? "not listed" : "listed, but not known");
         listed += is_listed;
     }
     assert_int_equal(listed, 11);

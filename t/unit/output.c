@@ -71,10 +71,20 @@ static void write_line(struct output *output, const char *text)
 
 static void numbers(void **state)
 {
-    static const uint64_t unsigneds[] = {0, 1, 9, 10, 99, 100, 4294967295u, 4294967296u, 1795347824594u,
-                                         9999999999999999999u, 10000000000000000000u, UINT64_MAX};
-    static const int64_t signeds[] = {0, 1, -1, 9, -9, -10, 2147483647, -2147483648, INT64_MAX, INT64_MIN,
-                                      INT64_MIN + 1};
+    static const uint64_t unsigneds[] = {0,
+                                         1,
+                                         9,
+                                         10,
+                                         99,
+                                         100,
+                                         4294967295u,
+                                         4294967296u,
+                                         1795347824594u,
+                                         9999999999999999999u,
+                                         10000000000000000000u,
+                                         UINT64_MAX};
+    static const int64_t signeds[] = {
+        0, 1, -1, 9, -9, -10, 2147483647, -2147483648, INT64_MAX, INT64_MIN, INT64_MIN + 1};
     struct output output;
     char expected[32], *text;
 
@@ -167,7 +177,9 @@ static void drops_a_line_in_the_making(void **state)
     printed_close(&output);
 }
 
-/* When there is no room for more, what is gathered is written: whole lines, all of them, in order. */
+/*
+ * When there is no room for more, what is gathered is written: whole lines, all of them, in order.
+ */
 static void writes_batches(void **state)
 {
     struct folder *folder = *state;
@@ -237,7 +249,10 @@ static void long_lines_are_whole(void **state)
     free(text);
 }
 
-/* A line that no printer makes, as no event is so large: it is cut, and nothing is written behind the buffer. */
+/*
+ * A line that no printer makes, as no event is so large: it is cut, and nothing is written behind
+ * the buffer.
+ */
 static void endless_line_is_cut(void **state)
 {
     struct output output;
@@ -268,7 +283,9 @@ static void write_file(const char *path, const char *text)
     close(fd);
 }
 
-/* What was in the file is gone once there is something to write, and not if it never comes to that. */
+/*
+ * What was in the file is gone once there is something to write, and not if it never comes to that.
+ */
 static void file_is_emptied(void **state)
 {
     struct folder *folder = *state;
@@ -369,31 +386,55 @@ static void own_links_are_followed(void **state)
     check_file(folder->file, "new\n");
 }
 
-/* A trap: h2olog is root's, and /tmp is everybody's. */
-static void others_links_are_refused(void **state)
+/* A folder with a link of another user to a file: whether it is followed, and the file emptied. */
+static void check_link(const struct folder *folder, mode_t mode, uid_t folder_owner,
+                       uid_t link_owner, bool is_followed)
 {
-    struct folder *folder = *state;
-    char shared[128], link[160];
+    char other[128], link[160];
     struct output output;
     int result, code;
 
     if (geteuid() != 0)
         skip(); /* only root can make another user's link */
+    unlink(folder->file);
     write_file(folder->file, "precious\n");
-    snprintf(shared, sizeof(shared), "%s.shared", folder->path);
-    snprintf(link, sizeof(link), "%s/link", shared);
-    assert_int_equal(mkdir(shared, 0777), 0);
-    assert_int_equal(chmod(shared, 01777), 0);
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(link, sizeof(link), "%s/link", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, mode), 0);
+    assert_int_equal(chown(other, folder_owner, folder_owner), 0);
     assert_int_equal(symlink(folder->file, link), 0);
-    assert_int_equal(lchown(link, 12345, 12345), 0);
+    assert_int_equal(lchown(link, link_owner, link_owner), 0);
     result = output_open(&output, link);
     code = errno;
     unlink(link);
-    rmdir(shared);
+    rmdir(other);
+    if (is_followed) {
+        assert_int_equal(result, 0);
+        assert_int_equal(output_begin(&output, 0, 0), 0);
+        output_close(&output);
+        check_file(folder->file, "");
+        return;
+    }
     assert_int_equal(result, -1);
     /* fs.protected_symlinks says EACCES, where it is on and looks first */
     assert_true(code == ELOOP || code == EACCES);
     check_file(folder->file, "precious\n");
+}
+
+/* A trap: h2olog is root's, and /tmp is everybody's. */
+static void others_links_are_refused(void **state)
+{
+    check_link(*state, 01777, 0, 12345, false);
+    check_link(*state, 01777, 34567, 12345, false);
+}
+
+static void trusted_links_are_followed(void **state)
+{
+    check_link(*state, 01777, 0, 0, true);
+    check_link(*state, 01777, 12345, 12345, true); /* the folder's owner could do worse */
+    check_link(*state, 0755, 0, 12345, true);      /* where not everybody can put one */
+    check_link(*state, 0755, 12345, 12345, true);
 }
 
 /* So that logrotate's copytruncate works, and nobody's lines are written over. */
@@ -473,7 +514,9 @@ static void counts_what_a_full_disk_loses(void **state)
     output_close(&output);
 }
 
-/* Of a batch, a part can be written before the write fails; a line that is written in part is lost. */
+/*
+ * Of a batch, a part can be written before the write fails; a line that is written in part is lost.
+ */
 static void counts_what_is_written_in_part(void **state)
 {
     struct folder *folder = *state;
@@ -535,6 +578,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_without_a_folder, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(own_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_links_are_refused, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_is_appended_to, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_cannot_be_opened, folder_open, folder_close),
         cmocka_unit_test(standard_output),

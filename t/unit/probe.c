@@ -24,7 +24,8 @@ static void spell_field(const struct field *field, char *text, size_t size)
     switch (field->kind) {
     case FIELD_UNSIGNED:
     case FIELD_SIGNED:
-        snprintf(text, size, "%s=%c%u%s", field->key, field->kind == FIELD_SIGNED ? 's' : 'u', field->width, mark);
+        snprintf(text, size, "%s=%c%u%s", field->key, field->kind == FIELD_SIGNED ? 's' : 'u',
+                 field->width, mark);
         break;
     case FIELD_TIED:
         snprintf(text, size, "%s=tied%s", field->key, mark);
@@ -144,7 +145,8 @@ static void arguments_are_as_declared(void **state)
 {
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
-        char *declaration = strdup(signatures[i].declaration), *rest = strchr(declaration, '(') + 1, *declared;
+        char *declaration = strdup(signatures[i].declaration), *rest = strchr(declaration, '(') + 1,
+             *declared;
         size_t nth = 0;
         *strrchr(declaration, ')') = '\0';
         for (; (declared = strsep(&rest, ",")) != NULL && declared[0] != '\0'; ++nth) {
@@ -188,7 +190,8 @@ static size_t parse_members(const char *capture, struct member *members, size_t 
         unsigned bits;
         assert_true(count < max);
         *member = (struct member){.count = 1};
-        assert_true(sscanf(line, " %*1[us]%u %63[a-z0-9_][%zu]", &bits, member->name, &member->count) >= 2);
+        assert_true(
+            sscanf(line, " %*1[us]%u %63[a-z0-9_][%zu]", &bits, member->name, &member->count) >= 2);
         member->width = bits / 8;
         place = (place + member->width - 1) / member->width * member->width;
         member->place = place;
@@ -198,10 +201,12 @@ static size_t parse_members(const char *capture, struct member *members, size_t 
 }
 
 /* The member that a value of `width` bytes at `place` is, or an element of. */
-static const struct member *find_member(const struct member *members, size_t count, size_t place, size_t width)
+static const struct member *find_member(const struct member *members, size_t count, size_t place,
+                                        size_t width)
 {
     for (size_t i = 0; i != count; ++i) {
-        if (place < members[i].place || place + width > members[i].place + members[i].width * members[i].count)
+        if (place < members[i].place ||
+            place + width > members[i].place + members[i].width * members[i].count)
             continue;
         if (width == members[i].width * members[i].count ||
             (width == members[i].width && (place - members[i].place) % width == 0))
@@ -217,13 +222,15 @@ static void places_are_where_the_capture_puts_them(void **state)
     for (size_t i = 0; i != num_signatures; ++i) {
         const struct signature *signature = &signatures[i];
         struct member members[32];
-        size_t count = parse_members(signature->capture, members, 32), end = sizeof(struct event_head);
+        size_t count = parse_members(signature->capture, members, 32),
+               end = sizeof(struct event_head);
         for (size_t j = 0; j != count; ++j) {
             if (members[j].place + members[j].width * members[j].count > end)
                 end = members[j].place + members[j].width * members[j].count;
         }
         if (signature->size != end)
-            fail_msg("%s: the fixed part has %zu bytes, not %u", signature->declaration, end, signature->size);
+            fail_msg("%s: the fixed part has %zu bytes, not %u", signature->declaration, end,
+                     signature->size);
         for (size_t j = 0; j != signature->num_fields; ++j) {
             const struct field *field = &signature->fields[j];
             size_t width = field->counter_width != 0 ? field->counter_width : field->width;
@@ -233,8 +240,8 @@ static void places_are_where_the_capture_puts_them(void **state)
                 continue;
             }
             if (find_member(members, count, field->place, width) == NULL)
-                fail_msg("%s: nothing of %zu bytes is at %u, where %s is to be", signature->declaration, width,
-                         field->place, field->key);
+                fail_msg("%s: nothing of %zu bytes is at %u, where %s is to be",
+                         signature->declaration, width, field->place, field->key);
         }
         /* where a member has the name of an argument, the field of that argument is there */
         for (size_t j = 0; j != signature->num_fields; ++j) {
@@ -251,7 +258,9 @@ static void places_are_where_the_capture_puts_them(void **state)
     }
 }
 
-/* An event fits where it is put together, and its flags have a bit for each value of no fixed size. */
+/*
+ * An event fits where it is put together, and its flags have a bit for each value of no fixed size.
+ */
 static void events_have_room(void **state)
 {
     (void)state;
@@ -285,10 +294,12 @@ static void periods_do_not_overlap(void **state)
         assert_true(signature->until == 0 || signature->until > signature->since);
         for (size_t j = 0; j != i; ++j) {
             const struct signature *other = &signatures[j];
-            if (strcmp(other->probe, signature->probe) == 0 && strcmp(other->provider, signature->provider) == 0 &&
+            if (strcmp(other->probe, signature->probe) == 0 &&
+                strcmp(other->provider, signature->provider) == 0 &&
                 (other->until == 0 || other->until > signature->since) &&
                 (signature->until == 0 || signature->until > other->since))
-                fail_msg("%s and %s are of the same days", signature->declaration, other->declaration);
+                fail_msg("%s and %s are of the same days", signature->declaration,
+                         other->declaration);
         }
     }
 }

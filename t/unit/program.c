@@ -12,7 +12,8 @@
 #include "memory.h"
 #include "program.h"
 
-static const struct program_maps maps = {.ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005};
+static const struct program_maps maps = {
+    .ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005};
 
 /* Locations that were left out. */
 static size_t num_skipped;
@@ -36,8 +37,8 @@ struct bench {
     struct program program;
 };
 
-static void choose(struct bench *bench, enum operand_arch arch, const char *notes, enum options_mode mode,
-                   const char *glob)
+static void choose(struct bench *bench, enum operand_arch arch, const char *notes,
+                   enum options_mode mode, const char *glob)
 {
     const char *words[] = {glob};
     const struct options options = {.mode = mode, .tracepoints = {words, glob != NULL}};
@@ -89,7 +90,9 @@ static char *function_text(const struct program *program, const char *name)
     return memory_format("%.*s", (int)(end - begin), begin);
 }
 
-/* One function for each probe's different operands, and each location in the one that has its own. */
+/*
+ * One function for each probe's different operands, and each location in the one that has its own.
+ */
 static void check_functions(const struct bench *bench)
 {
     size_t num_locations = 0;
@@ -99,7 +102,8 @@ static void check_functions(const struct bench *bench)
         char *text = function_text(&bench->program, function->name);
         assert_true(function->num_locations != 0);
         for (size_t j = 0; j != function->num_locations; ++j) {
-            const struct location *location = function->locations[j], *all = function->traced->probe->locations;
+            const struct location *location = function->locations[j],
+                                  *all = function->traced->probe->locations;
             assert_true(location >= all && location < all + function->traced->probe->num_locations);
             check_string(function->name, location->arguments, function->locations[0]->arguments);
             for (size_t k = 0; k != j; ++k)
@@ -109,7 +113,8 @@ static void check_functions(const struct bench *bench)
             const struct program_function *other = &bench->program.functions[j];
             assert_string_not_equal(other->name, function->name);
             if (other->traced == function->traced)
-                assert_string_not_equal(other->locations[0]->arguments, function->locations[0]->arguments);
+                assert_string_not_equal(other->locations[0]->arguments,
+                                        function->locations[0]->arguments);
         }
         num_locations += function->num_locations;
         free(text);
@@ -127,14 +132,18 @@ static void check_ids(const struct bench *bench)
         size_t id = (size_t)(function->traced - bench->choice.probes);
         char *text = function_text(&bench->program, function->name), expected[64];
         assert_true(id < bench->choice.num_probes);
-        snprintf(expected, sizeof(expected), "id = %zu, silent = %d ", id, id >= bench->choice.num_printed);
+        snprintf(expected, sizeof(expected), "id = %zu, silent = %d ", id,
+                 id >= bench->choice.num_printed);
         if (strstr(text, expected) == NULL)
             fail_msg("%s is not '%s': %s", function->name, expected, text);
         free(text);
     }
 }
 
-/* The C expression of an operand by the tables of t/data, which were not made by operand.c; to be freed. */
+/*
+ * The C expression of an operand by the tables of t/data, which were not made by operand.c; to be
+ * freed.
+ */
 static char *expected_expression(enum operand_arch arch, const char *operand, size_t length)
 {
     static char *texts[2];
@@ -169,11 +178,13 @@ static bool is_secret(const struct argument *argument)
 }
 
 /* Each argument that is to be read is read as the operand says, and no other. */
-static void check_arguments(const struct bench *bench, const struct program_function *function, const char *text)
+static void check_arguments(const struct bench *bench, const struct program_function *function,
+                            const char *text)
 {
     const struct signature *signature = function->traced->signature;
     const char *operands = function->locations[0]->arguments;
-    unsigned reads = signature->reads | (bench->wanted.application_data ? signature->reads_application_data : 0u);
+    unsigned reads = signature->reads |
+                     (bench->wanted.application_data ? signature->reads_application_data : 0u);
 
     for (size_t i = 0; i != signature->num_arguments; ++i) {
         size_t length;
@@ -192,7 +203,8 @@ static void check_arguments(const struct bench *bench, const struct program_func
             if (strstr(text, expected) != NULL)
                 fail_msg("%s: %s is read", signature->declaration, signature->arguments[i].name);
             if (is_secret(&signature->arguments[i]))
-                assert_true(strstr(text, name) == NULL || isdigit((unsigned char)strstr(text, name)[strlen(name)]));
+                assert_true(strstr(text, name) == NULL ||
+                            isdigit((unsigned char)strstr(text, name)[strlen(name)]));
         }
         free(expected);
         free(expression);
@@ -261,7 +273,8 @@ static void one_function_for_the_same_operands(void **state)
         enum options_mode mode;
         size_t num_functions;
     } cases[] = {
-        {"usdt-notes-2020-06.tsv", MODE_HTTP, 8}, /* 3 and 3 of the request and the response, and one a header */
+        {"usdt-notes-2020-06.tsv", MODE_HTTP,
+         8}, /* 3 and 3 of the request and the response, and one a header */
         {"usdt-notes-2026-06.tsv", MODE_HTTP, 8},
         {"usdt-notes-2020-06.tsv", MODE_ALL, 83},
         {"usdt-notes-2026-06.tsv", MODE_ALL, 144},
@@ -296,8 +309,8 @@ static void choices_show(void **state)
 {
     struct bench bench;
     char *plain, number[16];
-    bool *const flags[] = {&bench.wanted.application_data, &bench.wanted.tie_connections, &bench.wanted.http3_only,
-                           &bench.wanted.stamps, &bench.wanted.tids};
+    bool *const flags[] = {&bench.wanted.application_data, &bench.wanted.tie_connections,
+                           &bench.wanted.http3_only, &bench.wanted.stamps, &bench.wanted.tids};
 
     (void)state;
     choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_ALL, NULL);
@@ -339,7 +352,8 @@ static void helpers_are_not_named(void **state)
     write_program(&bench);
     for (const char *at = bench.program.text; (at = strstr(at, "bpf_probe_read")) != NULL; ++at) {
         const char *comment = at; /* in a comment it costs nothing */
-        while (comment > bench.program.text && strncmp(comment, "/*", 2) != 0 && strncmp(comment, "*/", 2) != 0)
+        while (comment > bench.program.text && strncmp(comment, "/*", 2) != 0 &&
+               strncmp(comment, "*/", 2) != 0)
             --comment;
         assert_int_equal(strncmp(comment, "/*", 2), 0);
     }
@@ -349,7 +363,8 @@ static void helpers_are_not_named(void **state)
 static void unreadable_operands_are_skipped(void **state)
 {
     static const char *const unreadable[] = {
-        "8@32(%rdi) 8@foo(%rip) -4@%eax", "8@32(%rdi) 8@%rsi", "8@32(%rdi) 8@%rsi -4@%eax 8@%rdx", "",
+        "8@32(%rdi) 8@foo(%rip) -4@%eax",   "8@32(%rdi) 8@%rsi",
+        "8@32(%rdi) 8@%rsi -4@%eax 8@%rdx", "",
         "8@32(%rdi) 8@%rsi 4f@%xmm0",
     };
 
@@ -430,21 +445,22 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
     begin = strstr(bench.program.text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
     assert_non_null(begin);
     *(strstr(begin, "\n}\n") + 3) = '\0';
-    source = memory_format("typedef unsigned long long u64;\n"
-                           "#define INLINE static\n"
-                           /* as the kernel's: what is read is no more than what was asked for */
-                           "static long probe_read_user(void *to, unsigned size, const void *from)\n"
-                           "{\n    __builtin_memcpy(to, from, size);\n    return 0;\n}\n"
-                           "%s\n"
-                           "static int dirty(unsigned char byte)\n"
-                           "{\n    volatile unsigned char stack[1024];\n"
-                           "    for (int i = 0; i != 1024; ++i)\n        stack[i] = byte;\n    return stack[7];\n}\n"
-                           /* what the stack had before is not to matter */
-                           "int wanted(u64 name, u64 length)\n"
-                           "{\n    int first, second;\n    dirty(0);\n    first = header_wanted(name, length);\n"
-                           "    dirty(0xff);\n    second = header_wanted(name, length);\n"
-                           "    return first == second ? first : -1;\n}\n",
-                           begin);
+    source = memory_format(
+        "typedef unsigned long long u64;\n"
+        "#define INLINE static\n"
+        /* as the kernel's: what is read is no more than what was asked for */
+        "static long probe_read_user(void *to, unsigned size, const void *from)\n"
+        "{\n    __builtin_memcpy(to, from, size);\n    return 0;\n}\n"
+        "%s\n"
+        "static int dirty(unsigned char byte)\n"
+        "{\n    volatile unsigned char stack[1024];\n"
+        "    for (int i = 0; i != 1024; ++i)\n        stack[i] = byte;\n    return stack[7];\n}\n"
+        /* what the stack had before is not to matter */
+        "int wanted(u64 name, u64 length)\n"
+        "{\n    int first, second;\n    dirty(0);\n    first = header_wanted(name, length);\n"
+        "    dirty(0xff);\n    second = header_wanted(name, length);\n"
+        "    return first == second ? first : -1;\n}\n",
+        begin);
     library = library_open(source);
     *wanted = (wanted_function)(uintptr_t)dlsym(library, "wanted");
     assert_non_null(*wanted);
@@ -453,7 +469,8 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
     return library;
 }
 
-static void check_wanted(wanted_function wanted, const char *const *names, size_t count, const char *name)
+static void check_wanted(wanted_function wanted, const char *const *names, size_t count,
+                         const char *name)
 {
     int expected = 0;
     char *exact = memory_format("%s", name); /* so that ASan sees what is read behind it */
@@ -461,15 +478,19 @@ static void check_wanted(wanted_function wanted, const char *const *names, size_
     for (size_t i = 0; i != count; ++i)
         expected |= strcasecmp(names[i], name) == 0;
     if (wanted((uintptr_t)exact, strlen(exact)) != expected)
-        fail_msg("the header '%s' is %s", name, expected != 0 ? "wanted, and left out" : "not wanted, and let through");
+        fail_msg("the header '%s' is %s", name,
+                 expected != 0 ? "wanted, and left out" : "not wanted, and let through");
     free(exact);
 }
 
 static void header_filter(void **state)
 {
     static const char *const names[] = {
-        "server", "Content-Type", "x", "ab", "seven77", "eight888", "nine-9999", "x_under_score", "x-`quoted`",
-        "X-Sixteen-Bytes!", "set-cookie", "etag", "date", "grpc-status", "A", "z~|^", ":status",
+        "server",     "Content-Type",     "x",          "ab",
+        "seven77",    "eight888",         "nine-9999",  "x_under_score",
+        "x-`quoted`", "X-Sixteen-Bytes!", "set-cookie", "etag",
+        "date",       "grpc-status",      "A",          "z~|^",
+        ":status",
     };
     const size_t count = sizeof(names) / sizeof(names[0]);
     wanted_function wanted;

@@ -11,7 +11,10 @@
 #include "event.h"
 #include "stream.h"
 
-/* A ring as the kernel has it: two pages with the positions, and the data, which is to be seen twice in a row. */
+/*
+ * A ring as the kernel has it: two pages with the positions, and the data, which is to be seen
+ * twice in a row.
+ */
 struct kernel {
     int fd;
     uint8_t *memory;
@@ -65,7 +68,10 @@ static void set_flags(struct kernel *kernel, uint64_t at, size_t size, uint32_t 
     write_data(kernel, at, head, sizeof(head));
 }
 
-/* Reserves room for a record and fills it in; returns where it is, or UINT64_MAX if there is no room. */
+/*
+ * Reserves room for a record and fills it in; returns where it is, or UINT64_MAX if there is no
+ * room.
+ */
 static uint64_t put_record(struct kernel *kernel, const void *bytes, size_t size, uint32_t flags)
 {
     uint64_t at = kernel->produced, end = at + (8 + size + 7) / 8 * 8;
@@ -155,7 +161,8 @@ static void check_given(const struct given *given, const char *expected)
 
     for (size_t i = 0; i != given->count; ++i)
         used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s%llu", i != 0 ? " " : "",
-                                 given->items[i].is_loss ? "L" : "", (unsigned long long)given->items[i].value);
+                                 given->items[i].is_loss ? "L" : "",
+                                 (unsigned long long)given->items[i].value);
     check_string("given out", text, expected);
 }
 
@@ -281,7 +288,7 @@ static void discarded_record_is_passed_over(void **state)
     (void)state;
     put_event(&bench.kernel, 1, 32, 0);
     bench.kernel.lost = 9; /* what it says is nothing: it was never completed */
-    at = put_event(&bench.kernel, 2, 4000, BPF_RINGBUF_DISCARD_BIT);
+    put_event(&bench.kernel, 2, 4000, BPF_RINGBUF_DISCARD_BIT);
     bench.kernel.lost = 0;
     put_event(&bench.kernel, 3, 32, 0);
     drain(&bench.stream, 0, &bench.given);
@@ -436,8 +443,9 @@ static void counts_wrap(void **state)
 /* A record that is no event is not looked into; the printer refuses it. */
 static void tiny_records(void **state)
 {
-    const uint8_t bytes[sizeof(struct event_head)] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    const uint8_t bytes[sizeof(struct event_head)] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                                      0xff, 0xff, 0xff, 0xff};
 
     (void)state;
     for (size_t size = 0; size != sizeof(bytes); ++size)
@@ -452,7 +460,10 @@ static void tiny_records(void **state)
     assert_int_equal(bench.given.lost, 0);
 }
 
-/* A server that is too fast for its reader: each event is given out or told as lost, once, and where it was lost. */
+/*
+ * A server that is too fast for its reader: each event is given out or told as lost, once, and
+ * where it was lost.
+ */
 static void nothing_is_lost_untold(void **state)
 {
     uint32_t seed = 1, put = 0;
@@ -461,12 +472,14 @@ static void nothing_is_lost_untold(void **state)
     (void)state;
     for (size_t round = 0; round != 2000; ++round) {
         uint64_t counted;
-        seed = seed * 1664525 + 1013904223; /* Numerical Recipes' generator: the same on every machine */
+        seed = seed * 1664525 +
+               1013904223; /* Numerical Recipes' generator: the same on every machine */
         for (uint32_t i = (seed >> 16) % 200; i != 0; --i) {
             ++put;
             put_event(&bench.kernel, put, 16 + (put * 29 + seed % 7) % 300, 0);
         }
-        counted = bench.kernel.lost - (bench.kernel.lost != 0 && seed % 3 == 0); /* can be a little old */
+        counted =
+            bench.kernel.lost - (bench.kernel.lost != 0 && seed % 3 == 0); /* can be a little old */
         drain(&bench.stream, counted, &bench.given);
         for (size_t i = 0; i != bench.given.count; ++i) {
             if (bench.given.items[i].is_loss) {

@@ -12,7 +12,8 @@
 
 #include "memory.h"
 
-void check_string_at(const char *what, const char *got, const char *expected, const char *file, int line)
+void check_string_at(const char *what, const char *got, const char *expected, const char *file,
+                     int line)
 {
     if (strcmp(got, expected) == 0)
         return;
@@ -81,7 +82,8 @@ void notes_open(struct target *target, const char *name)
     assert_true(target->num_probes > 70); /* the smallest file has 74 */
 }
 
-static struct target_probe *find_probe(const struct target *target, const char *provider, const char *name)
+static struct target_probe *find_probe(const struct target *target, const char *provider,
+                                       const char *name)
 {
     for (size_t i = 0; i != target->num_probes; ++i) {
         if (strcmp(target->probes[i].provider, provider) == 0 &&
@@ -129,7 +131,8 @@ void notes_remove(struct target *target, const char *provider, const char *name)
 
     assert_non_null(probe);
     free_probe(probe);
-    memmove(probe, probe + 1, (size_t)(target->probes + target->num_probes - (probe + 1)) * sizeof(*probe));
+    memmove(probe, probe + 1,
+            (size_t)(target->probes + target->num_probes - (probe + 1)) * sizeof(*probe));
     --target->num_probes;
 }
 
@@ -192,7 +195,8 @@ static long code_point(const char *text, size_t *length)
                 return -1;
             code = code << 6 | (bytes[j] & 0x3f);
         }
-        return code < forms[i].first || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? -1 : code;
+        return code < forms[i].first || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? -1
+                                                                                             : code;
     }
     return -1;
 }
@@ -291,7 +295,8 @@ void draft_address(struct draft *draft, const char *key, const void *bytes, size
     memcpy(draft->bytes + field->place, bytes, size);
 }
 
-void draft_append(struct draft *draft, const char *key, const void *bytes, size_t size, uint64_t full_size)
+void draft_append(struct draft *draft, const char *key, const void *bytes, size_t size,
+                  uint64_t full_size)
 {
     const struct field *field = draft_field(draft, key);
 
@@ -321,7 +326,8 @@ struct event fenced(const struct event *event, size_t size)
 
     if (memory == NULL) {
         const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-        memory = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory =
+            mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_true(memory != MAP_FAILED);
         assert_int_equal(mprotect(memory + room, page, PROT_NONE), 0);
     }
@@ -340,9 +346,13 @@ static int compile(const char *source, const char *library)
     int status = -1;
 
     if (pid == 0) {
-        /* what is between pointers and integers is as BPF has it; what has no declaration is an error */
-        execlp(TEST_CC, TEST_CC, "-shared", "-fPIC", "-O0", "-w", "-Werror=implicit-function-declaration", "-nostdinc",
-               "-I" TEST_BPF_HEADERS, "-o", library, source, (char *)NULL);
+        /*
+         * what is between pointers and integers is as BPF has it; what has no declaration is an
+         * error
+         */
+        execlp(TEST_CC, TEST_CC, "-shared", "-fPIC", "-O0", "-w",
+               "-Werror=implicit-function-declaration", "-nostdinc", "-I" TEST_BPF_HEADERS, "-o",
+               library, source, (char *)NULL);
         _exit(127);
     }
     assert_true(pid > 0);

@@ -1,6 +1,6 @@
 /*
- * What the unit tests share: files of t/data, targets made of notes, lines as they were printed, events made
- * by the tables of the probes.
+ * What the unit tests share: files of t/data, targets made of notes, lines as they were printed,
+ * events made by the tables of the probes.
  */
 #ifndef H2OLOG_UNIT_SUPPORT_H
 #define H2OLOG_UNIT_SUPPORT_H
@@ -20,14 +20,15 @@
 
 /* Ends the test, naming what of many things is wrong, if the strings differ. */
 #define check_string(what, got, expected) check_string_at(what, got, expected, __FILE__, __LINE__)
-void check_string_at(const char *what, const char *got, const char *expected, const char *file, int line);
+void check_string_at(const char *what, const char *got, const char *expected, const char *file,
+                     int line);
 
 /* A file of t/data, NUL-terminated, to be freed. */
 char *data_read(const char *name);
 
 /*
- * Cuts the next row out of what data_read returned, and it into columns at its tabs: rows that are empty or
- * begin with '#' are passed over. Returns how many columns there are, 0 at the end.
+ * Cuts the next row out of what data_read returned, and it into columns at its tabs: rows that are
+ * empty or begin with '#' are passed over. Returns how many columns there are, 0 at the end.
  */
 size_t data_row(char **rest, char **columns, size_t max);
 
@@ -38,7 +39,8 @@ size_t data_hex(const char *digits, uint8_t *bytes, size_t max);
 void notes_open(struct target *target, const char *name);
 
 /* Adds a location of a probe, behind those that it has. */
-void notes_add(struct target *target, const char *provider, const char *probe, const char *arguments);
+void notes_add(struct target *target, const char *provider, const char *probe,
+               const char *arguments);
 
 /* Takes a probe away, with all locations. */
 void notes_remove(struct target *target, const char *provider, const char *probe);
@@ -56,7 +58,10 @@ void printed_close(struct output *output);
 /* Whether bytes are UTF-8 throughout; another way of telling than that of text.c. */
 bool is_utf8(const char *text);
 
-/* Whether text has no byte that moves a cursor or forges a line, but for newlines if it `may_have_lines`. */
+/*
+ * Whether text has no byte that moves a cursor or forges a line, but for newlines if it
+ * `may_have_lines`.
+ */
 bool is_tame(const char *text, bool may_have_lines);
 
 /* The signature that a probe ("quicly:accept") had on a day; it has to have one. */
@@ -84,24 +89,25 @@ void draft_number(struct draft *draft, const char *key, uint64_t value);
 void draft_address(struct draft *draft, const char *key, const void *bytes, size_t size);
 
 /*
- * Appends the captured bytes of a value of no fixed size, and says that it has `full_size`: to be called in the
- * order of the fields.
+ * Appends the captured bytes of a value of no fixed size, and says that it has `full_size`: to be
+ * called in the order of the fields.
  */
-void draft_append(struct draft *draft, const char *key, const void *bytes, size_t size, uint64_t full_size);
+void draft_append(struct draft *draft, const char *key, const void *bytes, size_t size,
+                  uint64_t full_size);
 void draft_string(struct draft *draft, const char *key, const char *text);
 
 /* The event; it stays in the draft. */
 struct event draft_event(const struct draft *draft);
 
 /*
- * A copy of an event whose bytes end where the readable memory ends: a byte more that is read is a crash.
- * Valid until the next call.
+ * A copy of an event whose bytes end where the readable memory ends: a byte more that is read is a
+ * crash. Valid until the next call.
  */
 struct event fenced(const struct event *event, size_t size);
 
 /*
- * Compiles C for this machine, with the headers that BPF programs see, as a library that is loaded and to be closed
- * with dlclose. Ends the test if it does not compile.
+ * Compiles C for this machine, with the headers that BPF programs see, as a library that is loaded
+ * and to be closed with dlclose. Ends the test if it does not compile.
  */
 void *library_open(const char *source);
 

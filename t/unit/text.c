@@ -24,7 +24,8 @@ static char *print(printer print_bytes, const void *bytes, size_t size)
     return text;
 }
 
-static void check(printer print_bytes, const char *what, const void *bytes, size_t size, const char *expected)
+static void check(printer print_bytes, const char *what, const void *bytes, size_t size,
+                  const char *expected)
 {
     char *text = print(print_bytes, bytes, size);
 
@@ -41,10 +42,11 @@ struct string_case {
 static void check_strings(printer print_bytes, const struct string_case *cases, size_t count)
 {
     for (size_t i = 0; i != count; ++i)
-        check(print_bytes, cases[i].expected, cases[i].bytes, strlen(cases[i].bytes), cases[i].expected);
+        check(print_bytes, cases[i].expected, cases[i].bytes, strlen(cases[i].bytes),
+              cases[i].expected);
 }
 
-#define CHECK_STRINGS(print_bytes, cases) \
+#define CHECK_STRINGS(print_bytes, cases)                                                          \
     check_strings(print_bytes, cases, sizeof(cases) / sizeof((cases)[0]))
 
 static void text_prints_each_byte(void **state)
@@ -86,7 +88,8 @@ static void c1_is_escaped(void **state)
 {
     (void)state;
     for (unsigned code = 0x80; code != 0x100; ++code) {
-        const uint8_t bytes[] = {'a', (uint8_t)(0xc0 | code >> 6), (uint8_t)(0x80 | (code & 0x3f)), 'b'};
+        const uint8_t bytes[] = {'a', (uint8_t)(0xc0 | code >> 6), (uint8_t)(0x80 | (code & 0x3f)),
+                                 'b'};
         char what[32], text[16], json[16];
         snprintf(what, sizeof(what), "U+%04X", code);
         if (code < 0xa0) {
@@ -106,9 +109,9 @@ static void valid_text_passes(void **state)
     static const char *const texts[] = {
         "",
         "plain ASCII with a \\backslash, 'quotes' and %s",
-        "\xc2\xa0\xc3\xa9\xdf\xbf",                 /* U+00A0 to U+07FF */
-        "\xe0\xa0\x80 \xe2\x82\xac \xed\x9f\xbf",   /* U+0800 to U+D7FF */
-        "\xee\x80\x80 \xef\xbf\xbd \xef\xbf\xbf",   /* U+E000 to U+FFFF */
+        "\xc2\xa0\xc3\xa9\xdf\xbf",                           /* U+00A0 to U+07FF */
+        "\xe0\xa0\x80 \xe2\x82\xac \xed\x9f\xbf",             /* U+0800 to U+D7FF */
+        "\xee\x80\x80 \xef\xbf\xbd \xef\xbf\xbf",             /* U+E000 to U+FFFF */
         "\xf0\x90\x80\x80 \xf0\x9f\x98\x80 \xf4\x8f\xbf\xbf", /* U+10000 to U+10FFFF */
         "tab\tis\tkept",
     };
@@ -128,10 +131,14 @@ static void nothing_is_forged(void **state)
         {"x\n1 1 TxStatus   200", "x\\x0a1 1 TxStatus   200"},
         {"x\r\ny", "x\\x0d\\x0ay"},
         {"\x1b[2J\x1b]0;title\x07", "\\x1b[2J\\x1b]0;title\\x07"},
-        {"\xc2\x9b" "2J", "\\xc2\\x9b2J"},
-        {"\x9b" "2J", "\\x9b2J"},
-        {"\xc2\x85", "\\xc2\\x85"},         /* NEL */
-        {"\xc0\x8a", "\\xc0\\x8a"},         /* an overlong newline */
+        {"\xc2\x9b"
+         "2J",
+         "\\xc2\\x9b2J"},
+        {"\x9b"
+         "2J",
+         "\\x9b2J"},
+        {"\xc2\x85", "\\xc2\\x85"}, /* NEL */
+        {"\xc0\x8a", "\\xc0\\x8a"}, /* an overlong newline */
         {"\xe0\x80\x8a", "\\xe0\\x80\\x8a"},
         {"\xf0\x80\x80\x8a", "\\xf0\\x80\\x80\\x8a"},
         {"\xc0\x9b", "\\xc0\\x9b"}, /* an overlong ESC */
@@ -140,7 +147,9 @@ static void nothing_is_forged(void **state)
         {"\xf0\x9f\x98\x1b[m", "\\xf0\\x9f\\x98\\x1b[m"},
         {"\xc2\xc2\x9b", "\\xc2\\xc2\\x9b"},
         {"\xe2\xc2\x9b", "\\xe2\\xc2\\x9b"},
-        {"a\x08\x08" "b\x7f", "a\\x08\\x08b\\x7f"},
+        {"a\x08\x08"
+         "b\x7f",
+         "a\\x08\\x08b\\x7f"},
     };
     static const struct string_case jsons[] = {
         {"\",\"conn\":9,\"x\":\"", "\\\",\\\"conn\\\":9,\\\"x\\\":\\\""},
@@ -148,7 +157,9 @@ static void nothing_is_forged(void **state)
         {"\\\"", "\\\\\\\""},
         {"\"}\n{\"type\":\"x", "\\\"}\\u000a{\\\"type\\\":\\\"x"},
         {"\x1b[2J\t", "\\u001b[2J\\u0009"},
-        {"\xc2\x9b" "2J", "\\u009b2J"},
+        {"\xc2\x9b"
+         "2J",
+         "\\u009b2J"},
         {"\xe2\x82\"", "\xef\xbf\xbd\\\""},
         {"\xc2\\", "\xef\xbf\xbd\\\\"},
         {"\xf0\x9f\x98\n", "\xef\xbf\xbd\\u000a"},
@@ -163,23 +174,26 @@ static void nothing_is_forged(void **state)
 static void invalid_text_is_escaped(void **state)
 {
     static const struct string_case texts[] = {
-        {"\xc0\x80", "\\xc0\\x80"},                             /* overlong */
+        {"\xc0\x80", "\\xc0\\x80"}, /* overlong */
         {"\xc1\xbf", "\\xc1\\xbf"},
         {"\xe0\x9f\xbf", "\\xe0\\x9f\\xbf"},
         {"\xf0\x8f\xbf\xbf", "\\xf0\\x8f\\xbf\\xbf"},
-        {"\xed\xa0\x80", "\\xed\\xa0\\x80"},                    /* surrogates */
+        {"\xed\xa0\x80", "\\xed\\xa0\\x80"}, /* surrogates */
         {"\xed\xbf\xbf", "\\xed\\xbf\\xbf"},
         {"\xed\xa0\xbd\xed\xb8\x80", "\\xed\\xa0\\xbd\\xed\\xb8\\x80"},
-        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"},           /* beyond U+10FFFF */
+        {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, /* beyond U+10FFFF */
         {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},
-        {"\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80"},  /* of five bytes */
+        {"\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80"}, /* of five bytes */
         {"\xfe\xff", "\\xfe\\xff"},
-        {"\x80", "\\x80"},                                      /* nothing before it */
-        {"\xc3", "\\xc3"},                                      /* broken off */
+        {"\x80", "\\x80"}, /* nothing before it */
+        {"\xc3", "\\xc3"}, /* broken off */
         {"\xe2\x82", "\\xe2\\x82"},
         {"\xf0\x9f\x98", "\\xf0\\x9f\\x98"},
-        {"\xe2\x82" "A", "\\xe2\\x82" "A"},
-        {"\xe2\x82\xc3\xa9", "\\xe2\\x82\xc3\xa9"},             /* what follows is whole */
+        {"\xe2\x82"
+         "A",
+         "\\xe2\\x82"
+         "A"},
+        {"\xe2\x82\xc3\xa9", "\\xe2\\x82\xc3\xa9"}, /* what follows is whole */
         {"\xc3\xa9\xff\xc3\xa9", "\xc3\xa9\\xff\xc3\xa9"},
     };
 
@@ -208,8 +222,12 @@ static void agrees_with_python(void **state)
     assert_true(count > 1000);
 }
 
-/* What is printed of long values has to be what is printed of their parts, wherever they are cut in between. */
-static void check_long(printer print_bytes, const char *unit, const char *printed_unit, size_t prefix, size_t size)
+/*
+ * What is printed of long values has to be what is printed of their parts, wherever they are cut in
+ * between.
+ */
+static void check_long(printer print_bytes, const char *unit, const char *printed_unit,
+                       size_t prefix, size_t size)
 {
     const size_t unit_size = strlen(unit), printed_size = strlen(printed_unit);
     const size_t count = (size - prefix) / unit_size;
@@ -225,8 +243,8 @@ static void check_long(printer print_bytes, const char *unit, const char *printe
     expected[prefix + count * printed_size] = '\0';
     text = print(print_bytes, bytes, prefix + count * unit_size);
     if (strcmp(text, expected) != 0)
-        fail_msg("%zu times '%s' behind %zu other bytes are not printed as they are alone", count, printed_unit,
-                 prefix);
+        fail_msg("%zu times '%s' behind %zu other bytes are not printed as they are alone", count,
+                 printed_unit, prefix);
     free(text);
     free(expected);
     free(bytes);
@@ -247,7 +265,8 @@ static void long_values_are_printed_whole(void **state)
         {"\xe2\x82\n", "\\xe2\\x82\\x0a", "\xef\xbf\xbd\\u000a"},
     };
     const size_t chunk = OUTPUT_RESERVE_MAX / TEXT_EXPANSION;
-    const size_t sizes[] = {chunk - 5, chunk - 1, chunk, chunk + 1, chunk + 3, 2 * chunk, 2 * chunk + 7};
+    const size_t sizes[] = {chunk - 5, chunk - 1, chunk,        chunk + 1,
+                            chunk + 3, 2 * chunk, 2 * chunk + 7};
 
     (void)state;
     for (size_t i = 0; i != sizeof(units) / sizeof(units[0]); ++i) {
@@ -279,8 +298,9 @@ static void expansion_is_as_declared(void **state)
 
 static void random_bytes_are_tame(void **state)
 {
-    static const uint8_t tricky[] = {0,    '\n', 0x1b, '"',  '\\', 'a',  0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0,
-                                     0xbf, 0xc0, 0xc2, 0xc3, 0xdf, 0xe0, 0xe2, 0xed, 0xef, 0xf0, 0xf4, 0xf5};
+    static const uint8_t tricky[] = {0,    '\n', 0x1b, '"',  '\\', 'a',  0x7f, 0x80,
+                                     0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xc3,
+                                     0xdf, 0xe0, 0xe2, 0xed, 0xef, 0xf0, 0xf4, 0xf5};
     uint32_t seed = 1;
 
     (void)state;
@@ -288,7 +308,8 @@ static void random_bytes_are_tame(void **state)
         uint8_t bytes[16];
         char *text, *json;
         for (size_t j = 0; j != sizeof(bytes); ++j) {
-            seed = seed * 1664525 + 1013904223; /* Numerical Recipes' generator: the same on every machine */
+            seed = seed * 1664525 +
+                   1013904223; /* Numerical Recipes' generator: the same on every machine */
             bytes[j] = tricky[(seed >> 16) % sizeof(tricky)];
         }
         text = print(text_print, bytes, sizeof(bytes));

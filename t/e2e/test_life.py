@@ -1,0 +1,459 @@
+"""From attaching to the end, whichever way it comes: what was there is printed, and nothing remains."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import http.client
+import os
+import random
+import re
+import resource
+import signal
+import struct
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+from conftest import BUILD, PATIENCE, Server, Tracer, refusing, wait_until
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+
+PROGRAMS = ["h2olog", "h2olog-single"]
+HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
+
+# 300 lines at once: more than are there in a round of a quiet server, less than wake the reader.
+COUNT = 300
+SCRIPT = f"repeat {COUNT}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
+LINES = [f"1 {number} TxStatus   200" for number in range(COUNT)]
+
+
+# --- what tracing changes in a server ---
+
+
+class Memory:
+    """The code and the semaphores of a running server, as they are in its memory."""
+
+    def __init__(self, server: Server) -> None:
+        self.pid = server.pid
+        path = os.path.realpath(server.binary)
+        maps = [line.split(maxsplit=5) for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines()]
+        mapped = [(*parse_range(line[0]), line[1], int(line[2], 16)) for line in maps if line[5:] == [path]]
+        self.code = [(begin, end) for begin, end, mode, _ in mapped if "x" in mode]
+        is_fixed = server.binary.read_bytes()[16:18] == struct.pack("H", 2)  # ET_EXEC
+        base = 0 if is_fixed else min(begin for begin, _, _, offset in mapped if offset == 0)
+        self.semaphores = {name: base + address for name, address in read_notes(server.binary).items()}
+        assert self.code and len(self.semaphores) > 30
+
+    def read(self, begin: int, size: int) -> bytes:
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(begin)
+            return memory.read(size)
+
+    def switched_on(self) -> set[str]:
+        """The probes whose semaphore is not 0."""
+        return {name for name, address in self.semaphores.items() if self.read(address, 2) != b"\0\0"}
+
+    def read_code(self) -> list[bytes]:
+        return [self.read(begin, end - begin) for begin, end in self.code]
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    begin, end = text.split("-")
+    return int(begin, 16), int(end, 16)
+
+
+def read_notes(binary: Path) -> dict[str, int]:
+    """Where the semaphore of each probe is, by readelf."""
+    notes = subprocess.run(["readelf", "-n", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = re.findall(r"Provider: (\w+)\n\s+Name: (\w+)\n\s+Location: \w+, Base: \w+, Semaphore: (\w+)\n", notes)
+    return {name if provider == "h2o" else f"{provider}:{name}": int(address, 16) for provider, name, address in found}
+
+
+class Kernel:
+    """The BPF objects that a process holds."""
+
+    COMMANDS = {"prog_id": 13, "map_id": 14, "link_id": 30}  # BPF_PROG_GET_FD_BY_ID and so on
+
+    def __init__(self, pid: int) -> None:
+        self.objects: set[tuple[str, int]] = set()
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+            for kind, number in re.findall(r"^(prog_id|map_id|link_id):\t(\d+)$", info.read_text(), re.M):
+                self.objects.add((kind, int(number)))
+
+    def alive(self) -> set[tuple[str, int]]:
+        """Those of them that there still are."""
+        libc, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+        alive = set()
+        for kind, identity in self.objects:
+            attributes = ctypes.create_string_buffer(struct.pack("III", identity, 0, 0))
+            fd = libc.syscall(number, self.COMMANDS[kind], attributes, 12)
+            assert fd >= 0 or ctypes.get_errno() == errno.ENOENT
+            if fd >= 0:
+                os.close(fd)
+                alive.add((kind, identity))
+        return alive
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_remains_switched_on(serve: Serve, trace: Trace, program: str, number: int) -> None:
+    server, neighbour = serve(), serve()
+    memory, beside = Memory(server), Memory(neighbour)
+    before, code, code_beside = memory.switched_on(), memory.read_code(), beside.read_code()
+    tracer = trace(server, program=program)
+    assert before == set() and memory.switched_on() == HTTP_PROBES
+    assert memory.read_code() != code
+    assert beside.switched_on() == set() and beside.read_code() == code_beside  # a neighbour costs nothing
+    kernel = Kernel(tracer.process.pid)
+    assert {kind for kind, _ in kernel.alive()} >= {"prog_id", "map_id"} and kernel.alive() == kernel.objects
+    assert tracer.stop(number) == (-number if number == signal.SIGKILL else 0)
+    if number == signal.SIGKILL:  # the kernel takes it away a little later
+        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+    assert memory.switched_on() == set() and memory.read_code() == code
+    wait_until(lambda: kernel.alive() == set(), "the BPF objects to go")
+    assert server.curl("/") == "Hello, world\n"
+
+
+def test_nothing_remains_of_many_probes(serve: Serve, trace: Trace) -> None:
+    server = serve()
+    memory = Memory(server)
+    tracer = trace(server, "quic")
+    assert len(memory.switched_on()) > 80
+    assert tracer.stop() == 0
+    assert memory.switched_on() == set()
+
+
+@pytest.mark.parametrize("mode", ["http", "quic"])
+def test_detaches_at_once(serve: Serve, trace: Trace, mode: str) -> None:
+    """0.3 s are promised; a busy machine gets more. (Without links for many uprobes it is 0.1 s a location.)"""
+    took = []
+    server = serve(script=SCRIPT)
+    for _ in range(3):
+        tracer = trace(server, mode)
+        server.play()
+        start = time.monotonic()
+        assert tracer.stop() == 0
+        took.append(time.monotonic() - start)
+    assert min(took) < 0.5, took
+
+
+# --- failed starts ---
+
+
+def limited(descriptors: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+
+def test_fails_halfway_through_attaching(serve: Serve, trace: Trace) -> None:
+    """There are too few descriptors, at every step: one sentence says it, and nothing remains switched on."""
+    server = serve()
+    memory = Memory(server)
+    outcomes = set()
+    for descriptors in range(14, 48, 3):
+        tracer = trace(server, program="h2olog-single", attached=False, before=limited(descriptors))
+        wait_until(lambda: tracer.process.poll() is not None or "Attaching" in tracer.messages(), "the start")
+        outcomes.add(tracer.process.poll())
+        if tracer.process.poll() is None:
+            assert tracer.stop() == 0
+            break
+        assert tracer.process.poll() == 1
+        last = tracer.messages().splitlines()[-1]
+        assert last.startswith("h2olog: ") and "Too many open files" in last, tracer.messages()
+        assert memory.switched_on() == set()
+    assert outcomes == {1, None}
+    assert memory.switched_on() == set()
+
+
+@pytest.mark.parametrize(
+    "program, refusal",
+    [("h2olog", refusing("bpf", errno.EPERM, 28)), ("h2olog-single", refusing("perf_event_open", errno.EPERM))],
+)
+def test_fails_to_attach(serve: Serve, trace: Trace, program: str, refusal: Callable[[], None]) -> None:
+    server = serve()
+    memory = Memory(server)
+    tracer = trace(server, program=program, attached=False, before=refusal)
+    assert tracer.process.wait(PATIENCE) == 1
+    assert memory.switched_on() == set()
+
+
+class Room:
+    """A mount namespace whose folders for temporary files are empty, and where nobody else writes."""
+
+    FOLDERS = ["/tmp", "/run", "/dev/shm", "/var/tmp"]
+
+    def __init__(self) -> None:
+        mounts = " && ".join(f"mount -t tmpfs none {folder}" for folder in self.FOLDERS)
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", f"{mounts} && echo && read line"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.holder.stdout is not None and self.holder.stdout.readline() == b"\n"
+        self.before = set(self.paths())  # mount(8) leaves something there itself
+
+    def start(
+        self, program: str, *arguments: str, before: Callable[[], None] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts h2olog in it; its binary comes along as a descriptor, as /tmp may be where it is."""
+        binary = os.open(BUILD / program, os.O_RDONLY)
+        try:
+            return subprocess.Popen(
+                ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", f"/proc/self/fd/{binary}", *arguments],
+                pass_fds=[binary], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                preexec_fn=before,
+            )  # fmt: skip
+        finally:
+            os.close(binary)
+
+    def paths(self) -> Iterator[Path]:
+        for folder in self.FOLDERS:
+            yield from Path(f"/proc/{self.holder.pid}/root{folder}").rglob("*")
+
+    def left(self) -> list[Path]:
+        """What is in those folders that was not there at first."""
+        return [path for path in self.paths() if path not in self.before]
+
+    def close(self) -> None:
+        self.holder.kill()
+        self.holder.communicate()
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    opened = Room()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("before", [None, refusing("fsopen", errno.ENOSYS)], ids=["memory", "folder"])
+def test_leaves_no_files(serve: Serve, room: Room, program: str, before: Callable[[], None] | None) -> None:
+    """Also where the kernel is too old for a file system that nobody sees."""
+    server = serve()
+    memory = Memory(server)
+    process = room.start(program, "-p", str(server.pid), before=before)
+    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    assert room.left() == []
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0
+    assert room.left() == []
+    failing = room.start(program, "-p", str(room.holder.pid), before=before)
+    assert failing.wait(PATIENCE) == 1
+    assert room.left() == []
+
+
+@pytest.mark.parametrize("program, rounds", [("h2olog", 10), ("h2olog-single", 4)])
+def test_killed_while_attaching(serve: Serve, room: Room, program: str, rounds: int) -> None:
+    server = serve()
+    memory = Memory(server)
+    code, start = memory.read_code(), time.monotonic()
+    process = room.start(program, "-p", str(server.pid))
+    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    took = time.monotonic() - start
+    for nth in range(rounds + 1):
+        if nth != 0:
+            process = room.start(program, "-p", str(server.pid))
+            time.sleep(took * (nth + random.random()) / rounds)
+        process.kill()
+        process.wait(PATIENCE)
+        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+        assert room.left() == []
+    assert server.curl("/") == "Hello, world\n"
+
+
+# --- the end ---
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ends_with_the_server(serve: Serve, trace: Trace, program: str, number: int) -> None:
+    server = serve(script=SCRIPT)
+    tracer = trace(server, program=program)
+    assert server.play() == (COUNT, 0)
+    server.stop(number)
+    assert tracer.process.wait(PATIENCE) == 0
+    assert tracer.lines() == LINES
+    assert tracer.messages().count("\n") == 1
+
+
+def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
+    """Of what it fired, nothing is missing in between, and the last line is whole."""
+    server = serve(script="rate 100000\nrepeat 10000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    tracer = trace(server)
+    server.start_playing()
+    tracer.wait_lines(20_000)
+    server.stop(signal.SIGKILL)
+    assert tracer.process.wait(PATIENCE) == 0
+    assert tracer.out.read_bytes().endswith(b"\n")
+    assert tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
+    assert tracer.messages().count("\n") == 1
+
+
+def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
+    """What was fired until it let go of the server is printed, or told of if a busy machine did not keep up."""
+    server = serve(script="repeat 3000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    tracer = trace(server)
+    server.start_playing()
+    tracer.wait_lines(20_000)
+    assert tracer.stop() == 0
+    fired, not_enabled = server.wait_played()
+    lost = sum(int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M))
+    assert not_enabled > 0
+    assert 0 <= fired - len(tracer.lines()) - lost <= 10  # those that were fired just as it let go
+    assert lost > 0 or tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(serve: Serve, trace: Trace, program: str, number: int) -> None:
+    server = serve(script=SCRIPT)
+    tracer = trace(server, program=program)
+    assert server.play() == (COUNT, 0)
+    assert tracer.stop(number) == 0
+    assert tracer.lines() == LINES
+    assert tracer.messages().count("\n") == 1
+
+
+def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
+    """Without -d, there is nothing on stderr, also none of what libbcc has to say."""
+    server = serve(script=SCRIPT)
+    memory = Memory(server)
+    tracer = Tracer(tmp_path, "-p", str(server.pid), attached=False)
+    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    server.play()
+    assert tracer.stop() == 0
+    assert tracer.messages() == ""
+    assert tracer.lines() == LINES
+
+
+def test_signal_while_attaching(serve: Serve, tmp_path: Path) -> None:
+    """Ctrl-C before the first line: it ends, and nothing remains switched on."""
+    server = serve()
+    memory = Memory(server)
+    for nth in range(6):
+        process = subprocess.Popen([str(BUILD / "h2olog"), "-p", str(server.pid)], stderr=subprocess.PIPE)
+        time.sleep(0.05 * nth)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode in (0, -signal.SIGINT) and err == b""
+        wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
+    """Who has seen enough is no error: `h2olog -p PID | head -1`."""
+    server = serve(script=SCRIPT)
+    memory = Memory(server)
+    shell = 'set -o pipefail; "$0" -p "$1" | head -1'
+    pipeline = subprocess.Popen(
+        ["bash", "-c", shell, str(BUILD / program), str(server.pid)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    server.play()
+    deadline = time.monotonic() + PATIENCE
+    while pipeline.poll() is None and time.monotonic() < deadline:  # that nobody reads shows on the next write
+        time.sleep(0.1)
+        server.play()
+    out, err = pipeline.communicate(timeout=PATIENCE)
+    assert (out, err, pipeline.returncode) == (b"1 0 TxStatus   200\n", b"", 0)
+    assert memory.switched_on() == set()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_full_disk(serve: Serve, trace: Trace, program: str) -> None:
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    memory = Memory(server)
+    tracer = trace(server, "-w", "/dev/full", program=program)
+    server.play()
+    assert tracer.process.wait(PATIENCE) == 1
+    _, sentence = tracer.messages().splitlines()
+    assert sentence == "h2olog: /dev/full cannot be written: No space left on device; 1 lines are lost"
+    assert memory.switched_on() == set()
+
+
+def test_full_disk_on_standard_output(serve: Serve, trace: Trace) -> None:
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    with open("/dev/full", "wb") as full:
+        tracer = trace(server, stdout=full.fileno())
+    server.play()
+    assert tracer.process.wait(PATIENCE) == 1
+    _, sentence = tracer.messages().splitlines()
+    assert sentence == "h2olog: standard output cannot be written: No space left on device; 1 lines are lost"
+
+
+# --- several of them ---
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_two_servers_of_one_binary(serve: Serve, trace: Trace, program: str) -> None:
+    """Each has its tracer, which sees nothing of the other."""
+    count = 5000
+    script = "repeat {}\nh2o:send_response conn_id={} req_id=# status=200\nend\n"
+    servers = [serve(script=script.format(count, number)) for number in (1, 2)]
+    assert servers[0].binary == servers[1].binary
+    tracers = [trace(server, program=program) for server in servers]
+    for server in servers:
+        server.start_playing()
+    for server in servers:
+        assert server.wait_played() == (count, 0)
+        server.curl("/")
+    assert tracers[0].stop() == 0
+    assert servers[1].play() == (count, 0)  # the one that is left still traces
+    assert servers[0].play() == (0, count)
+    assert tracers[1].stop() == 0
+    for number, (tracer, times) in enumerate(zip(tracers, (1, 2)), 1):
+        lines = tracer.lines()
+        played = [f"{number} {nth} TxStatus   200" for nth in range(count)]
+        assert lines[:count] == played
+        assert f"1 1 RxHeader   :authority 127.0.0.1:{servers[number - 1].port}" in lines[count:]
+        assert lines[len(lines) - count * (times - 1) :] == played * (times - 1)
+        assert sum(" RxProtocol " in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_two_tracers_of_one_server(serve: Serve, trace: Trace, program: str) -> None:
+    """Both see everything, and when one ends, the other goes on."""
+    server = serve(script=SCRIPT)
+    memory = Memory(server)
+    tracers = [trace(server, program=program), trace(server)]
+    assert server.play() == (COUNT, 0)
+    assert tracers[0].stop() == 0
+    assert memory.switched_on() == HTTP_PROBES
+    assert server.play() == (COUNT, 0)
+    assert tracers[1].stop() == 0
+    assert tracers[0].lines() == LINES
+    assert tracers[1].lines() == LINES * 2
+    assert memory.switched_on() == set()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_many_threads(serve: Serve, trace: Trace, program: str) -> None:
+    """Those that there were, and those that came while it traced."""
+    count = 500
+    script = f"threads 32\nrepeat {count}\nh2o:send_response conn_id=thread req_id=# status=200\nend\n"
+    server = serve(threads=32, script=script)
+    assert len(os.listdir(f"/proc/{server.pid}/task")) > 32
+    tracer = trace(server, program=program)
+    connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE) for _ in range(64)]
+    for connection in connections:
+        connection.connect()
+    for number, connection in enumerate(connections):
+        connection.request("GET", f"/?{number}")
+    for connection in connections:
+        connection.getresponse().read()
+    lines = tracer.wait_lines(64 * 10)
+    assert sorted(line.split(" ", 2)[2] for line in lines if " :path " in line) == sorted(
+        f"RxHeader   :path /?{number}" for number in range(64)
+    )
+    assert len(lines) == 64 * 10  # 6 of the request, 4 of the answer
+    assert server.play() == (32 * count, 0)
+    assert tracer.stop() == 0
+    played = tracer.lines()[64 * 10 :]
+    for thread in range(1, 33):
+        own = [line for line in played if line.startswith(f"{thread} ")]
+        assert own == [f"{thread} {number} TxStatus   200" for number in range(count)]
+    assert len(played) == 32 * count

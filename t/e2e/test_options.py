@@ -1,0 +1,332 @@
+"""What the options do. (That wrong ones are refused: test_errors.py.)"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from conftest import BUILD, Server, Tracer, run, wait_until
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+
+PROGRAMS = ["h2olog", "h2olog-single"]
+
+# The characters that a header's name can have (RFC 9110, 5.6.2), and a pseudo-header's colon.
+TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:"
+
+
+def quote(content: bytes) -> str:
+    """As an argument in a script of the stand-in."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+
+
+def header(name: bytes, value: str, probe: str = "send_response_header") -> str:
+    """A line of a script that fires a header."""
+    return (
+        f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
+        f'value="{value}" value_len={len(value)}\n'
+    )
+
+
+def play_to_end(server: Server, tracer: Tracer) -> list[str]:
+    """Plays the server's script and ends the tracer; what it printed."""
+    fired, _ = server.play()
+    assert fired > 0
+    assert tracer.stop() == 0
+    return tracer.lines()
+
+
+# --- -s ---
+
+
+@pytest.mark.parametrize(
+    "program, version", [("h2olog", "2020-06"), ("h2olog", "2026-06"), ("h2olog-single", "2026-06")]
+)
+def test_one_response_header(serve: Serve, trace: Trace, program: str, version: str) -> None:
+    server = serve(version)
+    tracer = trace(server, "-s", "Content-TYPE", program=program)
+    server.curl("-A", "tester", "-H", "Content-Type: of a request", "/")
+    assert tracer.wait_lines(10) == [
+        "1 1 RxProtocol HTTP/1.1",
+        f"1 1 RxHeader   :authority 127.0.0.1:{server.port}",
+        "1 1 RxHeader   :method GET",
+        "1 1 RxHeader   :path /",
+        "1 1 RxHeader   :scheme http",
+        "1 1 RxHeader   user-agent tester",
+        "1 1 RxHeader   accept */*",
+        "1 1 RxHeader   content-type of a request",
+        "1 1 TxStatus   200",
+        "1 1 TxHeader   content-type text/html",
+    ]
+    assert tracer.stop() == 0
+    assert len(tracer.lines()) == 10
+
+
+RESPONSE = "".join(
+    header(name.encode(), "v")
+    for name in ("server", "Server", "SERVER", "date", "DATE", "x-server", "vary", ":status")
+)
+
+
+@pytest.mark.parametrize(
+    "options, names",
+    [
+        (["-s", "server"], ["server", "Server", "SERVER"]),
+        (["-s", "SeRvEr"], ["server", "Server", "SERVER"]),
+        (["-sserver"], ["server", "Server", "SERVER"]),
+        (["--response-header", "server"], ["server", "Server", "SERVER"]),
+        (["--response-header=SERVER"], ["server", "Server", "SERVER"]),
+        (["-s", "server", "-s", "date"], ["server", "Server", "SERVER", "date", "DATE"]),
+        (["-s", "date", "--response-header=vary", "-s", "Date"], ["date", "DATE", "vary"]),
+        (["-s", ":status"], [":status"]),
+        (["-s", "absent"], []),
+        (["-s", "absent", "-s", "vary"], ["vary"]),
+    ],
+)
+def test_response_headers(serve: Serve, trace: Trace, options: list[str], names: list[str]) -> None:
+    server = serve(script=RESPONSE + header(b"last", "v", "receive_request_header"))
+    tracer = trace(server, *options)
+    assert play_to_end(server, tracer) == [
+        *(f"1 2 TxHeader   {name} v" for name in names),
+        "1 2 RxHeader   last v",
+    ]
+
+
+def long_name(length: int) -> bytes:
+    """A name with letters and others at all places of a word of 8."""
+    characters = "x-Ab`c_D~e^f.1|G'h*i"
+    return "".join(characters[place % len(characters)] for place in range(length)).encode()
+
+
+def near_names(name: bytes) -> list[tuple[bytes, bool]]:
+    """Names that differ from one by a bit, or by a byte at an end; whether they are the same to -s."""
+    near: list[tuple[bytes, bool]] = [(name, True), (name.upper(), True), (name.lower(), True)]
+    near += [(name[:-1], False), (name[1:], False), (name + b"x", False), (b"x" + name, False), (name + b"\0", False)]
+    near += [(name[:-1] + b"\0", False), (b"\0" + name[1:], False)]
+    places = range(len(name)) if len(name) < 32 else [0, 1, 7, 8, 63, 64, 126, 127, 128, 129, 247, 248, 254, 255]
+    for place in places:
+        for bit in range(8):
+            changed = bytearray(name)
+            changed[place] ^= 1 << bit
+            near.append((bytes(changed), bit == 5 and chr(name[place]).isalpha()))
+    return near
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 17, 256])
+def test_no_near_name_passes(serve: Serve, trace: Trace, length: int) -> None:
+    near = near_names(long_name(length))
+    assert any(wanted for _, wanted in near) and not all(wanted for _, wanted in near)
+    server = serve(script="".join(header(name, str(number)) for number, (name, _) in enumerate(near)))
+    tracer = trace(server, "-s", long_name(length).decode())
+    expected = [f"1 2 TxHeader   {name.decode()} {number}" for number, (name, wanted) in enumerate(near) if wanted]
+    assert play_to_end(server, tracer) == expected
+
+
+def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
+    """One -s a character; then all bytes come as names."""
+    letters = [character for character in TOKENS if not character.isupper()]
+    server = serve(script="".join(header(b"x" + bytes([byte]), "v") for byte in range(256)))
+    tracer = trace(server, *(word for character in letters for word in ("-s", "x" + character)))
+    expected = [f"1 2 TxHeader   x{chr(byte)} v" for byte in range(256) if chr(byte) in TOKENS]
+    assert play_to_end(server, tracer) == expected
+
+
+def test_what_is_not_printed_takes_no_room(serve: Serve, trace: Trace) -> None:
+    """-s is decided in the kernel: a ring that is far too small for all headers loses nothing."""
+    script = "repeat 20000\n" + header(b"x-other", "v" * 100) + "end\n" + header(b"x-this", "v")
+    server = serve(script=script)
+    tracer = trace(server, "-s", "x-this", "-b", "4K")
+    tracer.process.send_signal(signal.SIGSTOP)
+    assert server.play() == (20001, 0)
+    tracer.process.send_signal(signal.SIGCONT)
+    assert tracer.stop() == 0
+    assert tracer.lines() == ["1 2 TxHeader   x-this v"]
+    assert "lost" not in tracer.messages()
+
+
+# --- -w ---
+
+
+@pytest.mark.parametrize("form", [["-w"], ["--write"], None])
+def test_file_is_emptied_first(serve: Serve, trace: Trace, tmp_path: Path, form: list[str] | None) -> None:
+    file = tmp_path / "a file"
+    file.write_text("what was there before\n" * 100)
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    tracer = trace(server, *([*form, str(file)] if form else [f"--write={file}"]))
+    wait_until(lambda: file.read_text() == "", "the file to be emptied")
+    assert play_to_end(server, tracer) == []
+    assert file.read_text() == "1 2 TxStatus   200\n"
+
+
+def test_file_is_appended_to(serve: Serve, trace: Trace, tmp_path: Path) -> None:
+    """As logrotate's copytruncate wants it: what comes after a truncation is at the start of the file."""
+    file = tmp_path / "log"
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    tracer = trace(server, "-w", str(file))
+    line = "1 2 TxStatus   200\n"
+    server.play()
+    wait_until(lambda: file.read_text() == line, "the first line")
+    os.truncate(file, 0)
+    server.play()
+    wait_until(lambda: file.stat().st_size >= len(line), "the second line")
+    assert file.read_text() == line
+    with file.open("a") as other:
+        other.write("another program's\n")
+    server.play()
+    wait_until(lambda: file.read_text() == line + "another program's\n" + line, "the third line")
+    assert tracer.stop() == 0
+
+
+def test_new_file(serve: Serve, trace: Trace, tmp_path: Path) -> None:
+    """It is for nobody else to write, and is there at once."""
+    file = tmp_path / "new"
+    old = os.umask(0)
+    try:
+        tracer = trace(serve(), "-w", str(file))
+    finally:
+        os.umask(old)
+    assert file.stat().st_mode & 0o022 == 0
+    assert tracer.stop() == 0
+
+
+# --- words and forms ---
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["-p", "{}"], ["http", "-p", "{}"], ["-p", "{}", "http"], ["--pid={}"], ["--pid", "{}"], ["-p{}", "--debug"]],
+)
+def test_forms(serve: Serve, tmp_path: Path, words: list[str]) -> None:
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    debug = [] if "--debug" in words else ["-d"]
+    tracer = Tracer(tmp_path, *(word.format(server.pid) for word in words), *debug)
+    try:
+        assert play_to_end(server, tracer) == ["1 2 TxStatus   200"]
+    finally:
+        tracer.stop(signal.SIGKILL)
+
+
+# --- -d ---
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+
+
+def parse_time(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_debug(serve: Serve, trace: Trace, program: str) -> None:
+    server = serve()
+    tracer = trace(server, program=program)
+    assert tracer.stop() == 0
+    match = re.fullmatch(rf"({TIME}) Attaching pid=(\d+) \((.*)\)\n", tracer.messages())
+    assert match is not None, tracer.messages()
+    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=30)
+    assert int(match.group(2)) == server.pid
+    assert match.group(3) == f"{server.binary} -t 1"
+
+
+def test_report(serve: Serve, trace: Trace) -> None:
+    """-d, 10 s after the start: events a second, and losses."""
+    server = serve(script="repeat 1000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    tracer = trace(server, "-w", "/dev/null")
+    start = time.monotonic()
+    server.play()
+    wait_until(lambda: tracer.messages().count("\n") >= 2, "the report")
+    took = time.monotonic() - start
+    assert tracer.stop() == 0
+    _, report, *rest = tracer.messages().splitlines()
+    match = re.fullmatch(rf"({TIME}) (\d+\.\d) events/s, (\d+) lost", report)
+    assert match is not None, report
+    assert 9 < took < 20  # a busy machine may be late
+    assert 1000 / (took + 2) <= float(match.group(2)) <= 100
+    assert match.group(3) == "0"
+    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=30)
+    assert rest == []
+
+
+def test_debug_twice(serve: Serve, trace: Trace) -> None:
+    server = serve()
+    tracer = trace(server, "-d")  # and one of trace()'s
+    assert tracer.stop() == 0
+    messages = tracer.messages()
+    assert len(re.findall(rf"^{TIME} Attaching pid={server.pid} ", messages, re.M)) == 1
+    for probe in ("receive_request", "receive_request_header", "send_response", "send_response_header"):
+        # its declaration, and below it where it stands: two places in the stand-in
+        block = re.search(rf"^h2o:{probe}\(uint64_t conn_id, .*\n((?:    .*\n)+)", messages, re.M)
+        assert block is not None, probe
+        offsets = re.findall(r"^    \S+\+0x([0-9a-f]+) semaphore 0x[0-9a-f]+: \S.*$", block.group(1), re.M)
+        assert len(set(offsets)) == 2 and block.group(1).count("\n") == 2
+    assert re.findall(r"^(?:h2o|quicly|picotls):(\w+)\(", messages, re.M).count("h1_accept") == 0
+    assert "struct event_head {" in messages
+    assert len(re.findall(r"^int probe_\d+\(struct pt_regs \*ctx\)$", messages, re.M)) == 8
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_the_server_lacks(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
+    """A probe that is not in the server is told of, and the others are traced."""
+    binary = tmp_path / "lacking"
+    content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
+    binary.write_bytes(content.replace(b"h2o\0receive_request\0", b"h2o\0receive_requesX\0"))
+    binary.chmod(0o755)
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n" + header(b"name", "v"), binary=binary)
+    tracer = trace(server, program=program)
+    assert play_to_end(server, tracer) == ["1 2 TxStatus   200", "1 2 TxHeader   name v"]
+    lacks, attaching = tracer.messages().splitlines()
+    assert lacks == "this server lacks h2o:receive_request"
+    assert " Attaching pid=" in attaching
+
+
+# --- -b ---
+
+
+@pytest.mark.parametrize("size", ["4K", "4096", "64k", "1M"])
+def test_buffer(serve: Serve, trace: Trace, size: str) -> None:
+    server = serve(script="rate 2500\nrepeat 500\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    tracer = trace(server, "-b", size)
+    printed = play_to_end(server, tracer)
+    numbers = [int(line.split()[1]) for line in printed]
+    lost = sum(int(count) for count in re.findall(r"h2olog: (\d+) events are lost here", tracer.messages()))
+    assert numbers == sorted(set(numbers)) and len(numbers) + lost == 500
+    assert set(printed) <= {f"1 {number} TxStatus   200" for number in range(500)}
+    if not size.startswith("4"):
+        assert lost == 0
+
+
+# --- -h, -V ---
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help(word: str) -> None:
+    done = run(word)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Usage: h2olog ")
+    for option in (
+        "-p, --pid PID", "-s, --response-header NAME", "-w, --write FILE", "-b, --buffer SIZE",
+        "-d, --debug", "-h, --help", "-V, --version",
+    ):  # fmt: skip
+        assert len(re.findall(rf"^  {option}(?:  +\S|$)", done.stdout, re.M)) == 1, option
+    assert max(len(line) for line in done.stdout.splitlines()) < 80
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("word", ["-V", "--version"])
+def test_version(program: str, word: str) -> None:
+    done = run(word, program=program)
+    assert (done.returncode, done.stderr) == (0, "")
+    cache = (BUILD / "CMakeCache.txt").read_text()
+    version = re.search(r"^CMAKE_PROJECT_VERSION:STATIC=(.*)$", cache, re.M)
+    assert version is not None
+    kernel = os.uname()
+    first, second, third = done.stdout.splitlines()
+    assert first == f"h2olog {version.group(1)}"
+    assert re.fullmatch(r"libbcc 0\.\d+\.\d+\S*", second)
+    assert third == f"{kernel.sysname} {kernel.release} {kernel.machine}"

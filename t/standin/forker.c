@@ -1,0 +1,57 @@
+/* A server that forks workers, for the test that they are not traced with it. Every process of it fires
+ * h2o:send_response with its own pid as the connection, whether or not anybody listens, on SIGUSR1; on
+ * SIGUSR2 it forks a worker. It says what it did, and how its semaphore stands. */
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#define _SDT_HAS_SEMAPHORES 1
+#include <sys/sdt.h>
+
+#define FIRINGS 100
+
+unsigned short h2o_send_response_semaphore __attribute__((section(".probes")));
+
+/* One write a line: all processes print to the same pipe. */
+static void say(const char *what)
+{
+    dprintf(STDOUT_FILENO, "%s pid %d semaphore %u\n", what, (int)getpid(),
+            (unsigned)*(volatile unsigned short *)&h2o_send_response_semaphore);
+}
+
+static void fire(void)
+{
+    for (uint64_t request = 0; request != FIRINGS; ++request)
+        STAP_PROBE3(h2o, send_response, (uint64_t)getpid(), request, (int32_t)200);
+}
+
+static void fork_worker(void)
+{
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        say("forked");
+    }
+}
+
+int main(void)
+{
+    sigset_t set;
+    int number = 0;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    say("ready");
+    while (sigwait(&set, &number) == 0) {
+        if (number == SIGUSR2) {
+            fork_worker();
+        } else {
+            fire();
+            say("fired");
+        }
+    }
+    return 1;
+}

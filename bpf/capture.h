@@ -54,19 +54,22 @@ READER(s32, read_s4)
 READER(u64, read_u8)
 READER(s64, read_s8)
 
-/* Looking behind pointers to the structs whose layout is the same in every h2o. */
-#define CONNECTION_ID(conn) read_u4((u64)(conn) + 16)  /* struct st_quicly_conn_t::master_id */
-#define STREAM_ID(stream)   read_s8((u64)(stream) + 8) /* struct st_quicly_stream_t::stream_id */
+/* Where the ids lie in structs whose layout is the same in every h2o. */
+#define CONNECTION_ID 16 /* u32, struct st_quicly_conn_t::master_id */
+#define STREAM_ID     8  /* s64, struct st_quicly_stream_t::stream_id */
 
-/*
- * An address of either family: a struct sockaddr_in that ends where its page does is shorter than
- * 28.
- */
-#define ADDRESS_SIZE 28 /* sizeof(struct sockaddr_in6) */
-INLINE void read_address(void *to, u64 from)
+/* Reads what a pointer points to; returns `unread` if it cannot be read: it is zero, then. */
+INLINE u16 read_behind(void *to, u32 size, u64 from, u16 unread)
 {
-    if (probe_read_user(to, ADDRESS_SIZE, (const void *)from) != 0)
-        probe_read_user(to, 16, (const void *)from);
+    return probe_read_user(to, size, (const void *)from) != 0 ? unread : 0;
+}
+
+/* The same of an address of either family: a struct sockaddr_in can end where its page does. */
+INLINE u16 read_address(void *to, u64 from, u16 unread)
+{
+    if (probe_read_user(to, 28 /* struct sockaddr_in6 */, (const void *)from) == 0)
+        return 0;
+    return read_behind(to, 16 /* struct sockaddr_in */, from, unread);
 }
 
 /* Events that there was no room for: of each probe, and behind them in all. */

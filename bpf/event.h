@@ -14,13 +14,18 @@
 
 struct event_head {
     uint16_t id;    /* of the probe, among those that this run traces */
-    uint16_t flags; /* EVENT_TIED, and bit I: the Ith value of no fixed size could not be read */
+    uint16_t flags; /* EVENT_TIED, and what could not be read, see below */
     uint32_t
         conn; /* quicly's id of the connection (master_id), where the probe or a tie gives it */
     uint32_t
         lost; /* how many events had been lost, in all, when this one was put down; it may wrap */
     uint32_t tid; /* thread, as the server itself numbers it; 0 where nobody asked */
 };
+
+/*
+ * Bit I of the flags: the Ith value of no fixed size could not be read. From bit 14 downwards: a value of
+ * fixed size behind a pointer, as its probe's table row says.
+ */
 
 /* `conn` is valid: an accept event has tied quicly's connection to h2o's conn_id. */
 #define EVENT_TIED 0x8000

@@ -33,8 +33,8 @@ void choice_print_lacking(FILE *file, const struct options *options, const struc
 
 /*
  * -l: prints the tracepoints, a declaration a line: of the server, or (NULL) of all lists, the
- * newest signature of each.
+ * newest signature of each. Returns how many it were.
  */
-void choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog);
+size_t choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog);
 
 #endif

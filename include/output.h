@@ -12,8 +12,10 @@
 
 struct output {
     int fd;
+    int interrupt;    /* readable when nobody is to be waited for any more; -1: never */
     const char *name; /* of the file, for messages; NULL: standard output */
     bool created;     /* there was no file of that name */
+    bool waits;       /* a write can wait for a reader: it is no plain file */
     char *buffer;
     size_t used;      /* bytes gathered */
     size_t line;      /* where the line that is being written begins */
@@ -54,7 +56,10 @@ void output_end_line(struct output *output);
 /* Takes back what has been written of a line. */
 void output_drop_line(struct output *output);
 
-/* Writes the complete lines that are gathered. Returns 0, or -1 once a write has failed. */
+/*
+ * Writes the complete lines that are gathered, and waits for who reads them, but not when `interrupt`
+ * is readable: then the error is ECANCELED. Returns 0, or -1 once a write has failed.
+ */
 int output_flush(struct output *output);
 
 void output_close(struct output *output);

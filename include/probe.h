@@ -36,6 +36,8 @@ struct field {
     uint16_t place;        /* offset in the event */
     uint8_t counter_width;
     uint16_t max;
+    uint16_t
+        unread; /* of one of fixed size behind a pointer: bit of event_head.flags if it is not there */
 };
 
 /* An argument as declared; `width` in bytes. */

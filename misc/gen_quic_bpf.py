@@ -296,7 +296,7 @@ NAME_MAX = "EVENT_NAME_MAX"
 TEXT_MAX = "EVENT_TEXT_MAX"
 STRING_MAX = "EVENT_STRING_MAX"
 ADDRESS_SIZE = 28
-MAX_VARIABLE = 15  # a bit each in event_head.flags
+MAX_UNREAD = 15  # a bit in event_head.flags for each value that may be unreadable
 MAX_ARGUMENTS = 16
 
 
@@ -314,6 +314,7 @@ class Value:
     type: str = ""
     application_data: bool = False
     skip_fixed: bool = False  # not a member of the fixed part
+    unread: int = 0  # of event_head.flags: it could not be read
 
 
 @dataclass
@@ -334,6 +335,7 @@ class Layout:
     reads: set[int] = dataclass_field(default_factory=set)
     reads_application_data: set[int] = dataclass_field(default_factory=set)
     num_variable: int = 0
+    num_behind: int = 0
     stamped: bool = False  # the signature has no time of its own
 
 
@@ -373,6 +375,7 @@ class Builder:
         self.marks = marks
         self.stats_sizes = stats_sizes
         self.layout = Layout(signature)
+        self.connection = ""  # of an h2o probe: where quicly's id of it lies
 
     def fail(self, sentence: str) -> NoReturn:
         raise ListError(self.signature.file, self.signature.line, f"{self.signature.full_name}: {sentence}")
@@ -395,11 +398,24 @@ class Builder:
         self.layout.fields.append(Value(key, "SIGNED" if signed else "UNSIGNED", width, member=name))
 
     def append(self, value: Value, statement: str) -> None:
-        if self.layout.num_variable == MAX_VARIABLE:
-            self.fail(f"has more than {MAX_VARIABLE} values of no fixed size")
         self.layout.num_variable += 1
+        self.check_unread()
         self.layout.fields.append(value)
         self.layout.variable.append(f"if (APPLICATION_DATA)\n    {statement}" if value.application_data else statement)
+
+    def check_unread(self) -> None:
+        if self.layout.num_variable + self.layout.num_behind > MAX_UNREAD:
+            self.fail(f"has more than {MAX_UNREAD} values that lie behind pointers")
+
+    def behind(self, reads: str, values: list[Value]) -> None:
+        """Values of fixed size behind a pointer: if that cannot be followed, a bit says so, from the highest down."""
+        unread = 1 << (MAX_UNREAD - 1 - self.layout.num_behind)
+        self.layout.num_behind += 1
+        self.check_unread()
+        for value in values:
+            value.unread = unread
+            self.layout.fields.append(value)
+        self.layout.fixed.append(f"event->head.flags |= {reads}, 0x{unread:x});")
 
     def counted(self, index: int, kind: str, length: int, application_data: bool) -> None:
         """Text or bytes that another argument counts."""
@@ -449,23 +465,31 @@ class Builder:
     def struct(self, index: int) -> bool:
         """The pointers that h2olog looks behind."""
         argument = self.signature.arguments[index]
-        if argument.type == "struct st_quicly_conn_t *":
-            self.layout.head_conn = f"CONNECTION_ID({self.read(index)})"
-            if self.signature.provider != "h2o":
-                self.layout.fields.append(Value("conn", "UNSIGNED", 4, place=HEAD_CONN, skip_fixed=True))
+        if argument.type == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
+            self.connection = f"{self.read(index)} + CONNECTION_ID"
+        elif argument.type == "struct st_quicly_conn_t *":
+            self.behind(
+                f"read_behind(&event->head.conn, 4, {self.read(index)} + CONNECTION_ID",
+                [Value("conn", "UNSIGNED", 4, place=HEAD_CONN, skip_fixed=True)],
+            )
         elif argument.type == "struct st_quicly_stream_t *":
             self.member("stream_id", "s64", 8)
-            self.layout.fixed.append(f"event->stream_id = STREAM_ID({self.read(index)});")
-            self.layout.fields.append(Value("stream-id", "SIGNED", 8, member="stream_id"))
+            self.behind(
+                f"read_behind(&event->stream_id, 8, {self.read(index)} + STREAM_ID",
+                [Value("stream-id", "SIGNED", 8, member="stream_id")],
+            )
         elif argument.type == "struct quicly_rtt_t *":
             self.member("rtt", "u32", 4, len(RTT))
-            self.layout.fixed.append(f"probe_read_user(event->rtt, 16, (const void *){self.read(index)});")
-            for nth, key in enumerate(RTT):
-                self.layout.fields.append(Value(key, "UNSIGNED", 4, place=4 * nth, member="rtt"))
+            self.behind(
+                f"read_behind(event->rtt, 16, {self.read(index)}",
+                [Value(key, "UNSIGNED", 4, place=4 * nth, member="rtt") for nth, key in enumerate(RTT)],
+            )
         elif argument.type == "struct sockaddr *":
             self.member(argument.name, "u8", 1, ADDRESS_SIZE)
-            self.layout.fixed.append(f"read_address(event->{argument.name}, {self.read(index)});")
-            self.layout.fields.append(Value(key_of(argument.name), "ADDRESS", ADDRESS_SIZE, member=argument.name))
+            self.behind(
+                f"read_address(event->{argument.name}, {self.read(index)}",
+                [Value(key_of(argument.name), "ADDRESS", ADDRESS_SIZE, member=argument.name)],
+            )
         elif argument.type == "struct st_quicly_stats_t *":
             self.stats(index)
         elif argument.type in IDENTITIES:
@@ -498,8 +522,10 @@ class Builder:
                 self.string(index, application_data)
         elif is_bytes(argument) and self.signature.full_name == "quicly:receive":
             self.member("first_octet", "u8", 1)
-            self.layout.fixed.append(f"event->first_octet = read_u1({self.read(index)});")
-            self.layout.fields.append(Value("first-octet", "UNSIGNED", 1, member="first_octet"))
+            self.behind(
+                f"read_behind(&event->first_octet, 1, {self.read(index)}",
+                [Value("first-octet", "UNSIGNED", 1, member="first_octet")],
+            )
         elif is_bytes(argument):
             if length is None:
                 self.fail(
@@ -521,16 +547,15 @@ class Builder:
         if signature.provider != "h2o" or conn_id is None:
             return
         conn_id_text = self.read(conn_id)
-        if self.layout.head_conn != "0":
-            self.layout.early.append(f"const u32 conn = {self.layout.head_conn};")
-            self.layout.late.append(f"tie({conn_id_text}, conn);")
-            self.layout.head_flags = "EVENT_TIED"
+        self.layout.early.append("u32 conn = 0;")
+        if self.connection:
+            self.layout.early.append(f"const u16 flags = EVENT_TIED ^ read_behind(&conn, 4, {self.connection}, EVENT_TIED);")
+            self.layout.late.append(f"if (flags)\n    tie({conn_id_text}, conn);")
         else:
-            self.layout.early.append("u32 conn = 0;")
             self.layout.early.append(f"const u16 flags = tied({conn_id_text}, &conn);")
             if not signature.probe.startswith("h3"):
                 self.layout.early.append("if (HTTP3_ONLY && !flags)\n    return 0;")
-            self.layout.head_flags = "flags"
+        self.layout.head_flags = "flags"
         self.layout.head_conn = "conn"
         self.layout.fields.append(Value("conn", "TIED", 4, place=HEAD_CONN, skip_fixed=True))
         if signature.probe in ("h3_close", "h3s_destroy"):
@@ -657,7 +682,7 @@ def write_signature(layout: Layout, index: int) -> Iterator[str]:
         for v in layout.fields:
             yield (
                 f'    {{"{v.key}", FIELD_{v.kind}, {v.width}, {"true" if v.application_data else "false"}, '
-                f"{v.place}, {counter_width(layout, v)}, {v.maximum}}},\n"
+                f"{v.place}, {counter_width(layout, v)}, {v.maximum}, 0x{v.unread:x}}},\n"
             )
         yield "};\n"
     if s.arguments:

@@ -95,10 +95,12 @@ static size_t distance(const char *a, const char *b)
 static const struct traced *find_near(const char *glob, const struct catalog *catalog)
 {
     const char *colon = strchr(glob, ':');
-    const char *wanted = colon != NULL ? colon + 1 : glob;
+    char *wanted = memory_format("%s", colon != NULL ? colon + 1 : glob);
     const struct traced *near = NULL;
     size_t nearest = strlen(wanted) / 2 + 1;
 
+    for (char *at = wanted; *at != '\0'; ++at)
+        *at = (char)(*at == '-' ? '_' : *at);
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         const struct traced *traced = &catalog->traced[i];
         size_t far = distance(wanted, traced->probe->name);
@@ -109,6 +111,7 @@ static const struct traced *find_near(const char *glob, const struct catalog *ca
             near = traced;
         }
     }
+    free(wanted);
     return near;
 }
 
@@ -216,11 +219,15 @@ static bool is_listed(const struct options *options, const struct signature *sig
            is_named(options, signature->provider, signature->probe);
 }
 
-void choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog)
+size_t choice_print_list(FILE *file, const struct options *options, const struct catalog *catalog)
 {
+    size_t count = 0;
+
     for (size_t i = 0; catalog != NULL && i != catalog->num_traced; ++i) {
-        if (is_listed(options, catalog->traced[i].signature))
+        if (is_listed(options, catalog->traced[i].signature)) {
             fprintf(file, "%s\n", catalog->traced[i].signature->declaration);
+            ++count;
+        }
     }
     for (size_t i = 0; catalog == NULL && i != num_signatures; ++i) {
         const struct signature *signature = &signatures[i];
@@ -229,7 +236,10 @@ void choice_print_list(FILE *file, const struct options *options, const struct c
             newest = strcmp(signatures[j].probe, signature->probe) != 0 ||
                      strcmp(signatures[j].provider, signature->provider) != 0 ||
                      signatures[j].since <= signature->since;
-        if (newest && is_listed(options, signature))
+        if (newest && is_listed(options, signature)) {
             fprintf(file, "%s\n", signature->declaration);
+            ++count;
+        }
     }
+    return count;
 }

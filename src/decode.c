@@ -62,6 +62,9 @@ static int decode_variable(const struct field *field, const struct event *event,
     uint64_t size = decode_unsigned(event->bytes + field->place, field->counter_width);
 
     value->full_size = size;
+    /* a string of just what is captured has been cut, or ends there: nobody knows */
+    if (field->kind == FIELD_TEXT && size == EVENT_STRING_MAX - 1 && field->max == EVENT_STRING_MAX)
+        ++value->full_size;
     if (field->kind == FIELD_STATS && !is_known_stats_size(size))
         size = 0;
     if (size > field->max)

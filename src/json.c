@@ -189,7 +189,10 @@ int json_print(struct json *json, const struct event *event)
             (field->kind == FIELD_TIED && (head.flags & EVENT_TIED) == 0))
             continue;
         output_string(output, spelled->keys[i]);
-        print_value(json, field, &values[i]);
+        if ((head.flags & field->unread) != 0)
+            output_string(output, "null");
+        else
+            print_value(json, field, &values[i]);
     }
     output_bytes(output, "}", 1);
     output_end_line(output);

@@ -69,18 +69,20 @@ static int explain_no_pid(void)
     return WRONG_USAGE;
 }
 
+static int say_unless_listed(size_t count)
+{
+    return count != 0 ? 0 : say(WRONG_USAGE, "no tracepoint matches; h2olog -l lists them all");
+}
+
 static int list_tracepoints(struct run *run)
 {
-    if (run->options.pid == 0) {
-        choice_print_list(stdout, &run->options, NULL);
-        return 0;
-    }
+    if (run->options.pid == 0)
+        return say_unless_listed(choice_print_list(stdout, &run->options, NULL));
     if (target_open(&run->target, run->options.pid, run->error, sizeof(run->error)) != 0 ||
         target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
         return say(COULD_NOT_TRACE, run->error);
     catalog_open(&run->catalog, operand_native(), &run->target);
-    choice_print_list(stdout, &run->options, &run->catalog);
-    return 0;
+    return say_unless_listed(choice_print_list(stdout, &run->options, &run->catalog));
 }
 
 static void say_skipped(const struct traced *traced, const struct location *location)
@@ -202,6 +204,7 @@ static int trace(struct run *run)
                               &stream, &run->output, open_signals()};
     int status = COULD_NOT_TRACE;
 
+    run->output.interrupt = session.signals;
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
         return status;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,12 @@ static int open_file(struct output *output)
 
 int output_open(struct output *output, const char *name)
 {
-    *output = (struct output){.fd = STDOUT_FILENO, .name = name};
+    struct stat file;
+
+    *output = (struct output){.fd = STDOUT_FILENO, .interrupt = -1, .name = name};
     if (name != NULL && open_file(output) != 0)
         return -1;
+    output->waits = fstat(output->fd, &file) != 0 || !S_ISREG(file.st_mode);
     output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
     return 0;
 }
@@ -162,17 +166,42 @@ void output_drop_line(struct output *output)
     output->used = output->line;
 }
 
+/* Nobody is waited for any longer than this once there was an interrupt. */
+#define LAST_CHANCE_MS 500
+
+/* Whether PIPE_BUF bytes can be written without waiting for a reader that has stopped for good. */
+static bool wait_for_reader(const struct output *output)
+{
+    struct pollfd fds[] = {{.fd = output->fd, .events = POLLOUT},
+                           {.fd = output->interrupt, .events = POLLIN}};
+
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    /* an error of the reader's is the write's to tell */
+    return fds[0].revents != 0 || poll(fds, 1, LAST_CHANCE_MS) > 0;
+}
+
+/* A file takes everything at once; a pipe, as much as never makes a write wait. */
+static ssize_t write_some(struct output *output, const char *bytes, size_t size)
+{
+    if (output->waits && size > PIPE_BUF)
+        size = PIPE_BUF;
+    if (output->waits && !wait_for_reader(output)) {
+        errno = ECANCELED;
+        return -1;
+    }
+    return write(output->fd, bytes, size);
+}
+
 int output_flush(struct output *output)
 {
     size_t done = 0;
 
     while (done != output->line && output->error == 0) {
-        ssize_t written = write(output->fd, output->buffer + done, output->line - done);
+        ssize_t written = write_some(output, output->buffer + done, output->line - done);
         if (written >= 0)
             done += (size_t)written;
-        else if (errno == EAGAIN) /* somebody made the pipe non-blocking */
-            poll(&(struct pollfd){.fd = output->fd, .events = POLLOUT}, 1, -1);
-        else if (errno != EINTR)
+        else if (errno != EINTR && errno != EAGAIN) /* somebody made the pipe non-blocking */
             output->error = errno;
     }
     for (const char *at = output->buffer + done; at != output->buffer + output->line; ++at)

@@ -152,7 +152,9 @@ int privilege_drop(const struct identity *invoker, bool keep_root, char *error, 
 {
     drop_bounding_set();
     if ((!keep_root && drop_user(invoker) != 0) || (keep_root && setgroups(0, NULL) != 0) ||
-        drop_capabilities() != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+        drop_capabilities() != 0 ||
+        prctl(PR_SET_DUMPABLE, 0) != 0 /* a change of ids sets it to fs.suid_dumpable */ ||
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         snprintf(
             error, error_size,
             "root cannot be given up: %s; in a container, it takes CAP_SETUID and CAP_SETGID, or "
@@ -214,6 +216,7 @@ void privilege_explain_refusal(const char *what, int code, char *error, size_t e
     else if (refused && file_says("/proc/self/status", "Seccomp:\t2"))
         reason = "; a seccomp filter is on: let the container call bpf(2) and perf_event_open(2)";
     else if (refused)
-        reason = "; a security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
+        reason = "; give it CAP_SYS_ADMIN if it lacks that; else a security module or the "
+                 "locked-memory limit (ulimit -l) forbids it: see dmesg";
     snprintf(error, error_size, "the kernel refuses %s: %s%s", what, strerror(code), reason);
 }

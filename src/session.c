@@ -36,6 +36,26 @@ static uint64_t clock_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/*
+ * What makes CLOCK_REALTIME of CLOCK_MONOTONIC. The readings are bracketed: the thread can be
+ * preempted between them.
+ */
+static int64_t wall_clock_ns(void)
+{
+    uint64_t narrowest = UINT64_MAX;
+    int64_t difference = 0;
+
+    for (int i = 0; i != 3; ++i) {
+        uint64_t before = clock_ns(CLOCK_MONOTONIC), wall = clock_ns(CLOCK_REALTIME);
+        uint64_t bracket = clock_ns(CLOCK_MONOTONIC) - before;
+        if (bracket < narrowest) {
+            narrowest = bracket;
+            difference = (int64_t)(wall - before - bracket / 2);
+        }
+    }
+    return difference;
+}
+
 static void print_event(void *context, const struct event *event)
 {
     struct printing *printing = context;
@@ -87,7 +107,7 @@ static void drain(struct printing *printing)
     const struct stream_sink sink = {print_event, print_lost, printing};
     uint64_t counted = tracer_lost_total(session->tracer);
 
-    printing->json.wall_ns = (int64_t)(clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC));
+    printing->json.wall_ns = wall_clock_ns();
     stream_drain(session->stream, counted, &sink);
     output_flush(session->output);
 }
@@ -130,7 +150,8 @@ static int conclude(const struct printing *printing)
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return 0;
     fprintf(stderr, "h2olog: %s cannot be written: %s; %" PRIu64 " lines are lost\n",
-            output->name != NULL ? output->name : "standard output", strerror(output->error),
+            output->name != NULL ? output->name : "standard output",
+            output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
             output->dropped);
     return 1;
 }

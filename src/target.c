@@ -282,6 +282,13 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
                  (int)target->pid, target->name);
         return -1;
     }
+    if (access(path, R_OK) != 0 && (errno == EACCES || errno == EPERM)) {
+        snprintf(error, error_size,
+                 "process %d (%s) cannot be looked into: %s; it takes CAP_SYS_PTRACE, in the user "
+                 "namespace of the process",
+                 (int)target->pid, target->name, strerror(errno));
+        return -1;
+    }
     if (read_module(target, path) != 0) {
         snprintf(error, error_size, "the binary of process %d (%s) cannot be read as ELF",
                  (int)target->pid, target->name);

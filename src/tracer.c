@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/perf_event.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -112,7 +114,7 @@ static int create_lost_map(struct tracer *tracer)
 
 static int explain_ring(size_t ring_size, char *error, size_t error_size)
 {
-    if (errno == EPERM)
+    if (errno == EPERM || errno == EACCES || errno == ENOSYS)
         return explain_refusal("BPF maps", error, error_size);
     if (tracer_kernel_version() < KERNEL(5, 8))
         snprintf(error, error_size, "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
@@ -359,24 +361,47 @@ static bool is_first_of_module(const struct program *program, size_t function, s
     return true;
 }
 
-/* An event for a location, for the kernels that have no such links. */
+/* The kernel's number of uprobes among the kinds of perf events; -1, with errno, if there is none. */
+static int uprobe_type(void)
+{
+    FILE *file = fopen("/sys/bus/event_source/devices/uprobe/type", "re");
+    int type = -1;
+
+    if (file == NULL) {
+        errno = errno == ENOENT ? ENOSYS : errno;
+        return -1;
+    }
+    if (fscanf(file, "%d", &type) != 1)
+        type = -1;
+    fclose(file);
+    return type;
+}
+
+/*
+ * An event for a location, for the kernels that have no such links. Not by libbcc, which sets a
+ * uprobe for all processes where this is refused, and leaves it behind when it is killed.
+ */
 static int attach_location(struct tracer *tracer, const struct location *location, size_t function,
                            pid_t pid, char *error, size_t error_size)
 {
-    char name[64];
-    int fd, stderr_copy, memory, code;
+    struct perf_event_attr attr = {
+        .size = sizeof(attr),
+        .type = (uint32_t)uprobe_type(),
+        .config = location->semaphore_offset << 32, /* format/ref_ctr_offset: config:32-63 */
+        .config1 = pointer(location->module),
+        .config2 = location->offset,
+    };
+    int fd;
 
-    snprintf(name, sizeof(name), "h2olog_%d_%zu", (int)getpid(), tracer->num_links);
-    stderr_copy = hush(&memory);
-    fd = bpf_attach_uprobe(tracer->programs[function], BPF_PROBE_ENTRY, name, location->module,
-                           location->offset, pid, (uint32_t)location->semaphore_offset);
-    code = errno;
-    unhush(stderr_copy, memory, 0);
-    if (fd < 0) {
-        errno = code;
+    if (attr.type == UINT32_MAX)
         return explain_attach("uprobes", error, error_size);
-    }
+    fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    if (fd < 0)
+        return explain_attach("uprobes", error, error_size);
     add_link(tracer, fd);
+    if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, tracer->programs[function]) != 0 ||
+        ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) != 0)
+        return explain_attach("uprobes", error, error_size);
     return 0;
 }
 

@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "misc"))
 
@@ -43,15 +44,18 @@ WITH_TWO_LOCATIONS = {
 }
 
 
+def fail(signature: Signature, sentence: str) -> NoReturn:
+    raise ListError(signature.file, signature.line, f"{signature.full_name} {sentence}")
+
+
 def check(signatures: list[Signature]) -> None:
     """What a list of one version must be: no probe twice, none with too many arguments."""
     seen: set[str] = set()
     for signature in signatures:
-        where = f"{signature.file}:{signature.line}: {signature.full_name}"
         if signature.full_name in seen:
-            raise ListError(f"{where} is declared twice: this is no plain list of one version")
+            fail(signature, "is declared twice: this is no plain list of one version")
         if len(signature.arguments) > MAX_ARGUMENTS:
-            raise ListError(f"{where} has more than {MAX_ARGUMENTS} arguments")
+            fail(signature, f"has more than {MAX_ARGUMENTS} arguments")
         seen.add(signature.full_name)
 
 

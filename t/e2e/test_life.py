@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
-from conftest import BUILD, PATIENCE, Server, Tracer, refusing, wait_until
+from conftest import BUILD, PATIENCE, Server, Tracer, refusing, take_uprobe_events, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -161,10 +161,11 @@ def test_fails_halfway_through_attaching(serve: Serve, trace: Trace) -> None:
             assert tracer.stop() == 0
             break
         assert tracer.process.poll() == 1
-        last = tracer.messages().splitlines()[-1]
-        assert last.startswith("h2olog: ") and "Too many open files" in last, tracer.messages()
+        assert tracer.messages().splitlines()[-1].startswith("h2olog: ")
+        assert "Too many open files" in tracer.messages()
         assert memory.switched_on() == set()
     assert outcomes == {1, None}
+    assert take_uprobe_events(server) == []
     assert memory.switched_on() == set()
 
 
@@ -177,6 +178,7 @@ def test_fails_to_attach(serve: Serve, trace: Trace, program: str, refusal: Call
     memory = Memory(server)
     tracer = trace(server, program=program, attached=False, before=refusal)
     assert tracer.process.wait(PATIENCE) == 1
+    assert take_uprobe_events(server) == []
     assert memory.switched_on() == set()
 
 

@@ -18,8 +18,8 @@ Trace = Callable[..., Tracer]
 
 PROGRAMS = ["h2olog", "h2olog-single"]
 
-# The characters that a header's name can have (RFC 9110, 5.6.2), and a pseudo-header's colon.
-TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~:"
+# The characters that a header's name can have (RFC 9110, 5.6.2).
+TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 
 def quote(content: bytes) -> str:

@@ -250,7 +250,8 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
     server = serve("2026-06", script=APPLICATION_DATA)
     globs = ("stream_send", "new-connection-id-send", "*update_secret", "h3s_accept", "send_response_header")
     words = [word for glob in globs for word in ("-t", glob)]
-    tracers = [trace(server, "quic", *words, *option, attached=False) for option in ([], ["-a"], ["--application-data"])]
+    options = ([], ["-a"], ["--application-data"])
+    tracers = [trace(server, "quic", *words, *option, attached=False) for option in options]
     for tracer in tracers:
         tracer.wait_attached()
     server.play()
@@ -260,7 +261,8 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
             del event["time"]
     send = {"type": "stream-send", "seq": 1, "conn": 1, "time": 2, "stream-id": 3, "off": 4, "data-len": 3, "is-fin": 0,
             "wrote-all": 1}  # fmt: skip
-    cid = {"type": "new-connection-id-send", "seq": 2, "conn": 1, "time": 2, "sequence": 3, "retire-prior-to": 4, "cid": "ab"}
+    cid = {"type": "new-connection-id-send", "seq": 2, "conn": 1, "time": 2, "sequence": 3, "retire-prior-to": 4,
+           "cid": "ab"}  # fmt: skip
     rest = [
         {"type": "h3s-accept", "seq": 3, "conn-id": 5, "conn-uuid": "", "conn": 1},
         {"type": "send-response-header", "seq": 4, "conn-id": 5, "req-id": 6, "name": "n", "name-len": 1, "value": "v",
@@ -411,7 +413,8 @@ def test_unknown_probes_are_not_traced_unnamed(later: Later, trace: Trace) -> No
 
 def test_unknown_probes_are_listed(later: Later) -> None:
     lines = listed("-p", str(later.pid))
-    new = "int8_t arg1, uint8_t arg2, int16_t arg3, uint16_t arg4, int32_t arg5, uint32_t arg6, int64_t arg7, uint64_t arg8"
+    types = ("int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t", "uint32_t", "int64_t", "uint64_t")
+    new = ", ".join(f"{type_} arg{nth}" for nth, type_ in enumerate(types, 1))
     assert f"quicly:brand_new({new})" in lines
     assert "picotls:without_arguments()" in lines
     assert "quicly:free(struct st_quicly_conn_t *conn, int64_t at)" in lines

@@ -336,8 +336,8 @@ typedef int8_t s8; typedef int16_t s16; typedef int32_t s32; typedef int64_t s64
 u64 bpf_pseudo_fd(u64 kind, u64 fd);
 struct pt_regs;
 enum {
-    RING_MAP, LOST_MAP, SCRATCH_MAP, TIES_MAP, ENTRIES_MAP, NUM_PROBES, WATERMARK, TIE_CONNECTIONS, HTTP3_ONLY, WITH_STAMPS,
-    WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
+    RING_MAP, LOST_MAP, SCRATCH_MAP, TIES_MAP, ENTRIES_MAP, NUM_PROBES, WATERMARK, TIE_CONNECTIONS, HTTP3_ONLY,
+    WITH_STAMPS, WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
 };
 #include "event.h"
 #include "capture.h"
@@ -536,7 +536,8 @@ def test_source_of_an_older_h2o(write: Callable[..., Path]) -> None:
     rows = rows_of(make_tables(*LISTS, source=plain))
     newest = max(row.since for row in rows)
     current = {row.declaration for row in rows if row.until == 0}
-    assert current == {declaration_of(f) for f in FACT_LIST if (f.probe, f.arguments) in facts_at("2020-06-04", f.provider)}
+    then = {provider: facts_at("2020-06-04", provider) for provider in PROVIDERS}
+    assert current == {declaration_of(f) for f in FACT_LIST if (f.probe, f.arguments) in then[f.provider]}
     before = {(row.declaration, row.since) for row in rows if row.since != newest}
     assert before == {(declaration_of(f), number_of(f.since)) for f in FACT_LIST}
 
@@ -565,15 +566,16 @@ def test_lists_need_no_annotations(write: Callable[..., Path]) -> None:
 def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> None:
     """A later h2o may call its arguments as our own C calls things, or as C does: said, or no matter."""
     names = [
-        "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "conn", "flags", "submit", "arg0",
-        "tied", "dcid_size", "stream_id", "rtt", "register", "u64", "value", "lost", "tid", "size", "STAMP", "INLINE",
+        "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "conn", "flags", "submit",
+        "arg0", "tied", "dcid_size", "stream_id", "rtt", "register", "u64", "value", "lost", "tid", "size", "STAMP", "INLINE",
     ]  # fmt: skip
     accepted = []
     for name in names:
         probes = [
             f"probe a_{name}(int {name});",
             f"probe b_{name}(uint64_t conn_id, int {name}, const char *dcid);",
-            f"probe c_{name}(int {name}, struct st_quicly_stream_t *stream, struct quicly_rtt_t *rtt_, struct sockaddr *to);",
+            f"probe c_{name}(int {name}, struct st_quicly_stream_t *stream, struct quicly_rtt_t *rtt_, "
+            "struct sockaddr *to);",
         ]
         for probe in probes:
             try:
@@ -684,7 +686,9 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
     "stray quote": (replaced("first", '"first"'), 3, "'\"' does not belong"),
     "stray word": (replaced("};", "}; x"), 6, "'provider' is missing before 'x'|middle of a declaration"),
     "control character": (replaced("first", "fi\0rst"), 3, "does not belong"),
-    "unclosed comment": (replaced("    /* @from 2020-01-01 */\n    probe second", "    /* probe second"), 4, "'/'|comment"),
+    "unclosed comment": (
+        replaced("    /* @from 2020-01-01 */\n    probe second", "    /* probe second"), 4, "'/'|comment"
+    ),
     "empty list": (b"", 1, "no probe|declares no"),
     "only comments": ("/* nothing */\n\n// more\n", 1, "no probe|declares no"),
     "provider without probes": ("provider quicly {\n};\n", 2, "no probe|declares no"),
@@ -789,11 +793,12 @@ ROUNDS = 3000
 
 # What a slip of the hand leaves behind.
 PIECES = [
-    "/*", "*/", "//", "#", "{", "}", "(", ")", ";", ",", "*", "\n", " ", "\t", '"', "[", "]", "\\", "@", "-", "\0", "\x7f",
+    "/*", "*/", "//", "#", "{", "}", "(", ")", ";", ",", "*", "\n", " ", "\t", '"', "[", "]", "\\", "@", "-",
+    "\0", "\x7f",
     "provider", "probe", "void", "const", "struct", "unsigned", "int", "uint64_t", "const char *", "const void *",
     "struct st_quicly_conn_t *", "struct st_quicly_stats_t *", "struct quicly_rtt_t *", "size_t size", "secret", "len",
-    "@from", "@until", "@secret", "@appdata", "@text", "2020-01-01", "9999-99-99", "0", "-1", "1e400", "null", "{}", "[[]]",
-    "\u00e9", "\u2028", "\U0001f600",
+    "@from", "@until", "@secret", "@appdata", "@text", "2020-01-01", "9999-99-99", "0", "-1", "1e400", "null",
+    "{}", "[[]]", "\u00e9", "\u2028", "\U0001f600",
 ]  # fmt: skip
 
 

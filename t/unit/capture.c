@@ -637,7 +637,17 @@ static void nothing_remains_of_earlier_events(void **state)
     check_remains(shared_bench(true));
 }
 
-/* NULL is an empty string, and bytes of which there are none are not read. */
+/* The flags that say of values of fixed size behind pointers that they could not be read. */
+static uint16_t behind_pointers(const struct signature *signature)
+{
+    uint16_t flags = 0;
+
+    for (size_t i = 0; i != signature->num_fields; ++i)
+        flags |= signature->fields[i].unread;
+    return flags;
+}
+
+/* NULL is an empty string, and bytes of which there are none are not read; but the first of some is. */
 static void null_pointers_are_empty(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -655,7 +665,7 @@ static void null_pointers_are_empty(void **state)
         }
         run(bench, signature);
         decode_event(bench, signature, &head, values);
-        assert_int_equal(head.flags & ~EVENT_TIED, 0);
+        assert_int_equal(head.flags & ~(EVENT_TIED | behind_pointers(signature)), 0);
         for (size_t j = 0; j != signature->num_fields; ++j) {
             if (signature->fields[j].kind == FIELD_TEXT ||
                 signature->fields[j].kind == FIELD_BYTES) {

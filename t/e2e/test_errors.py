@@ -1,0 +1,384 @@
+"""What goes wrong gets one sentence that says what to do, and a status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+from conftest import BUILD, PATIENCE, Server, Tracer, refusing, run, take_uprobe_events, wait_until
+
+Serve = Callable[..., Server]
+Start = Callable[..., int]
+
+PROGRAMS = ["h2olog", "h2olog-single"]
+COULD_NOT_TRACE, WRONG_USAGE = 1, 2
+
+BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_LINK_CREATE = 0, 5, 28
+
+
+def fails(
+    status: int, sentence: str, *arguments: str, program: str = "h2olog", before: Callable[[], None] | None = None
+) -> None:
+    """h2olog says one sentence, and nothing else."""
+    done = run(*arguments, program=program, before=before)
+    assert (done.stderr, done.returncode, done.stdout) == (f"h2olog: {sentence}\n", status, "")
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[Start]:
+    """Starts processes that do nothing: sleeper("h2o", "100") is one of that name; returns its pid."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, *arguments: str) -> int:
+        binary = tmp_path / name
+        if not binary.exists():
+            binary.write_bytes(BASH.read_bytes())
+            binary.chmod(0o755)
+        # with nothing to read, it waits; its arguments can be any
+        process = subprocess.Popen(
+            [str(binary), "-c", "read line; exit 0", *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
+        processes.append(process)
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda: comm.read_bytes() == name.encode() + b"\n", f"{name} to start")
+        return process.pid
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+BASH = Path("/bin/bash").resolve()
+
+
+# --- wrong usage ---
+
+
+def test_no_pid_lists_servers(sleeper: Start, tmp_path: Path) -> None:
+    pids = [sleeper("h2o", "-c", f"conf-{number}") for number in range(2)]
+    sleeper("h2o-not")
+    done = run()
+    assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
+    first, second, *servers = done.stderr.splitlines()
+    assert first == "h2olog: say which server to trace: -p PID"
+    assert second == "These run here:"
+    for number, pid in enumerate(pids):
+        assert servers.count(f"  {pid} ({tmp_path}/h2o -c read line; exit 0 -c conf-{number})") == 1
+    assert not any("h2o-not" in server for server in servers)
+
+
+def in_own_pids(script: str) -> subprocess.CompletedProcess[str]:
+    """Runs a shell script where there are no processes but its own; $H2OLOG is h2olog."""
+    return subprocess.run(
+        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script],
+        env={**os.environ, "H2OLOG": str(BUILD / "h2olog")}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+
+
+def test_no_pid_and_no_server() -> None:
+    done = in_own_pids('"$H2OLOG"; exit $?')
+    assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
+    assert done.stderr == (
+        "h2olog: say which server to trace: -p PID\nNo process of the name h2o runs here; pgrep -a finds others.\n"
+    )
+
+
+def test_hostile_server_in_the_list(sleeper: Start, tmp_path: Path) -> None:
+    """A command line can neither forge a line of the list nor reach the terminal."""
+    pid = sleeper("h2o", "a\n  1 (forged)\n\x1b[2J")
+    servers = run().stderr.split("\n")[2:]
+    assert servers.count(rf"  {pid} ({tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J)") == 1
+    assert "  1 (forged)" not in servers
+
+
+@pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
+def test_pid_is_no_number(word: str) -> None:
+    fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; try -p $(pgrep -o h2o)", "-p", word)
+
+
+def test_hostile_pid() -> None:
+    sentence = r"-p takes a process id, not '1\x0a2\x1b[2J\xff'; try -p $(pgrep -o h2o)"
+    fails(WRONG_USAGE, sentence, "-p", os.fsdecode(b"1\n2\x1b[2J\xff"))
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (["-p"], "-p (--pid) needs its PID"),
+        (["--pid"], "-p (--pid) needs its PID"),
+        (["-p", "1", "-s"], "-s (--response-header) needs its NAME"),
+        (["-p", "1", "-w"], "-w (--write) needs its FILE"),
+        (["-p", "1", "-b"], "-b (--buffer) needs its SIZE"),
+        (["-x"], "there is no option '-x'; h2olog --help lists them"),
+        (["-p", "1", "-dx"], "there is no option '-x'; h2olog --help lists them"),
+        (["--nope"], "there is no option '--nope'; h2olog --help lists them"),
+        (["--nope=1", "-p", "1"], "there is no option '--nope=1'; h2olog --help lists them"),
+        (["--no\npe\x1b[0m"], r"there is no option '--no\x0ape\x1b[0m'; h2olog --help lists them"),
+        (["--debug=2", "-p", "1"], "'--debug=2': this option takes no argument"),
+        (["-p", "1", "2"], "'2' is not something to trace: say http, quic or all (and -p before a process id)"),
+        (["1"], "'1' is not something to trace: say http, quic or all (and -p before a process id)"),
+        (["-p", "1", "HTTP"], "'HTTP' is not something to trace: say http, quic or all (and -p before a process id)"),
+        (["http", "-p", "1", "more"], "'more' is one argument too many; h2olog --help shows what goes where"),
+        (["http", "http"], "'http' is one argument too many; h2olog --help shows what goes where"),
+        (["-p", "1", "--", "http", "-d"], "'-d' is one argument too many; h2olog --help shows what goes where"),
+        (["-p", "1", "-s", ""], "-s takes the name of a header, such as content-type"),
+        (["-p", "1", "-s", "a: b"], "'a: b' cannot be the name of a header; give -s the name alone"),
+        (["-p", "1", "-s", "a\n"], r"'a\x0a' cannot be the name of a header; give -s the name alone"),
+        (["-p", "1", "-s", "n" * 257], f"-s takes a name of at most 256 bytes, not '{'n' * 257}'"),
+        (["-p", "1", "-w", ""], "-w takes the name of a file"),
+        (["-p", "1", "-b", "much"], "-b takes a size such as 512K or 4M, not 'much'"),
+        (["-p", "1", "-b", ""], "-b takes a size such as 512K or 4M, not ''"),
+        (["-p", "1", "-b", "4MB"], "-b takes a size such as 512K or 4M, not '4MB'"),
+        (["-p", "1", "-b", "-4K"], "-b takes a size such as 512K or 4M, not '-4K'"),
+        (["-p", "1", "-b", "4095"], "-b takes a size from 4K to 1G, not 4095"),
+        (["-p", "1", "-b", "2G"], "-b takes a size from 4K to 1G, not 2G"),
+        (["-p", "1", "-b", "18014398509481984K"], "-b takes at most 1G, not 18014398509481984K"),
+    ],
+)
+def test_wrong_usage(words: list[str], sentence: str) -> None:
+    fails(WRONG_USAGE, sentence, *words)
+
+
+# --- processes that cannot be traced ---
+
+
+def test_no_such_process() -> None:
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    fails(COULD_NOT_TRACE, f"there is no process {process.pid}", "-p", str(process.pid))
+    fails(COULD_NOT_TRACE, "there is no process 2147483647", "-p", "2147483647")
+
+
+def test_process_that_has_ended() -> None:
+    """It is a zombie until its parent asks for its status."""
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        sentence = f"process {process.pid} ended before it could be traced"
+        fails(COULD_NOT_TRACE, sentence, "-p", str(process.pid))
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_thread(serve: Serve, program: str) -> None:
+    server = serve(threads=2)
+    threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task") if int(name) != server.pid]
+    assert len(threads) >= 2
+    sentence = f"{threads[0]} is a thread of process {server.pid}; trace that: -p {server.pid}"
+    fails(COULD_NOT_TRACE, sentence, "-p", str(threads[0]), program=program)
+
+
+def test_thread_of_the_kernel() -> None:
+    if Path("/proc/2/comm").read_text() != "kthreadd\n":
+        pytest.fail("this machine's /proc does not show the threads of the kernel")
+    fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a thread of the kernel, not a server", "-p", "2")
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("name, shown", [("nginx", "nginx"), ("a b)", "a b)"), ("\x1b[31mred", r"\x1b[31mred")])
+def test_process_without_probes(sleeper: Start, program: str, name: str, shown: str) -> None:
+    pid = sleeper(name)
+    sentence = f"PID {pid} ({shown}) has no h2o probes; h2o needs -DWITH_DTRACE=on"
+    fails(COULD_NOT_TRACE, sentence, "-p", str(pid), program=program)
+
+
+def test_process_without_the_probes_of_http(serve: Serve, tmp_path: Path) -> None:
+    """Of HTTP's probes this server has none: their notes are of another name."""
+    binary = tmp_path / "lacking"
+    content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
+    for probe in (b"receive_request", b"receive_request_header", b"send_response", b"send_response_header"):
+        content = content.replace(b"h2o\0" + probe + b"\0", b"h2o\0" + probe[:-1] + b"X\0")
+    binary.write_bytes(content)
+    binary.chmod(0o755)
+    sentence = "this server has none of the probes to trace; h2olog -l -p PID lists those that it has"
+    fails(COULD_NOT_TRACE, sentence, "-p", str(serve(binary=binary).pid))
+
+
+# --- who may not ---
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """The program where everybody can start it."""
+    with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for program in PROGRAMS:
+            shutil.copy(BUILD / program, folder)
+        yield Path(folder)
+
+
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_not_root(serve: Serve, anywhere: Path, tmp_path: Path, program: str) -> None:
+    server, file = serve(), tmp_path / "file"
+    file.write_text("kept")
+    for words in (["-p", str(server.pid)], ["-p", str(server.pid), "-d", "-w", str(file)]):
+        done = run(*words, program=str(anywhere / program), before=become_nobody)
+        sentence = "h2olog: loading BPF programs needs root; put sudo before the command\n"
+        assert (done.stderr, done.returncode, done.stdout) == (sentence, COULD_NOT_TRACE, "")
+    assert file.read_text() == "kept"
+
+
+def test_everybody_may_ask(anywhere: Path) -> None:
+    """Not being root is no reason not to help."""
+    for word, begin in {"-h": "Usage: h2olog ", "-V": "h2olog "}.items():
+        done = run(word, program=str(anywhere / "h2olog"), before=become_nobody)
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(begin)
+    assert run(program=str(anywhere / "h2olog"), before=become_nobody).stderr.startswith(
+        "h2olog: say which server to trace: -p PID\n"
+    )
+
+
+# --- files ---
+
+
+def test_file_that_cannot_be_opened(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    for file, reason in {
+        tmp_path / "missing" / "file": "No such file or directory",
+        tmp_path: "Is a directory",
+        tmp_path / ("n" * 256): "File name too long",
+    }.items():
+        sentence = f"{file} cannot be opened for writing: {reason}"
+        fails(COULD_NOT_TRACE, sentence, "-p", str(server.pid), "-w", str(file))
+    sentence = rf"{tmp_path}/\x1b[2J\x0a/file cannot be opened for writing: No such file or directory"
+    fails(COULD_NOT_TRACE, sentence, "-p", str(server.pid), "-w", f"{tmp_path}/\x1b[2J\n/file")
+
+
+# --- a kernel that refuses ---
+
+
+def without(*capabilities: int) -> Callable[[], None]:
+    """For `before`: root, but not all of it."""
+
+    def drop() -> None:
+        import ctypes
+
+        for capability in capabilities:
+            if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+                raise OSError("PR_CAPBSET_DROP")
+
+    return drop
+
+
+SYS_PTRACE, SYS_ADMIN, PERFMON, BPF = 19, 21, 38, 39
+
+
+def refused(server: Server, program: str, before: Callable[[], None]) -> str:
+    """The one sentence, with status 1, of a run that the kernel does not let be."""
+    done = run("-p", str(server.pid), program=program, before=before)
+    assert take_uprobe_events(server) == []
+    assert (done.returncode, done.stdout) == (COULD_NOT_TRACE, "")
+    match = re.fullmatch(r"h2olog: (.*)\n", done.stderr)
+    assert match is not None, done.stderr
+    return match.group(1)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("missing", [(SYS_ADMIN, BPF, PERFMON), (SYS_ADMIN, BPF), (SYS_ADMIN, PERFMON)])
+def test_no_capability(serve: Serve, program: str, missing: tuple[int, ...]) -> None:
+    sentence = refused(serve(), program, without(*missing))
+    assert sentence.startswith("the kernel refuses BPF ") and "Operation not permitted" in sentence
+    for capability, number in {"CAP_BPF": BPF, "CAP_PERFMON": PERFMON}.items():
+        assert capability in sentence or number not in missing
+
+
+def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
+    """Without links for many uprobes, CAP_PERFMON may not do. Whether it does or not, nothing remains."""
+    server = serve()
+    words = ["-d", "-p", str(server.pid)]
+    tracer = Tracer(tmp_path, *words, program="h2olog-single", attached=False, before=without(SYS_ADMIN))
+    wait_until(lambda: tracer.process.poll() is not None or " Attaching " in tracer.messages(), "the start")
+    status = tracer.stop()
+    assert take_uprobe_events(server) == []
+    if status != 0:
+        assert status == COULD_NOT_TRACE
+        assert tracer.messages().startswith("h2olog: the kernel refuses uprobes: ")
+        assert "CAP_SYS_ADMIN" in tracer.messages() and tracer.messages().count("\n") == 1
+
+
+def test_no_capability_to_look_into_the_server(serve: Serve) -> None:
+    """Without CAP_SYS_PTRACE, root cannot read the binary of a process that has more capabilities."""
+    sentence = refused(serve(), "h2olog", without(SYS_PTRACE))
+    assert "CAP_SYS_PTRACE" in sentence
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("command", [None, BPF_MAP_CREATE, BPF_PROG_LOAD])
+def test_seccomp(serve: Serve, program: str, command: int | None) -> None:
+    sentence = refused(serve(), program, refusing("bpf", errno.EPERM, command))
+    assert sentence.startswith("the kernel refuses BPF ") and "seccomp" in sentence
+
+
+@pytest.mark.parametrize(
+    "program, filter",
+    [
+        ("h2olog", refusing("bpf", errno.EPERM, BPF_LINK_CREATE)),
+        ("h2olog", refusing("bpf", errno.EACCES, BPF_LINK_CREATE)),
+        ("h2olog-single", refusing("perf_event_open", errno.EPERM)),
+        ("h2olog-single", refusing("perf_event_open", errno.EACCES)),
+    ],
+)
+def test_no_uprobes(serve: Serve, program: str, filter: Callable[[], None]) -> None:
+    sentence = refused(serve(), program, filter)
+    assert sentence.startswith("the kernel refuses uprobes: ") and "seccomp" in sentence
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_kernel_without_bpf(serve: Serve, program: str) -> None:
+    sentence = refused(serve(), program, refusing("bpf", errno.ENOSYS))
+    assert sentence.startswith("the kernel refuses BPF ") and "CONFIG_BPF_SYSCALL" in sentence
+
+
+def test_ring_that_the_kernel_refuses(serve: Serve) -> None:
+    sentence = refused(serve(), "h2olog", refusing("bpf", errno.ENOMEM, BPF_MAP_CREATE))
+    assert "ring" in sentence and "-b" in sentence
+
+
+# --- a server that ends ---
+
+
+def attach_seconds(server: Server, program: str, folder: Path) -> float:
+    """How long attaching takes here and now."""
+    folder.mkdir()
+    start = time.monotonic()
+    tracer = Tracer(folder, "-d", "-p", str(server.pid), program=program)
+    took = time.monotonic() - start
+    tracer.stop(signal.SIGKILL)
+    return took
+
+
+@pytest.mark.parametrize("program, rounds", [("h2olog", 14), ("h2olog-single", 7)])
+def test_server_ends_while_being_attached(serve: Serve, tmp_path: Path, program: str, rounds: int) -> None:
+    took = attach_seconds(serve(), program, tmp_path / "first")
+    for nth in range(rounds):
+        server = serve()
+        command = [str(BUILD / program), "-p", str(server.pid)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tracer:
+            time.sleep(took * (nth + random.random()) / rounds)
+            server.stop(random.choice([signal.SIGTERM, signal.SIGKILL]))
+            out, err = tracer.communicate(timeout=PATIENCE)
+        assert out == ""
+        if tracer.returncode == 0:
+            assert err == ""
+        else:
+            assert tracer.returncode == COULD_NOT_TRACE
+            assert err in (
+                f"h2olog: process {server.pid} ended before it could be traced\n",
+                f"h2olog: there is no process {server.pid}\n",
+            )

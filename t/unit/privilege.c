@@ -1,0 +1,489 @@
+#include "support.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+#include "memory.h"
+#include "privilege.h"
+
+#define NOBODY 65534
+#define CALLER 1234
+#define GROUP  5678
+
+#ifndef CAP_PERFMON
+#define CAP_PERFMON 38
+#define CAP_BPF     39
+#endif
+
+/* Where fs.suid_dumpable is not 0, the kernel makes a process dumpable again when its ids change. */
+static bool ids_make_dumpable;
+
+int setresuid(uid_t real, uid_t effective, uid_t saved)
+{
+    int result = (int)syscall(SYS_setresuid, real, effective, saved);
+
+    if (ids_make_dumpable)
+        prctl(PR_SET_DUMPABLE, 1);
+    return result;
+}
+
+/* What children write is seen here. */
+static char *shared;
+#define SHARED_SIZE 4096
+
+/* Runs a function in a child; how that ended, as wait(2) has it. What it gave back is its status. */
+static int in_child(int (*function)(const void *), const void *argument)
+{
+    int status;
+    pid_t child;
+
+    fflush(NULL);
+    memset(shared, 0, SHARED_SIZE);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(function(argument));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+static void check_exit(const char *what, int status)
+{
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s: ended with %s %d", what, WIFEXITED(status) ? "status" : "signal",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+static void only_root(void)
+{
+    if (geteuid() != 0)
+        skip();
+}
+
+/* --- who called --- */
+
+static int find(const char *uid, const char *gid, struct identity *invoker, char *error, size_t error_size)
+{
+    unsetenv("SUDO_UID");
+    unsetenv("SUDO_GID");
+    if (uid != NULL)
+        setenv("SUDO_UID", uid, 1);
+    if (gid != NULL)
+        setenv("SUDO_GID", gid, 1);
+    return privilege_find_invoker(invoker, error, error_size);
+}
+
+static void finds_invoker(void **state)
+{
+    static const struct {
+        const char *uid, *gid;
+        struct identity invoker;
+    } cases[] = {
+        {NULL, NULL, {NOBODY, NOBODY}},
+        {"1000", "100", {1000, 100}},
+        {"0", "0", {0, 0}},
+        {"1", "2", {1, 2}},
+        {"2147483648", "4294967294", {2147483648u, 4294967294u}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct identity invoker = {7, 7};
+        char error[256] = "";
+        assert_int_equal(find(cases[i].uid, cases[i].gid, &invoker, error, sizeof(error)), 0);
+        assert_int_equal(invoker.uid, cases[i].invoker.uid);
+        assert_int_equal(invoker.gid, cases[i].invoker.gid);
+        check_string("error", error, "");
+    }
+}
+
+static void refuses_what_is_no_id(void **state)
+{
+    static const char *const words[] = {
+        "", " ", "-", "-1", "+1", " 1", "1 ", "1\n", "\t1", "x", "root", "0x10", "1e3", "1.0", "1,2", "1;2",
+        "4294967295", "4294967296", "4294968296", "9223372036854775808", "18446744073709551615",
+        "18446744073709551616", "18446744073709552616", "99999999999999999999999999999999999999", "1\x1b",
+        "\xd9\xa1", "\xef\xbc\x91", NULL,
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(words) / sizeof(words[0]); ++i) {
+        for (int second = 0; second != 2; ++second) {
+            struct identity invoker;
+            char error[256] = "";
+            if (find(second ? "1000" : words[i], second ? words[i] : "1000", &invoker, error, sizeof(error)) != -1)
+                fail_msg("'%s' is taken for an id", words[i] != NULL ? words[i] : "(none)");
+            check_string("error", error,
+                         "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to run on as "
+                         "nobody");
+        }
+    }
+}
+
+/* --- from the first moment --- */
+
+static int harden(const void *argument)
+{
+    struct rlimit core;
+    size_t count = 0;
+
+    (void)argument;
+    setenv("BCC_KERNEL_SOURCE", "/planted", 1);
+    setenv("TMPDIR", "/planted", 1);
+    setenv("PATH", "/planted", 1);
+    setenv("TZ", "/planted", 1);
+    prctl(PR_SET_DUMPABLE, 1);
+    privilege_harden();
+    for (char **variable = environ; *variable != NULL; ++variable, ++count)
+        ;
+    if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 || strcmp(getenv("TZ"), "UTC0") != 0)
+        return 1;
+    if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
+        return 2;
+    return prctl(PR_GET_DUMPABLE) == 0 ? 0 : 3;
+}
+
+static void hardens(void **state)
+{
+    (void)state;
+    check_exit("privilege_harden", in_child(harden, NULL));
+}
+
+/* --- what there is no more --- */
+
+/* Ends the child if it cannot give up root; otherwise it is what h2olog is when it prints. */
+static void drop(bool keep_root)
+{
+    const struct identity invoker = {CALLER, GROUP};
+
+    privilege_harden();
+    if (privilege_drop(&invoker, keep_root, shared, SHARED_SIZE) != 0)
+        _exit(99);
+}
+
+struct forbidden {
+    const char *name;
+    long number;
+    const void *first, *second;
+};
+
+static const char *const no_words[] = {NULL};
+
+/* Calls that would do something if they were let, and are what somebody who took over h2olog would want. */
+static const struct forbidden forbidden[] = {
+#ifndef H2OLOG_SANITIZED /* at its end, the sanitizer itself wants these */
+    {"openat", SYS_openat, (void *)-100, "/dev/null"},
+    {"read", SYS_read, NULL, NULL},
+    {"prctl", SYS_prctl, (void *)PR_GET_DUMPABLE, NULL},
+    {"getpid", SYS_getpid, NULL, NULL},
+#endif
+#ifdef SYS_open
+    {"open", SYS_open, "/dev/null", NULL},
+    {"fork", SYS_fork, NULL, NULL},
+    {"vfork", SYS_vfork, NULL, NULL},
+#endif
+    {"execve", SYS_execve, "/bin/true", no_words},
+    {"execveat", SYS_execveat, (void *)-100, "/bin/true"},
+    {"socket", SYS_socket, (void *)2, (void *)1},
+    {"connect", SYS_connect, NULL, NULL},
+    {"ptrace", SYS_ptrace, NULL, NULL},
+    {"process_vm_readv", SYS_process_vm_readv, NULL, NULL},
+    {"bpf", SYS_bpf, NULL, NULL},
+    {"perf_event_open", SYS_perf_event_open, NULL, NULL},
+    {"setuid", SYS_setuid, NULL, NULL},
+    {"setresuid", SYS_setresuid, NULL, NULL},
+    {"setgid", SYS_setgid, NULL, NULL},
+    {"setgroups", SYS_setgroups, NULL, NULL},
+    {"capset", SYS_capset, NULL, NULL},
+    {"seccomp", SYS_seccomp, NULL, NULL},
+    {"kill", SYS_kill, NULL, NULL},
+    {"clone", SYS_clone, NULL, NULL},
+    {"unshare", SYS_unshare, NULL, NULL},
+    {"mount", SYS_mount, NULL, NULL},
+    {"unlinkat", SYS_unlinkat, NULL, NULL},
+    {"fchmod", SYS_fchmod, (void *)-1, NULL},
+    {"fchown", SYS_fchown, (void *)-1, NULL},
+    {"ftruncate", SYS_ftruncate, (void *)-1, NULL},
+    {"dup", SYS_dup, (void *)-1, NULL},
+    {"ioctl", SYS_ioctl, (void *)-1, NULL},
+    {"mprotect", SYS_mprotect, NULL, NULL},
+    {"setrlimit", SYS_setrlimit, NULL, NULL},
+    {"no such call", 4000, NULL, NULL},
+};
+
+static int call(const void *argument)
+{
+    const struct forbidden *forbidden_call = argument;
+
+    drop(forbidden_call->number % 2 == 0); /* with the uid of root, it is no better */
+    syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second, NULL, NULL, NULL, NULL);
+    return 0;
+}
+
+static void forbidden_calls_end_it(void **state)
+{
+    (void)state;
+    only_root();
+    for (size_t i = 0; i != sizeof(forbidden) / sizeof(forbidden[0]); ++i) {
+        int status = in_child(call, &forbidden[i]);
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+            fail_msg("%s: ended with %s %d %s", forbidden[i].name, WIFEXITED(status) ? "status" : "signal",
+                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), shared);
+    }
+}
+
+#ifdef __x86_64__
+/* The numbers of another architecture lead to other calls: 20 is getpid(2) there, and writev(2) here. */
+static int call_as_i386(const void *argument)
+{
+    long result = 20;
+
+    (void)argument;
+    drop(false);
+    __asm__ volatile("int $0x80" : "+a"(result) : : "memory");
+    return 0;
+}
+
+static int call_as_x32(const void *argument)
+{
+    (void)argument;
+    drop(false);
+    syscall(0x40000000 | SYS_write, STDERR_FILENO, "", 0);
+    return 0;
+}
+
+static void other_doors_are_closed(void **state)
+{
+    int status;
+
+    (void)state;
+    only_root();
+    status = in_child(call_as_i386, NULL);
+    assert_true(WIFSIGNALED(status));
+    assert_true(WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV); /* a kernel without that door */
+    status = in_child(call_as_x32, NULL);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+#endif
+
+/* What a session does. */
+static int work(const void *argument)
+{
+    const bool *keep_root = argument;
+    struct timespec now;
+    struct timeval same;
+    struct pollfd pollfd = {.events = POLLIN};
+    char *memory = memory_grow(NULL, 100, 1);
+    int ends[2];
+
+    if (pipe(ends) != 0 || dup2(ends[1], STDERR_FILENO) < 0)
+        return 1;
+    drop(*keep_root);
+    pollfd.fd = ends[0];
+    if (poll(&pollfd, 1, 10) != 0 || write(ends[1], "x", 1) != 1 || poll(&pollfd, 1, 10) != 1)
+        return 2;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0 || clock_gettime(CLOCK_MONOTONIC, &now) != 0 ||
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) != 0 || gettimeofday(&same, NULL) != 0 || time(NULL) < 1)
+        return 3;
+    for (size_t size = 1000; size < 100000000; size *= 3) { /* the heap, then mappings */
+        memory = memory_grow(memory, size, 1);
+        memory[size - 1] = 'x';
+    }
+    free(memory);
+    if (fprintf(stderr, "%s %d %.1f\n", "a sentence", 12, 1.5) < 0)
+        return 4;
+    return close(ends[0]) == 0 && close(ends[1]) == 0 ? 0 : 5;
+}
+
+static void what_is_needed_is_let(void **state)
+{
+    const bool yes = true, no = false;
+
+    (void)state;
+    only_root();
+    check_exit("work", in_child(work, &no));
+    check_exit("work with the uid of root", in_child(work, &yes));
+}
+
+/* Root that may not change its ids has to say so, and is not to print. */
+static int drop_without_setuid(const void *argument)
+{
+    const struct identity invoker = {CALLER, GROUP};
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    (void)argument;
+    if (syscall(SYS_capget, &header, data) != 0)
+        return 1;
+    data[0].effective &= ~((1U << CAP_SETUID) | (1U << CAP_SETGID));
+    data[0].permitted = data[0].effective;
+    if (syscall(SYS_capset, &header, data) != 0)
+        return 2;
+    return privilege_drop(&invoker, false, shared, SHARED_SIZE) == -1 ? 0 : 3;
+}
+
+static void says_what_it_lacks(void **state)
+{
+    (void)state;
+    only_root();
+    check_exit("privilege_drop", in_child(drop_without_setuid, NULL));
+    check_string("error", shared,
+                 "root cannot be given up: Operation not permitted; in a container, it takes CAP_SETUID and "
+                 "CAP_SETGID, or -r");
+}
+
+/*
+ * It ends no sooner than its parent has looked. `mem` of a process that is dumpable is its user's, of others it is
+ * root's.
+ */
+static void stays_undumpable(void **state)
+{
+    int ready[2], leave[2], status;
+    char path[64], byte;
+    struct stat memory;
+    pid_t child;
+
+    (void)state;
+    only_root();
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(leave), 0);
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct pollfd pollfd = {.fd = leave[0], .events = POLLIN};
+        ids_make_dumpable = true;
+        close(leave[1]);
+        drop(false);
+        _exit(write(ready[1], "x", 1) == 1 && poll(&pollfd, 1, -1) == 1 ? 0 : 1);
+    }
+    close(ready[1]);
+    close(leave[0]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)child);
+    assert_int_equal(stat(path, &memory), 0);
+    close(leave[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(ready[0]);
+    check_exit("the child", status);
+    assert_int_equal(memory.st_uid, 0);
+}
+
+/* --- why the kernel refuses --- */
+
+struct refusal {
+    int code;
+    uint64_t lacking; /* capabilities, as bits */
+    bool filtered;
+    const char *says;
+};
+
+#define BIT(capability) (UINT64_C(1) << (capability))
+#define ALL_OF_THEM     (BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF) | BIT(CAP_PERFMON))
+
+static int refuse(const void *argument)
+{
+    const struct refusal *refusal = argument;
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+
+    if (syscall(SYS_capget, &header, data) != 0)
+        return 1;
+    for (size_t i = 0; i != 2; ++i) {
+        data[i].effective &= ~(uint32_t)(refusal->lacking >> 32 * i);
+        data[i].permitted &= data[i].effective;
+    }
+    if (refusal->filtered &&
+        (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 0) != 0 || seccomp_load(filter) != 0))
+        return 2;
+    seccomp_release(filter);
+    if (syscall(SYS_capset, &header, data) != 0)
+        return 3;
+    privilege_explain_refusal("BPF maps", refusal->code, shared, SHARED_SIZE);
+    return 0;
+}
+
+static void explains_refusals(void **state)
+{
+    static const struct refusal refusals[] = {
+        {EPERM, 0, false, "the locked-memory limit (ulimit -l)"},
+        {EACCES, 0, false, "a security module"},
+        {EPERM, BIT(CAP_SYS_ADMIN), false, "locked-memory limit"},
+        {EPERM, BIT(CAP_BPF) | BIT(CAP_PERFMON), false, "locked-memory limit"},
+        {EPERM, ALL_OF_THEM, false, "lacks CAP_BPF and CAP_PERFMON"},
+        {EACCES, ALL_OF_THEM, false, "kernel.unprivileged_bpf_disabled"},
+        {EACCES, ALL_OF_THEM, false, "kernel.perf_event_paranoid"},
+        {EPERM, BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF), false, "CAP_BPF"},
+        {EPERM, BIT(CAP_SYS_ADMIN) | BIT(CAP_PERFMON), false, "CAP_PERFMON"},
+        {EPERM, 0, true, "a seccomp filter is on: let the container call bpf(2)"},
+        {EACCES, BIT(CAP_SYS_ADMIN), true, "a seccomp filter is on"},
+        {EPERM, ALL_OF_THEM, true, "lacks CAP_BPF and CAP_PERFMON"},
+        {ENOSYS, 0, false, "CONFIG_BPF_SYSCALL"},
+        {ENOSYS, ALL_OF_THEM, true, "CONFIG_BPF_SYSCALL"},
+        {EINVAL, 0, false, "Linux 5.8"},
+        {EOPNOTSUPP, 0, false, "CONFIG_UPROBES"},
+        {ENOMEM, 0, false, "there is no memory"},
+    };
+
+    (void)state;
+    only_root();
+    for (size_t i = 0; i != sizeof(refusals) / sizeof(refusals[0]); ++i) {
+        char begin[128];
+        check_exit("privilege_explain_refusal", in_child(refuse, &refusals[i]));
+        snprintf(begin, sizeof(begin), "the kernel refuses BPF maps: %s; ", strerror(refusals[i].code));
+        if (strncmp(shared, begin, strlen(begin)) != 0 || strstr(shared, refusals[i].says) == NULL)
+            fail_msg("%zu: \"%s\" does not say \"%s\"", i, shared, refusals[i].says);
+    }
+}
+
+/* Whatever it is, it is one sentence, and what does not fit is cut. */
+static void explanations_fit(void **state)
+{
+    char small[24];
+
+    (void)state;
+    memset(small, 'x', sizeof(small));
+    privilege_explain_refusal("BPF maps", EPERM, small, sizeof(small) - 1);
+    check_string("error", small, "the kernel refuses BPF");
+    assert_int_equal(small[sizeof(small) - 1], 'x');
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(finds_invoker),
+        cmocka_unit_test(refuses_what_is_no_id),
+        cmocka_unit_test(hardens),
+        cmocka_unit_test(forbidden_calls_end_it),
+#ifdef __x86_64__
+        cmocka_unit_test(other_doors_are_closed),
+#endif
+        cmocka_unit_test(what_is_needed_is_let),
+        cmocka_unit_test(says_what_it_lacks),
+        cmocka_unit_test(stays_undumpable),
+        cmocka_unit_test(explains_refusals),
+        cmocka_unit_test(explanations_fit),
+    };
+
+    shared = mmap(NULL, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

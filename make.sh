@@ -55,6 +55,10 @@ need_for_building() {
     need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libseccomp-dev
 }
 
+need_for_testing() {
+    need systemtap-sdt-dev libcmocka-dev python3-pytest clang libclang-rt-dev clang-tidy cppcheck curl jq
+}
+
 build() {
     cmake -S . -B build "$@" >build.log 2>&1 || { cat build.log >&2; exit 1; }
     make -C build -j"$(nproc)" >build.log 2>&1 || { cat build.log >&2; exit 1; }
@@ -105,20 +109,20 @@ install)
     ;;
 demo)
     need_for_building
-    need systemtap-sdt-dev libcmocka-dev python3-pytest curl
+    need_for_testing
     build -DH2OLOG_TESTS=ON
     demo
     ;;
 test)
     need_for_building
-    need systemtap-sdt-dev libcmocka-dev python3-pytest curl jq clang-tidy cppcheck
+    need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
     as_root ctest --output-on-failure
     ;;
 bench)
     need_for_building
-    need systemtap-sdt-dev libcmocka-dev python3-pytest curl
+    need_for_testing
     build -DH2OLOG_TESTS=ON -DCMAKE_BUILD_TYPE=Release
     as_root /usr/bin/python3 -B t/bench/bench.py
     ;;

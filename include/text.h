@@ -28,6 +28,9 @@ void text_print_json(struct output *output, const uint8_t *bytes, size_t size);
 /* What text_print would print, NUL-terminated, to be freed: for messages. */
 char *text_escape(const char *text);
 
+/* Drops a character that is cut off at the end of a message: a long word in it does not fit. */
+void text_mend(char *text);
+
 /* How many bytes at the end begin a UTF-8 sequence that was cut off there. */
 size_t text_cut(const uint8_t *bytes, size_t size);
 

@@ -140,6 +140,7 @@ static int check_globs(const struct options *options, const struct catalog *cata
                      "this server has no tracepoint '%s'; h2olog -l -p PID lists those that it has",
                      escaped);
         free(escaped);
+        text_mend(error);
         return -1;
     }
     return 0;

@@ -63,6 +63,7 @@ static int fail(char *error, size_t error_size, const char *format, const char *
 
     snprintf(error, error_size, format, escaped);
     free(escaped);
+    text_mend(error);
     return -1;
 }
 

@@ -190,3 +190,10 @@ size_t text_cut(const uint8_t *bytes, size_t size)
     }
     return 0;
 }
+
+void text_mend(char *text)
+{
+    size_t size = strlen(text);
+
+    text[size - text_cut((const uint8_t *)text, size)] = '\0';
+}

@@ -1,0 +1,182 @@
+/*
+ * Events of any bytes, through the decoder and both printers, for every signature that h2o has had:
+ * what is not malformed is one line, and what is malformed is none.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "decode.h"
+#include "http.h"
+#include "json.h"
+#include "memory.h"
+#include "support.h"
+
+/* The first byte of an input. */
+enum { APPLICATION_DATA = 1, LAYERS = 2 };
+
+static struct output output;
+static struct json json;
+static struct http http;
+static bool *is_http; /* by the ids: what http_print is given */
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    struct traced *probes = memory_grow(NULL, num_signatures, sizeof(probes[0]));
+
+    (void)argc;
+    (void)argv;
+    is_http = memory_grow(NULL, num_signatures, sizeof(is_http[0]));
+    for (size_t i = 0; i != num_signatures; ++i) {
+        probes[i] = (struct traced){.signature = &signatures[i]};
+        is_http[i] = false;
+        for (size_t j = 0; http_probes[j] != NULL; ++j)
+            is_http[i] |=
+                catalog_matches(http_probes[j], signatures[i].provider, signatures[i].probe);
+    }
+    printed_open(&output);
+    http = (struct http){.output = &output, .probes = probes, .num_probes = num_signatures};
+    json = (struct json){.output = &output, .probes = probes, .num_probes = num_signatures};
+    json_open(&json);
+    return 0;
+}
+
+/* Whether a line was printed; and nothing but one. */
+static bool check_line(int result, bool may_have_tabs)
+{
+    const size_t size = output.used;
+
+    check(result == 0 || result == -1);
+    check(output.line == size && (size != 0) == (result == 0));
+    printed_forget(&output);
+    if (result != 0)
+        return false;
+    check(output.buffer[size - 1] == '\n');
+    check(is_tame(output.buffer, size - 1, may_have_tabs));
+    check(may_have_tabs || is_json(output.buffer, size - 1));
+    return true;
+}
+
+static bool print_json(const struct event *event)
+{
+    return check_line(json_print(&json, event), false);
+}
+
+static bool print_http(const struct event *event)
+{
+    uint16_t id = decode_id(event);
+
+    return (id >= num_signatures || is_http[id]) && check_line(http_print(&http, event), true);
+}
+
+static uint64_t get_counter(const uint8_t *event, const struct field *field)
+{
+    return decode_unsigned(event + field->place, field->counter_width);
+}
+
+/* The largest struct of statistics that is not larger. */
+static size_t stats_size(size_t room)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i != num_stats_fields; ++i) {
+        if (stats_fields[i].size <= room && stats_fields[i].size > size)
+            size = stats_fields[i].size;
+    }
+    return size;
+}
+
+static bool is_captured(const struct field *field, bool application_data)
+{
+    return field->counter_width != 0 && (application_data || !field->application_data);
+}
+
+/* Whether the size of an event is just what its fields say. */
+static bool is_whole(const struct event *event, bool application_data)
+{
+    const uint16_t id = decode_id(event);
+    uint64_t end, size;
+
+    if (id >= num_signatures || event->size < signatures[id].size)
+        return false;
+    end = signatures[id].size;
+    for (size_t i = 0; i != signatures[id].num_fields; ++i) {
+        const struct field *field = &signatures[id].fields[i];
+        if (!is_captured(field, application_data))
+            continue;
+        size = get_counter(event->bytes, field);
+        if (field->kind == FIELD_STATS)
+            size = stats_size(size) == size ? size : 0;
+        end += size < field->max ? size : field->max;
+    }
+    return end == event->size;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct event event = {.bytes = data + 1, .size = size - 1};
+
+    if (size == 0)
+        return 0;
+    json.application_data = (data[0] & APPLICATION_DATA) != 0;
+    json.layers = (data[0] & LAYERS) != 0;
+    json.seq = json.last_ns = 0;
+    check(print_json(&event) == is_whole(&event, json.application_data));
+    check(print_http(&event) == (is_whole(&event, false) && is_http[decode_id(&event)]));
+    return 0;
+}
+
+/* --- a mutator that knows how long an event is to be --- */
+
+static void set_counter(uint8_t *event, const struct field *field, size_t value)
+{
+    for (size_t i = 0; i != field->counter_width; ++i) /* little-endian, as all that h2o runs on */
+        event[field->place + i] = (uint8_t)((uint64_t)value >> (8 * i));
+}
+
+/* How much of the event a field takes, if it can be as its counter says; else what there is. */
+static size_t mend_counter(uint8_t *event, const struct field *field, size_t room)
+{
+    uint64_t wanted = get_counter(event, field);
+    size_t most = room < field->max ? room : field->max, size;
+
+    if (field->kind != FIELD_STATS && (wanted <= most || most == field->max))
+        return wanted < most ? (size_t)wanted : most;
+    size = field->kind == FIELD_STATS ? stats_size(most) : most;
+    set_counter(event, field, size);
+    return size;
+}
+
+/* Makes bytes an event of some signature, with as little change as that takes; returns its size. */
+static size_t mend(uint8_t *event, size_t size, size_t max_size, bool application_data)
+{
+    struct event_head head = {0};
+    const struct signature *signature;
+    size_t end;
+
+    memcpy(&head, event, size < sizeof(head) ? size : sizeof(head));
+    head.id = (uint16_t)(head.id % num_signatures);
+    signature = &signatures[head.id];
+    if (signature->size > max_size)
+        return size;
+    if (size < signature->size) {
+        memset(event + size, 0, signature->size - size);
+        size = signature->size;
+    }
+    memcpy(event, &head, sizeof(head));
+    end = signature->size;
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (is_captured(field, application_data))
+            end += mend_counter(event, field, size - end);
+    }
+    return end;
+}
+
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    size = LLVMFuzzerMutate(data, size, max_size);
+    if (size == 0 || seed % 4 == 0)
+        return size;
+    return 1 + mend(data + 1, size - 1, max_size - 1, (data[0] & APPLICATION_DATA) != 0);
+}

@@ -1,0 +1,318 @@
+/*
+ * Notes of any bytes, of a binary that is no h2o: through the catalog and the choice into the text
+ * of a BPF program that root loads, and into the keys of JSON. Nothing of them gets there but names
+ * that are identifiers (target.c drops the others) and operands that were understood.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "choice.h"
+#include "json.h"
+#include "memory.h"
+#include "program.h"
+#include "support.h"
+
+/* The first byte of an input. */
+enum { MODE = 3, BY_MODE = 4, APPLICATION_DATA = 8, AARCH64 = 16, SOME_NAMED = 32, LISTS = 64 };
+
+#define NOTES_MAX 16
+
+static struct output output;
+static size_t num_skipped;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    printed_open(&output);
+    return 0;
+}
+
+static bool is_identifier(const char *text)
+{
+    return text[0] != '\0' && strlen(text) < 128 &&
+           text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")] ==
+               '\0';
+}
+
+static void add_note(struct target *target, const char *provider, const char *name,
+                     const char *arguments)
+{
+    struct target_probe *probe = NULL;
+
+    for (size_t i = 0; i != target->num_probes && probe == NULL; ++i) {
+        if (strcmp(target->probes[i].provider, provider) == 0 &&
+            strcmp(target->probes[i].name, name) == 0)
+            probe = &target->probes[i];
+    }
+    if (probe == NULL) {
+        target->probes =
+            memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
+        probe = &target->probes[target->num_probes++];
+        *probe = (struct target_probe){.provider = memory_format("%s", provider),
+                                       .name = memory_format("%s", name)};
+    }
+    probe->locations =
+        memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
+    probe->locations[probe->num_locations++] =
+        (struct location){.arguments = memory_format("%s", arguments)};
+}
+
+/* NAME, tab, operands, a line each. A capital letter alone stands for a name that the lists know. */
+static void read_notes(struct target *target, char *text)
+{
+    char *line;
+
+    *target = (struct target){.pidfd = -1};
+    for (size_t i = 0; i != NOTES_MAX && (line = strsep(&text, "\n")) != NULL; ++i) {
+        const char *name = strsep(&line, "\t"), *provider = "h2o";
+        if (name[0] >= 'A' && name[0] <= 'Z' && name[1] == '\0') {
+            const struct signature *signature =
+                &signatures[(size_t)(name[0] - 'A') % num_signatures];
+            provider = signature->provider;
+            name = signature->probe;
+        }
+        if (is_identifier(name))
+            add_note(target, provider, name, line != NULL ? line : "");
+    }
+}
+
+static void forget_notes(struct target *target)
+{
+    for (size_t i = 0; i != target->num_probes; ++i) {
+        struct target_probe *probe = &target->probes[i];
+        for (size_t j = 0; j != probe->num_locations; ++j)
+            free(probe->locations[j].arguments);
+        free(probe->locations);
+        free(probe->provider);
+        free(probe->name);
+    }
+    free(target->probes);
+}
+
+static void count_skipped(const struct traced *traced, const struct location *location)
+{
+    check(traced != NULL && location != NULL);
+    ++num_skipped;
+}
+
+/* Moves *at over a text that has to be there. */
+static void expect(const char **at, const char *text)
+{
+    size_t length = strlen(text);
+
+    check(strncmp(*at, text, length) == 0);
+    *at += length;
+}
+
+static void expect_number(const char **at, size_t number)
+{
+    char digits[24];
+
+    snprintf(digits, sizeof(digits), "%zu", number);
+    expect(at, digits);
+}
+
+/* "    const s64 arg0 = EXPRESSION;" */
+static void expect_argument(const char **at, size_t number, bool is_read)
+{
+    char expression[128];
+    size_t length;
+
+    expect(at, "    const ");
+    check(**at == 's' || **at == 'u');
+    ++*at;
+    expect(at, "64 arg");
+    expect_number(at, number);
+    expect(at, " = ");
+    length = strcspn(*at, ";\n");
+    check(length < sizeof(expression));
+    memcpy(expression, *at, length);
+    expression[length] = '\0';
+    check(is_read ? is_expression(expression) : strcmp(expression, "0") == 0);
+    *at += length;
+    expect(at, ";\n");
+}
+
+/* What is made up for a probe that no list knows is made of its name and numbers. */
+static void check_guess(const struct target_probe *probe, const struct signature *signature)
+{
+    static const char *const words[] = {
+        "struct",  "event",  "event_head", "head",   "stamp",  "STAMP", "__attribute__",
+        "aligned", "submit", "sizeof",     "return", "int8_t", "id",    "u8",
+        "u16",     "u32",    "u64",        "s8",     "s16",    "s32",   "s64",
+    };
+    const char *at = signature->declaration;
+
+    expect(&at, probe->provider);
+    expect(&at, ":");
+    expect(&at, probe->name);
+    expect(&at, "(");
+    check(strcmp(at + strspn(at, "uint0123456789_arg, "), ")") == 0);
+    for (at = signature->capture; *at != '\0';) {
+        size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyzSTAMP0123456789_");
+        bool known = length == 0 ? strchr(" \n{};=,()&*.", *at) != NULL
+                                 : strspn(at, "0123456789") == length || strncmp(at, "arg", 3) == 0;
+        for (size_t i = 0; !known && i != sizeof(words) / sizeof(words[0]); ++i)
+            known = strlen(words[i]) == length && strncmp(at, words[i], length) == 0;
+        check(known);
+        at += length != 0 ? length : 1;
+    }
+}
+
+static bool is_location_of(const struct location *location, const struct target_probe *probe,
+                           const char *operands)
+{
+    return location >= probe->locations && location < probe->locations + probe->num_locations &&
+           strcmp(location->arguments, operands) == 0;
+}
+
+static void expect_function(const char **at, const struct program_choice *choice,
+                            const struct program_function *function)
+{
+    const struct traced *traced = function->traced;
+    const struct signature *signature = traced->signature;
+    const char *operands = function->locations[0]->arguments;
+
+    if (traced->guess != NULL)
+        check_guess(traced->probe, signature);
+    check(is_operands(operands, strlen(operands)));
+    for (size_t i = 0; i != function->num_locations; ++i)
+        check(is_location_of(function->locations[i], traced->probe, operands));
+    expect(at, "/* ");
+    expect(at, signature->declaration);
+    expect(at, "\n * ");
+    expect(at, operands);
+    expect(at, " */\nint ");
+    expect(at, function->name);
+    expect(at, "(struct pt_regs *ctx)\n{\n    enum { id = ");
+    expect_number(at, (size_t)(traced - choice->probes));
+    expect(at, ", silent = ");
+    expect(at, (size_t)(traced - choice->probes) < choice->num_printed ? "0" : "1");
+    expect(at, " };\n");
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        bool is_data = (signature->reads_application_data >> i & 1) != 0;
+        bool is_read = (signature->reads >> i & 1) != 0 || (is_data && choice->application_data);
+        if (is_read || is_data)
+            expect_argument(at, i, is_read);
+    }
+    expect(at, signature->capture);
+    expect(at, "}\n\n");
+}
+
+/* The program from the first function on, word for word. */
+static void check_program(const struct program_choice *choice, const struct program *program)
+{
+    const char *at = strstr(program->text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
+    size_t num_locations = 0;
+
+    check(at != NULL);
+    at = strstr(at, "\n}\n\n");
+    check(at != NULL);
+    expect(&at, "\n}\n\n");
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        expect_function(&at, choice, &program->functions[i]);
+        num_locations += program->functions[i].num_locations;
+    }
+    expect(&at, "/* All probes hang on one link; the cookie of the location says whose it is. */\n"
+                "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n");
+    check(strchr(at, '}') != NULL && strcmp(strchr(at, '}'), "}\n") == 0);
+    for (size_t i = 0; i != choice->num_probes; ++i)
+        num_skipped -= choice->probes[i].probe->num_locations; /* may wrap, and back */
+    check(num_skipped + num_locations == 0);                   /* none is forgotten */
+}
+
+/* An event of each probe, of nothing but zeros, in JSON. */
+static void check_keys(const struct program_choice *choice)
+{
+    struct json json = {.output = &output,
+                        .probes = choice->probes,
+                        .num_probes = choice->num_probes,
+                        .application_data = choice->application_data,
+                        .layers = true};
+
+    json_open(&json);
+    for (uint16_t i = 0; i != choice->num_probes; ++i) {
+        const size_t size = choice->probes[i].signature->size;
+        uint8_t *bytes = calloc(1, size); /* behind it, nothing can be read */
+        const struct event event = {bytes, size};
+        check(bytes != NULL && size >= sizeof(struct event_head));
+        memcpy(bytes, &i, sizeof(i));
+        check(json_print(&json, &event) == 0);
+        check(is_tame(output.buffer, output.used - 1, false));
+        check(is_json(output.buffer, output.used - 1));
+        printed_forget(&output);
+        free(bytes);
+    }
+    json_close(&json);
+}
+
+static void check_choice(const struct choice *choice, enum operand_arch arch, uint8_t flags)
+{
+    const struct program_maps maps = {3, 4, 5, 6, 7};
+    const struct program_choice wanted = {
+        .probes = choice->probes,
+        .num_probes = choice->num_probes,
+        .num_printed = choice->num_printed,
+        .application_data = (flags & APPLICATION_DATA) != 0,
+        .watermark = 4096,
+    };
+    struct program program;
+
+    num_skipped = 0;
+    program_open(&program, arch, &wanted, &maps, count_skipped);
+    check_program(&wanted, &program);
+    program_dispose(&program);
+    check_keys(&wanted);
+}
+
+/* What -l and -d say of the server's probes. */
+static void check_lists(const struct options *options, const struct catalog *catalog)
+{
+    size_t size;
+    char *text = NULL, *rest, *line;
+    FILE *file = open_memstream(&text, &size);
+
+    check(file != NULL);
+    choice_print_list(file, options, catalog);
+    choice_print_lacking(file, options, catalog);
+    fclose(file);
+    rest = text;
+    while ((line = strsep(&rest, "\n")) != NULL)
+        check(is_tame(line, strlen(line), false));
+    free(text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const uint8_t flags = size != 0 ? data[0] : 0;
+    const enum operand_arch arch = flags & AARCH64 ? OPERAND_AARCH64 : OPERAND_X86_64;
+    const char *globs[] = {flags & SOME_NAMED ? "*re*" : "*:*"};
+    const struct options options = {
+        .mode = (enum options_mode)((flags & MODE) % 3),
+        .tracepoints = {globs, flags & BY_MODE ? 0 : 1},
+    };
+    struct target target;
+    struct catalog catalog;
+    struct choice choice;
+    char error[1024] = "", version[64], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
+
+    read_notes(&target, text);
+    catalog_open(&catalog, arch, &target);
+    catalog_version(&catalog, version, sizeof(version));
+    check(is_tame(version, strlen(version), false));
+    check(catalog.num_matching <= catalog.num_traced);
+    if (choice_open(&choice, &options, &catalog, error, sizeof(error)) == 0)
+        check_choice(&choice, arch, flags);
+    else
+        check(error[0] != '\0' && is_tame(error, strlen(error), false));
+    if (flags & LISTS)
+        check_lists(&options, &catalog);
+    choice_dispose(&choice);
+    catalog_dispose(&catalog);
+    forget_notes(&target);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,248 @@
+/*
+ * Command lines of any bytes: nothing of them moves a cursor in a message, what is accepted is what
+ * the options say, the globs of -t mean what they should, and the names of -s reach the BPF program
+ * as numbers only.
+ */
+#include "options.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "choice.h"
+#include "event.h"
+#include "memory.h"
+#include "program.h"
+#include "support.h"
+
+#define WORDS_MAX 32
+
+/* A server with a few probes, one of which no list knows. */
+static const char *const names[][2] = {
+    {"h2o", "receive_request"}, {"h2o", "send_response_header"}, {"h2o", "h3s_accept"},
+    {"h2o", "h3s_destroy"},     {"quicly", "packet_sent"},       {"quicly", "debug_message"},
+    {"picotls", "new"},         {"h2o", "of_tomorrow"},
+};
+
+#define NUM_NAMES (sizeof(names) / sizeof(names[0]))
+
+static struct target target;
+static struct catalog catalog;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static char arguments[] = "8@%rax";
+    static struct location location = {.arguments = arguments};
+
+    (void)argc;
+    (void)argv;
+    target.probes = memory_grow(NULL, NUM_NAMES, sizeof(target.probes[0]));
+    target.num_probes = NUM_NAMES;
+    for (size_t i = 0; i != NUM_NAMES; ++i)
+        target.probes[i] = (struct target_probe){memory_format("%s", names[i][0]),
+                                                 memory_format("%s", names[i][1]), &location, 1};
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    check(catalog.num_traced == NUM_NAMES && catalog.traced[NUM_NAMES - 1].guess != NULL);
+    return 0;
+}
+
+/* --- messages --- */
+
+static void check_error(const char *error)
+{
+    check(error[0] != '\0' && is_tame(error, strlen(error), true));
+}
+
+/* --- -t --- */
+
+/* What a glob of nothing but letters, '*' and '?' means; '-' and '_' are the same. */
+static bool matches(const char *glob, const char *name)
+{
+    const char *star = NULL, *tried = NULL;
+
+    while (*name != '\0') {
+        char wanted = *glob == '-' ? '_' : *glob;
+        if (wanted == '*') {
+            star = glob++;
+            tried = name;
+        } else if (wanted == '?' || wanted == *name) {
+            ++glob;
+            ++name;
+        } else if (star != NULL) {
+            glob = star + 1;
+            name = ++tried;
+        } else {
+            return false;
+        }
+    }
+    return glob[strspn(glob, "*")] == '\0';
+}
+
+static void check_glob(const char *glob)
+{
+    for (size_t i = 0; i != NUM_NAMES; ++i) {
+        char full[64] = "";
+        bool got = catalog_matches(glob, names[i][0], names[i][1]);
+        if (strlen(glob) > 255) /* no name is as long */
+            check(!got);
+        if (strlen(glob) > 255 || strpbrk(glob, "[\\") != NULL)
+            continue;
+        strcat(strcat(strcat(full, names[i][0]), ":"), names[i][1]);
+        check(got == matches(glob, strchr(glob, ':') != NULL ? full : names[i][1]));
+    }
+}
+
+static void check_choice(const struct options *options)
+{
+    struct choice choice;
+    char error[1024] = "";
+
+    if (choice_open(&choice, options, &catalog, error, sizeof(error)) == 0) {
+        check(choice.num_printed != 0 && choice.num_printed <= choice.num_probes);
+        check(choice.num_probes <= NUM_NAMES);
+    } else {
+        check_error(error);
+    }
+    choice_dispose(&choice);
+}
+
+/* --- -s --- */
+
+/* A token (RFC 9110, 5.6.2), behind a colon if it is a pseudo-header. */
+static bool is_header_name(const char *name)
+{
+    const char *token = name[0] == ':' ? name + 1 : name;
+
+    for (const char *at = token; *at != '\0'; ++at) {
+        if (*at <= ' ' || *at >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", *at) != NULL)
+            return false;
+    }
+    return token[0] != '\0' && strlen(name) <= EVENT_NAME_MAX;
+}
+
+/* Copies a line with a '#' for each number; returns where the next one begins. */
+static const char *read_line(const char *at, char *line, size_t size)
+{
+    size_t length = 0;
+    char last = ' ';
+
+    for (; *at != '\n'; last = *at++) {
+        check(*at != '\0' && length + 1 != size);
+        if (isdigit((unsigned char)*at) && !isalnum((unsigned char)last) && last != '_') {
+            line[length++] = '#';
+            at += strspn(at, "0123456789abcdefxULL") - 1;
+        } else {
+            line[length++] = *at;
+        }
+    }
+    line[length] = '\0';
+    return at + 1;
+}
+
+/* "if ((words[#] | #) == # && ...)" */
+static bool is_comparison(const char *line)
+{
+    const char first[] = "        if (", word[] = "(words[#] | #) == #", next[] = " && ";
+
+    if (strncmp(line, first, strlen(first)) != 0)
+        return false;
+    for (line += strlen(first); strncmp(line, word, strlen(word)) == 0; line += strlen(next)) {
+        line += strlen(word);
+        if (strcmp(line, ")") == 0)
+            return true;
+        if (strncmp(line, next, strlen(next)) != 0)
+            return false;
+    }
+    return false;
+}
+
+static bool is_filter_line(const char *line)
+{
+    static const char *const lines[] = {
+        "    u64 words[#];",
+        "",
+        "    if (length == #) {",
+        "        words[#] = #;",
+        "        probe_read_user(words, #, (const void *)name);",
+        "            return #;",
+        "    }",
+        "    return #;",
+    };
+
+    for (size_t i = 0; i != sizeof(lines) / sizeof(lines[0]); ++i) {
+        if (strcmp(line, lines[i]) == 0)
+            return true;
+    }
+    return is_comparison(line);
+}
+
+static void skipped(const struct traced *traced, const struct location *location)
+{
+    (void)traced;
+    (void)location;
+}
+
+static void check_filter(const struct options *options)
+{
+    const struct program_maps maps = {3, 4, 5, 6, 7};
+    const struct program_choice choice = {
+        .response_headers = options->response_headers.words,
+        .num_response_headers = options->response_headers.count,
+    };
+    char line[4096] = "";
+    struct program program;
+    const char *at;
+
+    program_open(&program, OPERAND_X86_64, &choice, &maps, skipped);
+    at = strstr(program.text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
+    check(at != NULL);
+    at = strchr(at, '{') + 2;
+    while (strncmp(at, "}\n", 2) != 0) {
+        at = read_line(at, line, sizeof(line));
+        check(is_filter_line(line));
+    }
+    check(strncmp(at, "}\n\n/* All probes hang on one link", 30) == 0);
+    program_dispose(&program);
+}
+
+/* --- */
+
+static void check_options(const struct options *options)
+{
+    check(options->pid >= 0 && options->debug >= 0);
+    check(options->mode == MODE_HTTP || options->mode == MODE_QUIC || options->mode == MODE_ALL);
+    check(options->buffer == 0 || (options->buffer >= 4096 && options->buffer <= 1 << 30));
+    check(options->write == NULL || options->write[0] != '\0');
+    for (size_t i = 0; i != options->tracepoints.count; ++i) {
+        check(options->tracepoints.words[i][0] != '\0');
+        check_glob(options->tracepoints.words[i]);
+    }
+    for (size_t i = 0; i != options->response_headers.count; ++i)
+        check(is_header_name(options->response_headers.words[i]));
+    check_choice(options);
+    if (options->response_headers.count != 0)
+        check_filter(options);
+}
+
+/* Words end with a NUL or a newline. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = string_of(data, size), *rest = text, name[] = "h2olog";
+    char *words[WORDS_MAX + 2] = {name, NULL}, error[1024] = "";
+    struct options options;
+    int count = 1;
+
+    for (size_t i = 0; i != size; ++i)
+        text[i] = text[i] == '\0' ? '\n' : text[i];
+    while (count <= WORDS_MAX && (words[count] = strsep(&rest, "\n")) != NULL)
+        ++count;
+    words[count] = NULL;
+    if (options_parse(&options, count, words, error, sizeof(error)) == 0)
+        check_options(&options);
+    else
+        check_error(error);
+    options_dispose(&options);
+    free(text);
+    return 0;
+}

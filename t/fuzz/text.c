@@ -1,0 +1,123 @@
+/*
+ * Escaping, of any bytes: no control character passes in any form, nothing that is no UTF-8, and
+ * what is neither is not touched.
+ */
+#include "text.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "support.h"
+
+static struct output output;
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    printed_open(&output);
+    return 0;
+}
+
+static bool is_printed(const char *bytes, size_t size)
+{
+    return output.used == size && memcmp(output.buffer, bytes, size) == 0;
+}
+
+static void print_text(const char *bytes, size_t size)
+{
+    text_print(&output, (const uint8_t *)bytes, size);
+    check(output.used >= size && output.used <= 4 * size);
+    check(is_tame(output.buffer, output.used, true));
+    if (is_tame(bytes, size, true))
+        check(is_printed(bytes, size));
+    printed_forget(&output);
+}
+
+static void print_json(const char *bytes, size_t size)
+{
+    size_t length;
+    char *back;
+
+    text_print_json(&output, (const uint8_t *)bytes, size);
+    check(output.used <= TEXT_EXPANSION * size);
+    check(is_tame(output.buffer, output.used, false));
+    back = json_unescape(output.buffer, output.used, &length);
+    check(back != NULL);
+    if (is_utf8(bytes, size))
+        check(length == size && memcmp(back, bytes, size) == 0);
+    free(back);
+    printed_forget(&output);
+}
+
+static void escape(const char *string)
+{
+    char *escaped = text_escape(string);
+
+    text_print(&output, (const uint8_t *)string, strlen(string));
+    check(is_printed(escaped, strlen(escaped)));
+    free(escaped);
+    printed_forget(&output);
+}
+
+/* What is cut off anywhere in UTF-8 is UTF-8 again without what text_cut says. */
+static void cut(const char *bytes, size_t size)
+{
+    const bool whole = is_utf8(bytes, size);
+
+    for (size_t end = size; end + 4 > size; --end) {
+        size_t incomplete = text_cut((const uint8_t *)bytes, end);
+        check(incomplete <= 3 && incomplete <= end);
+        if (whole)
+            check(is_utf8(bytes, end - incomplete));
+        if (is_utf8(bytes, end))
+            check(incomplete == 0);
+        if (end == 0)
+            break;
+    }
+}
+
+/* Written up to the end of the buffer, as behind many lines: not a byte more than was reserved. */
+static void print_at_end(const char *bytes, size_t size)
+{
+    const size_t end = malloc_usable_size(output.buffer); /* ASan's says what was asked for */
+
+    output.used = output.line = end - OUTPUT_RESERVE_MAX;
+    text_print_json(&output, (const uint8_t *)bytes, size);
+    check(output.used <= end);
+    printed_forget(&output);
+}
+
+/* Large values are printed in pieces, and take long: one input in 64 is repeated until it is large. */
+static size_t repetitions(const uint8_t *data, size_t size)
+{
+    uint8_t sum = 0;
+
+    for (size_t i = 0; i != size; ++i)
+        sum = (uint8_t)(sum * 31 + data[i]);
+    return size != 0 && sum % 64 == 63 ? EVENT_MAX / size : 1;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const size_t times = repetitions(data, size);
+    char *bytes = malloc(size * times + 1);
+    size_t total = 0;
+
+    check(bytes != NULL);
+    for (; total != size * times; total += size)
+        memcpy(bytes + total, data, size);
+    bytes[total] = '\0';
+    escape(bytes);
+    bytes = realloc(bytes, total != 0 ? total : 1); /* nothing can be read behind it */
+    check(bytes != NULL);
+    print_text(bytes, total);
+    print_json(bytes, total);
+    if (times > 1)
+        print_at_end(bytes, total);
+    cut(bytes, total);
+    free(bytes);
+    return 0;
+}

@@ -55,10 +55,6 @@ need_for_building() {
     need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libseccomp-dev
 }
 
-need_for_testing() {
-    need systemtap-sdt-dev libcmocka-dev python3-pytest clang libclang-rt-dev clang-tidy cppcheck curl jq
-}
-
 build() {
     cmake -S . -B build "$@" >build.log 2>&1 || { cat build.log >&2; exit 1; }
     make -C build -j"$(nproc)" >build.log 2>&1 || { cat build.log >&2; exit 1; }
@@ -109,21 +105,22 @@ install)
     ;;
 demo)
     need_for_building
-    need_for_testing
-    build -DH2OLOG_TESTS=ON
+    need systemtap-sdt-dev curl
+    build -DH2OLOG_STANDIN=ON
     demo
     ;;
 test)
     need_for_building
-    need_for_testing
+    need systemtap-sdt-dev libcmocka-dev python3-pytest clang libclang-rt-dev clang-tidy cppcheck \
+        curl jq
     build -DH2OLOG_TESTS=ON
     cd build
     as_root ctest --output-on-failure
     ;;
 bench)
     need_for_building
-    need_for_testing
-    build -DH2OLOG_TESTS=ON -DCMAKE_BUILD_TYPE=Release
+    need systemtap-sdt-dev
+    build -DH2OLOG_STANDIN=ON
     as_root /usr/bin/python3 -B t/bench/bench.py
     ;;
 help | -h | --help)

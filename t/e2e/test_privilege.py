@@ -1,0 +1,332 @@
+"""Of root, h2olog keeps as little as it can, for as short as it can; and it believes nobody."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from conftest import BUILD, Server, Tracer, run, wait_until
+from test_life import COUNT, HTTP_PROBES, LINES, SCRIPT, Memory
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+Before = Callable[[], None]
+
+PROGRAMS = ["h2olog", "h2olog-single"]
+NOBODY, CALLER, GROUP = 65534, 1234, 5678
+
+
+def environment(**variables: str) -> Before:
+    """For `before`: the variables are in h2olog's environment, in addition."""
+    return lambda: os.environ.update(variables)
+
+
+def as_sudo(uid: object = CALLER, gid: object = GROUP) -> Before:
+    return environment(SUDO_UID=str(uid), SUDO_GID=str(gid), SUDO_USER="somebody", SUDO_COMMAND="h2olog")
+
+
+def status_of(task: Path) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+
+
+# --- what is left of root when there is a line ---
+
+
+@pytest.mark.parametrize(
+    "program, mode, options, sudo, uid, gid",
+    [
+        ("h2olog", "http", [], False, NOBODY, NOBODY),
+        ("h2olog", "http", [], True, CALLER, GROUP),
+        ("h2olog", "http", ["-r"], False, 0, 0),
+        ("h2olog", "all", ["--keep-root"], True, 0, 0),
+        ("h2olog", "all", [], True, CALLER, GROUP),
+        ("h2olog-single", "http", [], False, NOBODY, NOBODY),
+        ("h2olog-single", "http", ["-r"], True, 0, 0),
+    ],
+)
+def test_least_privilege(
+    serve: Serve, trace: Trace, program: str, mode: str, options: list[str], sudo: bool, uid: int, gid: int
+) -> None:
+    """Of every thread of it, as soon as there is a line."""
+
+    def before() -> None:
+        os.setgroups([4, 27])
+        if sudo:
+            as_sudo()()
+
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    probes = ["-t", "h2o:send_response"] if mode == "all" else []
+    tracer = trace(server, mode, *options, *probes, program=program, before=before)
+    assert server.play() == (1, 0)
+    tracer.wait_lines(1)
+    tasks = list(Path(f"/proc/{tracer.process.pid}/task").iterdir())
+    assert tasks
+    for task in tasks:
+        status = status_of(task)
+        assert status["Uid"].split() == [str(uid)] * 4
+        assert status["Gid"].split() == [str(gid)] * 4
+        assert status["Groups"].split() == []
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[kind], 16) == 0, kind
+        assert status["NoNewPrivs"] == "1"
+        assert status["Seccomp"] == "2"  # SECCOMP_MODE_FILTER
+    assert server.play() == (1, 0)  # it can do what it has to with that
+    assert len(tracer.wait_lines(2)) == 2
+    assert tracer.stop() == 0
+    assert len(tracer.lines()) == 2
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_memory_is_nobody_elses(serve: Serve, trace: Trace, program: str) -> None:
+    """There are other people's cookies in it: no core dumps, and not even its own user looks into it."""
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    tracer = trace(server, program=program, before=as_sudo())
+    server.play()
+    tracer.wait_lines(1)
+    process = Path(f"/proc/{tracer.process.pid}")
+    limits = re.search(r"^Max core file size +(\S+) +(\S+) ", (process / "limits").read_text(), re.M)
+    assert limits is not None and limits.groups() == ("0", "0")
+    assert status_of(process)["Uid"].split() == [str(CALLER)] * 4
+    assert (process / "mem").stat().st_uid == 0  # so it is if a process is not dumpable
+
+    child = os.fork()
+    if child == 0:
+        os._exit(look_into(tracer.process.pid))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def look_into(pid: int) -> int:
+    """As the user that h2olog has become. Returns how far it got."""
+    os.setgroups([])
+    os.setgid(GROUP)
+    os.setuid(CALLER)
+    for name in ("mem", "environ", "maps", "fd"):
+        try:
+            os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+            return 1
+        except PermissionError:
+            pass
+    ptrace_seize = 0x4206
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(ptrace_seize, pid, 0, 0) == 0 or ctypes.get_errno() != errno.EPERM:
+        return 2
+    return 0
+
+
+def test_no_core_dump_from_the_start(serve: Serve) -> None:
+    """While it is root, too."""
+    command = [str(BUILD / "h2olog"), "all", "-p", str(serve().pid)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limits = Path(f"/proc/{process.pid}/limits")
+        wait_until(lambda: re.search(r"^Max core file size +0 +0 ", limits.read_text(), re.M) is not None, "the limit")
+        # before it has even looked at the server
+        status = status_of(limits.parent)
+        assert status["Uid"].split()[0] == "0" and status["Seccomp"] == "0"
+    finally:
+        process.kill()
+        process.wait()
+
+
+# --- SUDO_UID ---
+
+MALFORMED = [
+    "", " ", "root", "-1", "+1", " 1", "1 ", "1\n", "\t1", "0x10", "1e3", "1.0", "1,2", "1:2", "1;id", "NaN",
+    "4294967295", "4294967296", "4294968530", "18446744073709551616", "18446744073709552850", "9" * 400, "\x1b[2J1",
+    "\u0661\u0662", "\uff11", "1\u00a0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", MALFORMED)
+def test_malformed_sudo_ids(serve: Serve, tmp_path: Path, word: str) -> None:
+    """An error, not a process that stays root."""
+    server, file = serve(), tmp_path / "file"
+    memory = Memory(server)
+    for before in (as_sudo(uid=word), as_sudo(gid=word)):
+        done = run("-p", str(server.pid), "-w", str(file), before=before)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            "h2olog: SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to run on as nobody\n"
+        )
+    assert memory.switched_on() == set() and not file.exists()
+
+
+@pytest.mark.parametrize("name", ["SUDO_UID", "SUDO_GID"])
+def test_half_of_the_sudo_ids(serve: Serve, name: str) -> None:
+    server = serve()
+    memory = Memory(server)
+    done = run("-p", str(server.pid), before=environment(**{name: "1234"}))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("h2olog: SUDO_UID and SUDO_GID have to be ") and done.stderr.count("\n") == 1
+    assert memory.switched_on() == set()
+
+
+# --- the environment ---
+
+
+def hostile_headers(folder: Path) -> str:
+    """A tree of headers none of which compiles."""
+    names = ["linux/types.h", "linux/kconfig.h", "linux/version.h", "linux/bpf.h", "linux/ptrace.h", "asm/page.h"]
+    names += ["uapi/linux/ptrace.h", "uapi/linux/bpf.h", "stddef.h", "stdint.h", "bcc/helpers.h"]
+    for name in names:
+        for top in ("", "include", "source/include", "build/include"):
+            file = folder / top / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text('#error "planted"\n')
+    return str(folder)
+
+
+def fake_tools(folder: Path, mark: Path) -> str:
+    """Programs that tell if they are run."""
+    folder.mkdir()
+    for name in ("clang", "clang-14", "llc", "opt", "ptxas", "ld", "ld.lld", "as", "gcc", "uname", "modprobe", "sh"):
+        (folder / name).write_text(f"#!/bin/sh\necho {name} >>{mark}\nexit 1\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["BCC_KERNEL_SOURCE", "BCC_KERNEL_MODULES_DIR"],
+        ["BCC_KERNEL_MODULES_SUFFIX", "BCC_PROBE_PREFIX", "BCC_LINUX_VERSION_CODE"],
+        ["ARCH"],
+        ["CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH"],
+        ["CLANG", "CC", "LLC", "LLVM_CONFIG"],
+        ["COMPILER_PATH", "GCC_EXEC_PREFIX", "SYSROOT", "PATH"],
+        ["TMPDIR", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"],
+        ["CCC_OVERRIDE_OPTIONS", "QA_OVERRIDE_GCC3_OPTIONS", "CLANG_CONFIG_FILE_USER_DIR"],
+        ["TZ"],
+        ["LANG", "LC_ALL", "LANGUAGE", "NLSPATH", "LOCPATH"],
+    ],
+    ids=lambda names: names[0],
+)
+def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, names: list[str]) -> None:
+    server, mark = serve(script=SCRIPT), tmp_path / "mark"
+    headers, tools = hostile_headers(tmp_path / "headers"), fake_tools(tmp_path / "tools", mark)
+    values = {
+        "ARCH": "arm64", "PATH": tools, "CLANG": f"{tools}/clang", "CC": f"{tools}/gcc", "LLC": f"{tools}/llc",
+        "LLVM_CONFIG": f"{tools}/sh", "COMPILER_PATH": tools, "GCC_EXEC_PREFIX": f"{tools}/",
+        "BCC_PROBE_PREFIX": "x", "BCC_KERNEL_MODULES_SUFFIX": "build", "BCC_LINUX_VERSION_CODE": "1",
+        "CCC_OVERRIDE_OPTIONS": f"+-I{headers} +-Dint=char", "QA_OVERRIDE_GCC3_OPTIONS": f"+-I{headers}",
+        "TZ": "HOSTILE-13:30", "LANG": "de_DE.UTF-8", "LC_ALL": "de_DE.UTF-8", "LANGUAGE": "de",
+        "TMPDIR": f"{tmp_path}/missing", "HOME": headers,
+    }  # fmt: skip
+    tracer = trace(server, before=environment(**{name: values.get(name, headers) for name in names}))
+    assert server.play() == (COUNT, 0)
+    assert tracer.stop() == 0
+    assert tracer.lines() == LINES
+    (attached,) = tracer.messages().splitlines()
+    assert re.fullmatch(rf"\d+-\d\d-\d\dT\d\d:\d\d:\d\dZ Attaching pid={server.pid} \(.*\)", attached)
+    assert not mark.exists()
+
+
+# --- what a process calls itself ---
+
+
+class Renamed(Server):
+    """A stand-in whose command line says what one likes."""
+
+    def __init__(self, script: Path, name: bytes, words: list[bytes]) -> None:
+        binary = script.parent / os.fsdecode(name)
+        self.binary = BUILD / "t" / "standin" / "standin-2026-06"
+        binary.write_bytes(self.binary.read_bytes())
+        binary.chmod(0o755)
+        # its own words come first; getopt(3) finds the options behind them
+        command = [words[0], b"--script", bytes(script), *words[1:]]
+        self.process = subprocess.Popen(command, executable=bytes(binary), stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        match = re.match(r"listening on 127\.0\.0\.1:\d+ pid (\d+) ", self.process.stdout.readline())
+        assert match is not None
+        self.pid = int(match.group(1))
+
+
+HOSTILE = b"h2o\n2026-11-22T12:23:01Z Attaching pid=1 (forged)\r\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
+ESCAPED = r"h2o\x0a2026-11-22T12:23:01Z Attaching pid=1 (forged)\x0d\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
+
+
+def is_tame(text: bytes) -> bool:
+    """No byte that moves a cursor, and no line that is none."""
+    return re.search(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", text) is None
+
+
+@pytest.mark.parametrize("options", [["-d"], ["-dd"], ["all", "-dd"]])
+def test_hostile_name_of_a_server(tmp_path: Path, options: list[str]) -> None:
+    script = tmp_path / "script"
+    script.write_text(SCRIPT)
+    server = Renamed(script, b"a\n\x1b[31m\xff", [HOSTILE])
+    folder = tmp_path / "tracer"
+    folder.mkdir()
+    tracer = Tracer(folder, *options, "-p", str(server.pid), attached=False)
+    try:
+        wait_until(lambda: b" Attaching pid=%d " % server.pid in tracer.err.read_bytes(), "attaching")
+        assert server.play() == (COUNT, 0)
+        assert tracer.stop() == 0
+    finally:
+        tracer.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
+    out, err = tracer.out.read_bytes(), tracer.err.read_bytes()
+    assert is_tame(out) and is_tame(err)
+    assert out.count(b"\n") == COUNT
+    attached = [line for line in err.decode().split("\n") if " Attaching pid=" in line]
+    assert len(attached) == 1
+    assert attached[0].endswith(f" Attaching pid={server.pid} ({ESCAPED} --script {script})")
+
+
+@pytest.mark.parametrize("options", [[], ["-l"]])
+def test_hostile_name_in_an_error(tmp_path: Path, options: list[str]) -> None:
+    """Of a process without probes; its name is what prctl(2) was told."""
+    binary = tmp_path / "sleeper"
+    ready = "import ctypes; ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[2J\\xff', 0, 0, 0); print(flush=True); input()"
+    process = subprocess.Popen(
+        [HOSTILE, "-c", ready], executable="/usr/bin/python3", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        done = run(*options, "-p", str(process.pid))
+    finally:
+        process.kill()
+        process.communicate()
+    assert (done.returncode, done.stdout) == (1, "")
+    sentence = rf"h2olog: PID {process.pid} (a\x0a\x1b[2J\xff) has no h2o probes; h2o needs -DWITH_DTRACE=on" + "\n"
+    assert done.stderr == sentence
+    assert not binary.exists()
+
+
+def test_hostile_notes(tmp_path: Path) -> None:
+    """The binary can name its probes and their operands as it likes."""
+    content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
+    operands = re.search(rb"h2o\0send_response_header\0([^\0]+)\0", content)
+    assert operands is not None
+    evil = (b"8@%rdi\n\x1b[2J*/" + b"x" * 200)[: len(operands.group(1))]
+    content = content[: operands.start(1)] + evil + content[operands.end(1) :]
+    content = content.replace(b"h2o\0h1_close\0", b"h2o\0h1\n\x1b[2mX\0")
+    script = tmp_path / "script"
+    script.write_text("h2o:send_response conn_id=1 req_id=2 status=200\n")
+    binary = tmp_path / "server"
+    binary.write_bytes(content)
+    binary.chmod(0o755)
+    server = Server("2026-06", script=script, binary=binary)
+    folder = tmp_path / "tracer"
+    folder.mkdir()
+    tracer = Tracer(folder, "all", "-dd", "-t", "h2o:*", "-p", str(server.pid), attached=False)
+    try:
+        wait_until(lambda: tracer.process.poll() is not None or b" Attaching pid=" in tracer.err.read_bytes(), "start")
+        listed = run("-l", "-p", str(server.pid))
+        assert server.play() == (1, 0)
+        tracer.wait_lines(1)
+        assert tracer.stop() == 0
+    finally:
+        tracer.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
+    assert b"cannot be read" in tracer.err.read_bytes()
+    for text in (tracer.out.read_bytes(), tracer.err.read_bytes(), (listed.stdout + listed.stderr).encode()):
+        assert is_tame(text)
+    assert HTTP_PROBES & set(re.findall(r"h2o:(\w+)", listed.stdout))

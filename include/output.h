@@ -14,7 +14,7 @@ struct output {
     int fd;
     int interrupt;    /* readable when nobody is to be waited for any more; -1: never */
     const char *name; /* of the file, for messages; NULL: standard output */
-    bool created;     /* there was no file of that name */
+    bool created;     /* there was no file of that name, and it is not begun */
     bool waits;       /* a write can wait for a reader: it is no plain file */
     char *buffer;
     size_t used;      /* bytes gathered */

@@ -20,7 +20,8 @@ struct session {
     struct tracer *tracer;
     struct stream *stream;
     struct output *output;
-    int signals; /* signalfd of those that end the session */
+    int64_t clock_offset_ns; /* of our CLOCK_MONOTONIC against the kernel's */
+    int signals;             /* signalfd of those that end the session */
 };
 
 /*

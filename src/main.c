@@ -143,6 +143,7 @@ static int open_signals(void)
         sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN); /* a write says it, too */
+    signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
@@ -185,6 +186,23 @@ static int prepare(struct run *run)
     return 0;
 }
 
+/*
+ * What this process's CLOCK_MONOTONIC is ahead of the kernel's, which stamps the events: not 0 in a
+ * time namespace.
+ */
+static int64_t clock_offset_ns(void)
+{
+    FILE *file = fopen("/proc/self/timens_offsets", "re");
+    long long seconds = 0, nanoseconds = 0;
+
+    if (file == NULL)
+        return 0; /* Linux before 5.5 */
+    if (fscanf(file, "monotonic %lld %lld", &seconds, &nanoseconds) != 2)
+        seconds = nanoseconds = 0;
+    fclose(file);
+    return (int64_t)(seconds * 1000000000 + nanoseconds);
+}
+
 /* The output is emptied only now that there is something to write. */
 static int give_up_root(struct run *run)
 {
@@ -200,11 +218,17 @@ static int trace(struct run *run)
 {
     const struct options *options = &run->options;
     struct stream stream;
-    struct session session = {options, &run->target, &run->choice,  &run->tracer,
-                              &stream, &run->output, open_signals()};
+    struct session session = {.options = options,
+                              .target = &run->target,
+                              .choice = &run->choice,
+                              .tracer = &run->tracer,
+                              .stream = &stream,
+                              .output = &run->output,
+                              .signals = open_signals()};
     int status = COULD_NOT_TRACE;
 
     run->output.interrupt = session.signals;
+    session.clock_offset_ns = clock_offset_ns();
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
         return status;
@@ -233,7 +257,7 @@ static int run_tracer(struct run *run)
     if (output_open(&run->output, run->options.write) != 0) {
         char *name = text_escape(run->options.write);
         fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
-                errno == ELOOP ? "it is a link of another user's" : strerror(errno));
+                errno == ELOOP ? "a link of another user's is on the way to it" : strerror(errno));
         free(name);
         return COULD_NOT_TRACE;
     }

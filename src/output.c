@@ -17,50 +17,68 @@
 /* The longest line: every captured byte as six characters, and the names of all fields. */
 #define LINE_MAX_SIZE (size_t)(128 * 1024)
 
-/*
- * Whether a link in a folder where everybody can plant one (sticky, and writable for all) may be
- * followed: if it is the owner's of the folder, or our own. The kernel does the same with
- * fs.protected_symlinks.
- */
-static bool is_trusted_link(int folder, const struct stat *folder_stat, const char *name)
+/* A folder where everybody can put something, and nobody can remove what is another's: /tmp. */
+static bool is_shared(const struct stat *folder)
 {
-    struct stat link;
+    return (folder->st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH);
+}
 
-    return fstatat(folder, name, &link, AT_SYMLINK_NOFOLLOW) == 0 &&
-           (link.st_uid == geteuid() || link.st_uid == folder_stat->st_uid);
+/*
+ * A link that somebody else put into such a folder is not followed: it is to be our own, or the
+ * folder's owner's. The kernel does the same with fs.protected_symlinks.
+ */
+static bool is_trusted(int folder, const char *name)
+{
+    struct stat above, found;
+
+    if (fstat(folder, &above) != 0 || fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISLNK(found.st_mode) || !is_shared(&above) || found.st_uid == geteuid() ||
+        found.st_uid == above.st_uid)
+        return true;
+    errno = ELOOP;
+    return false;
+}
+
+/* Opens the folder that a file is to be in, part by part. Returns -1 with errno. */
+static int open_parent(const char *path)
+{
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    int folder = open(path[0] == '/' ? "/" : ".", flags);
+    const char *slash;
+
+    for (; folder >= 0 && (slash = strchr(path, '/')) != NULL; path = slash + 1) {
+        char *part = memory_format("%.*s", (int)(slash - path), path);
+        int next = part[0] == '\0'            ? dup(folder)
+                   : is_trusted(folder, part) ? openat(folder, part, flags)
+                                              : -1;
+        int code = errno;
+        free(part);
+        close(folder);
+        errno = code;
+        folder = next;
+    }
+    return folder;
 }
 
 static int open_in_folder(struct output *output, int folder, const char *name)
 {
     const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY;
-    struct stat folder_stat;
-    bool shared;
 
-    if (fstat(folder, &folder_stat) != 0)
-        return -1;
-    shared = (folder_stat.st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH);
     output->fd = openat(folder, name, flags | O_CREAT | O_EXCL, 0600);
     output->created = output->fd >= 0;
-    if (output->fd < 0 && errno == EEXIST)
-        output->fd = openat(folder, name, flags | (shared ? O_NOFOLLOW : 0));
-    if (output->fd < 0 && errno == ELOOP && is_trusted_link(folder, &folder_stat, name))
+    if (output->fd < 0 && errno == EEXIST && is_trusted(folder, name))
         output->fd = openat(folder, name, flags);
     return output->fd >= 0 ? 0 : -1;
 }
 
 static int open_file(struct output *output)
 {
-    char *parent = memory_format("%s", output->name), *slash = strrchr(parent, '/');
-    const char *name = slash != NULL ? output->name + (slash - parent) + 1 : output->name;
-    int folder, result, code;
+    const char *slash = strrchr(output->name, '/');
+    int folder = open_parent(output->name), result, code;
 
-    if (slash != NULL)
-        slash[slash == parent ? 1 : 0] = '\0';
-    folder = open(slash != NULL ? parent : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    free(parent);
     if (folder < 0)
         return -1;
-    result = open_in_folder(output, folder, name);
+    result = open_in_folder(output, folder, slash != NULL ? slash + 1 : output->name);
     code = errno;
     close(folder);
     errno = code;
@@ -85,8 +103,10 @@ int output_begin(struct output *output, uid_t uid, gid_t gid)
 
     if (output->name == NULL)
         return 0;
-    if (output->created)
+    if (output->created) {
+        output->created = false;
         return fchown(output->fd, uid, gid);
+    }
     if (fstat(output->fd, &file) != 0)
         return -1;
     return S_ISREG(file.st_mode) ? ftruncate(output->fd, 0) : 0;
@@ -216,6 +236,8 @@ void output_close(struct output *output)
 {
     free(output->buffer);
     output->buffer = NULL;
+    if (output->name != NULL && output->created && output->lines == 0)
+        unlink(output->name); /* nothing was to be written after all */
     if (output->name != NULL)
         close(output->fd);
 }

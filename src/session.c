@@ -76,7 +76,9 @@ static void print_lost(void *context, uint64_t count)
 
     printing->lost += count;
     if (!printing->is_text) {
-        json_print_lost(&printing->json, clock_ns(CLOCK_MONOTONIC), count);
+        json_print_lost(&printing->json,
+                        clock_ns(CLOCK_MONOTONIC) - (uint64_t)printing->session->clock_offset_ns,
+                        count);
         return;
     }
     /* between the lines between which they are missing, where both go to one terminal */
@@ -107,7 +109,7 @@ static void drain(struct printing *printing)
     const struct stream_sink sink = {print_event, print_lost, printing};
     uint64_t counted = tracer_lost_total(session->tracer);
 
-    printing->json.wall_ns = wall_clock_ns();
+    printing->json.wall_ns = wall_clock_ns() + session->clock_offset_ns;
     stream_drain(session->stream, counted, &sink);
     output_flush(session->output);
 }

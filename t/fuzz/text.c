@@ -52,12 +52,20 @@ static void print_json(const char *bytes, size_t size)
     printed_forget(&output);
 }
 
+/* ... also where it did not fit into a message. */
 static void escape(const char *string)
 {
     char *escaped = text_escape(string);
+    size_t size = strlen(escaped);
 
     text_print(&output, (const uint8_t *)string, strlen(string));
-    check(is_printed(escaped, strlen(escaped)));
+    check(is_printed(escaped, size));
+    for (int i = 0; i != 4 && size != 0; ++i) {
+        escaped[--size] = '\0';
+        text_mend(escaped);
+        check(is_utf8(escaped, strlen(escaped)) && strlen(escaped) + 3 >= size);
+        size = strlen(escaped);
+    }
     free(escaped);
     printed_forget(&output);
 }

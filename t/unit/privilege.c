@@ -77,7 +77,8 @@ static void only_root(void)
 
 /* --- who called --- */
 
-static int find(const char *uid, const char *gid, struct identity *invoker, char *error, size_t error_size)
+static int find(const char *uid, const char *gid, struct identity *invoker, char *error,
+                size_t error_size)
 {
     unsetenv("SUDO_UID");
     unsetenv("SUDO_GID");
@@ -115,10 +116,34 @@ static void finds_invoker(void **state)
 static void refuses_what_is_no_id(void **state)
 {
     static const char *const words[] = {
-        "", " ", "-", "-1", "+1", " 1", "1 ", "1\n", "\t1", "x", "root", "0x10", "1e3", "1.0", "1,2", "1;2",
-        "4294967295", "4294967296", "4294968296", "9223372036854775808", "18446744073709551615",
-        "18446744073709551616", "18446744073709552616", "99999999999999999999999999999999999999", "1\x1b",
-        "\xd9\xa1", "\xef\xbc\x91", NULL,
+        "",
+        " ",
+        "-",
+        "-1",
+        "+1",
+        " 1",
+        "1 ",
+        "1\n",
+        "\t1",
+        "x",
+        "root",
+        "0x10",
+        "1e3",
+        "1.0",
+        "1,2",
+        "1;2",
+        "4294967295",
+        "4294967296",
+        "4294968296",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "18446744073709552616",
+        "99999999999999999999999999999999999999",
+        "1\x1b",
+        "\xd9\xa1",
+        "\xef\xbc\x91",
+        NULL,
     };
 
     (void)state;
@@ -126,10 +151,12 @@ static void refuses_what_is_no_id(void **state)
         for (int second = 0; second != 2; ++second) {
             struct identity invoker;
             char error[256] = "";
-            if (find(second ? "1000" : words[i], second ? words[i] : "1000", &invoker, error, sizeof(error)) != -1)
+            if (find(second ? "1000" : words[i], second ? words[i] : "1000", &invoker, error,
+                     sizeof(error)) != -1)
                 fail_msg("'%s' is taken for an id", words[i] != NULL ? words[i] : "(none)");
             check_string("error", error,
-                         "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to run on as "
+                         "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; "
+                         "unset both to run on as "
                          "nobody");
         }
     }
@@ -151,7 +178,8 @@ static int harden(const void *argument)
     privilege_harden();
     for (char **variable = environ; *variable != NULL; ++variable, ++count)
         ;
-    if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 || strcmp(getenv("TZ"), "UTC0") != 0)
+    if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 ||
+        strcmp(getenv("TZ"), "UTC0") != 0)
         return 1;
     if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
         return 2;
@@ -231,7 +259,8 @@ static int call(const void *argument)
     const struct forbidden *forbidden_call = argument;
 
     drop(forbidden_call->number % 2 == 0); /* with the uid of root, it is no better */
-    syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second, NULL, NULL, NULL, NULL);
+    syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second, NULL, NULL, NULL,
+            NULL);
     return 0;
 }
 
@@ -242,7 +271,8 @@ static void forbidden_calls_end_it(void **state)
     for (size_t i = 0; i != sizeof(forbidden) / sizeof(forbidden[0]); ++i) {
         int status = in_child(call, &forbidden[i]);
         if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
-            fail_msg("%s: ended with %s %d %s", forbidden[i].name, WIFEXITED(status) ? "status" : "signal",
+            fail_msg("%s: ended with %s %d %s", forbidden[i].name,
+                     WIFEXITED(status) ? "status" : "signal",
                      WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), shared);
     }
 }
@@ -275,7 +305,8 @@ static void other_doors_are_closed(void **state)
     only_root();
     status = in_child(call_as_i386, NULL);
     assert_true(WIFSIGNALED(status));
-    assert_true(WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV); /* a kernel without that door */
+    assert_true(WTERMSIG(status) == SIGSYS ||
+                WTERMSIG(status) == SIGSEGV); /* a kernel without that door */
     status = in_child(call_as_x32, NULL);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGSYS);
@@ -299,7 +330,8 @@ static int work(const void *argument)
     if (poll(&pollfd, 1, 10) != 0 || write(ends[1], "x", 1) != 1 || poll(&pollfd, 1, 10) != 1)
         return 2;
     if (clock_gettime(CLOCK_REALTIME, &now) != 0 || clock_gettime(CLOCK_MONOTONIC, &now) != 0 ||
-        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) != 0 || gettimeofday(&same, NULL) != 0 || time(NULL) < 1)
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) != 0 || gettimeofday(&same, NULL) != 0 ||
+        time(NULL) < 1)
         return 3;
     for (size_t size = 1000; size < 100000000; size *= 3) { /* the heap, then mappings */
         memory = memory_grow(memory, size, 1);
@@ -343,9 +375,10 @@ static void says_what_it_lacks(void **state)
     (void)state;
     only_root();
     check_exit("privilege_drop", in_child(drop_without_setuid, NULL));
-    check_string("error", shared,
-                 "root cannot be given up: Operation not permitted; in a container, it takes CAP_SETUID and "
-                 "CAP_SETGID, or -r");
+    check_string(
+        "error", shared,
+        "root cannot be given up: Operation not permitted; in a container, it takes CAP_SETUID and "
+        "CAP_SETGID, or -r");
 }
 
 /*
@@ -411,7 +444,8 @@ static int refuse(const void *argument)
         data[i].permitted &= data[i].effective;
     }
     if (refusal->filtered &&
-        (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 0) != 0 || seccomp_load(filter) != 0))
+        (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 0) != 0 ||
+         seccomp_load(filter) != 0))
         return 2;
     seccomp_release(filter);
     if (syscall(SYS_capset, &header, data) != 0)
@@ -447,7 +481,8 @@ static void explains_refusals(void **state)
     for (size_t i = 0; i != sizeof(refusals) / sizeof(refusals[0]); ++i) {
         char begin[128];
         check_exit("privilege_explain_refusal", in_child(refuse, &refusals[i]));
-        snprintf(begin, sizeof(begin), "the kernel refuses BPF maps: %s; ", strerror(refusals[i].code));
+        snprintf(begin, sizeof(begin), "the kernel refuses BPF maps: %s; ",
+                 strerror(refusals[i].code));
         if (strncmp(shared, begin, strlen(begin)) != 0 || strstr(shared, refusals[i].says) == NULL)
             fail_msg("%zu: \"%s\" does not say \"%s\"", i, shared, refusals[i].says);
     }

@@ -63,7 +63,7 @@ static void header(struct bench *bench, const char *name, const char *value)
     cut_header(bench, name, strlen(name), strlen(name), value, strlen(value), strlen(value));
 }
 
-/* The lines of shared/facts/trace-2026-06-http.txt. */
+/* Lines of a real server of 2026-06. */
 static void lines_of_a_request(void **state)
 {
     struct bench bench;

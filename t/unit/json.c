@@ -70,7 +70,7 @@ static void restart(struct bench *bench)
     draft_open(&bench->draft, bench->traced.signature, 0);
 }
 
-/* The lines of the issue and of shared/facts/trace-2020-06-quic.jsonl. */
+/* Lines of t/data/trace-2020-06-quic.jsonl, and of a server of 2026-06. */
 static void lines_of_quic(void **state)
 {
     struct bench bench;

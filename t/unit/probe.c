@@ -92,7 +92,7 @@ static void fields_are_as_worked_out(void **state)
         ++count;
     }
     free(text);
-    assert_int_equal(count, 208); /* those of shared/facts/probes.json */
+    assert_int_equal(count, 208); /* those of t/data/probes.json */
     assert_int_equal(num_signatures, count);
 }
 

@@ -12,6 +12,7 @@
 
 struct output {
     int fd;
+    int folder;       /* that the file is in, until it is begun; -1: none */
     int interrupt;    /* readable when nobody is to be waited for any more; -1: never */
     const char *name; /* of the file, for messages; NULL: standard output */
     bool created;     /* there was no file of that name, and it is not begun */
@@ -25,15 +26,16 @@ struct output {
 };
 
 /*
- * Opens standard output (NULL), or a file, append-only; what is in it stays until output_begin. No
- * link is followed that another user put into a folder that anyone can write to. Returns 0, or -1
- * with errno, ELOOP for such a link.
+ * Opens standard output (NULL), or a file, append-only; what is in it stays until output_begin. In a
+ * folder where anyone can put something (/tmp), no link of another user's is followed, and no file
+ * of another user's opened but `caller`'s. Returns 0, or -1 with errno: ELOOP for such a link, EPERM
+ * for such a file.
  */
-int output_open(struct output *output, const char *name);
+int output_open(struct output *output, const char *name, uid_t caller);
 
 /*
  * Empties the file, now that there will be something to write, and gives it to a user if it is new.
- * Returns 0, or -1 with errno.
+ * Returns 0, or -1 with errno. A new file that it never comes to is removed by output_close.
  */
 int output_begin(struct output *output, uid_t uid, gid_t gid);
 

@@ -9,14 +9,16 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Who gets what root does not need. */
+/* Who called, and what h2olog becomes for them: never root. */
 struct identity {
-    uid_t uid;
+    uid_t caller; /* whose new files are */
+    gid_t caller_group;
+    uid_t uid; /* the caller's; nobody's, if root called */
     gid_t gid;
 };
 
 /*
- * Who called: by SUDO_UID and SUDO_GID; without them, nobody. Returns 0, or -1 with a sentence in
+ * Who called: by SUDO_UID and SUDO_GID; without them, root. Returns 0, or -1 with a sentence in
  * `error` if they are not plain numbers.
  */
 int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size);

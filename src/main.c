@@ -206,7 +206,7 @@ static int64_t clock_offset_ns(void)
 /* The output is emptied only now that there is something to write. */
 static int give_up_root(struct run *run)
 {
-    if (output_begin(&run->output, run->invoker.uid, run->invoker.gid) != 0) {
+    if (output_begin(&run->output, run->invoker.caller, run->invoker.caller_group) != 0) {
         snprintf(run->error, sizeof(run->error), "the output cannot be emptied: %s",
                  strerror(errno));
         return -1;
@@ -245,6 +245,18 @@ static int trace(struct run *run)
     return status;
 }
 
+static int explain_no_output(const char *file, int code)
+{
+    char *name = text_escape(file);
+
+    fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
+            code == ELOOP   ? "a link of another user's is on the way to it"
+            : code == EPERM ? "it is another user's, in a folder where everybody can put files"
+                            : strerror(code));
+    free(name);
+    return COULD_NOT_TRACE;
+}
+
 static int run_tracer(struct run *run)
 {
     int status;
@@ -254,13 +266,8 @@ static int run_tracer(struct run *run)
     privilege_harden();
     if (geteuid() != 0)
         return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
-    if (output_open(&run->output, run->options.write) != 0) {
-        char *name = text_escape(run->options.write);
-        fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
-                errno == ELOOP ? "a link of another user's is on the way to it" : strerror(errno));
-        free(name);
-        return COULD_NOT_TRACE;
-    }
+    if (output_open(&run->output, run->options.write, run->invoker.caller) != 0)
+        return explain_no_output(run->options.write, errno);
     status = prepare(run);
     if (status == 0)
         status = trace(run);

@@ -24,23 +24,28 @@ static bool is_shared(const struct stat *folder)
 }
 
 /*
- * A link that somebody else put into such a folder is not followed: it is to be our own, or the
- * folder's owner's. The kernel does the same with fs.protected_symlinks.
+ * What somebody else put into such a folder is not for us: a link would lead to a file of the
+ * system, a file or a FIFO would hand them what we write. Nobody else can replace what is ours, the
+ * folder's owner's, or the caller's; of the last, links are not followed either. The kernel has the
+ * same rules (fs.protected_symlinks, _regular, _fifos), but not for a file that is opened without
+ * O_CREAT.
  */
-static bool is_trusted(int folder, const char *name)
+static bool is_trusted(int folder, const char *name, uid_t caller)
 {
     struct stat above, found;
 
     if (fstat(folder, &above) != 0 || fstatat(folder, name, &found, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISLNK(found.st_mode) || !is_shared(&above) || found.st_uid == geteuid() ||
+        !is_shared(&above) || S_ISDIR(found.st_mode) || found.st_uid == geteuid() ||
         found.st_uid == above.st_uid)
         return true;
-    errno = ELOOP;
+    if (found.st_uid == caller && !S_ISLNK(found.st_mode))
+        return true;
+    errno = S_ISLNK(found.st_mode) ? ELOOP : EPERM;
     return false;
 }
 
 /* Opens the folder that a file is to be in, part by part. Returns -1 with errno. */
-static int open_parent(const char *path)
+static int open_parent(const char *path, uid_t caller)
 {
     const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
     int folder = open(path[0] == '/' ? "/" : ".", flags);
@@ -48,9 +53,9 @@ static int open_parent(const char *path)
 
     for (; folder >= 0 && (slash = strchr(path, '/')) != NULL; path = slash + 1) {
         char *part = memory_format("%.*s", (int)(slash - path), path);
-        int next = part[0] == '\0'            ? dup(folder)
-                   : is_trusted(folder, part) ? openat(folder, part, flags)
-                                              : -1;
+        int next = part[0] == '\0'                    ? fcntl(folder, F_DUPFD_CLOEXEC, 0)
+                   : is_trusted(folder, part, caller) ? openat(folder, part, flags)
+                                                      : -1;
         int code = errno;
         free(part);
         close(folder);
@@ -60,38 +65,46 @@ static int open_parent(const char *path)
     return folder;
 }
 
-static int open_in_folder(struct output *output, int folder, const char *name)
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+static int open_file(struct output *output, uid_t caller)
 {
     const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY;
+    const char *name = last_part(output->name);
 
-    output->fd = openat(folder, name, flags | O_CREAT | O_EXCL, 0600);
+    output->folder = open_parent(output->name, caller);
+    if (output->folder < 0)
+        return -1;
+    output->fd = openat(output->folder, name, flags | O_CREAT | O_EXCL, 0600);
     output->created = output->fd >= 0;
-    if (output->fd < 0 && errno == EEXIST && is_trusted(folder, name))
-        output->fd = openat(folder, name, flags);
+    if (output->fd < 0 && errno == EEXIST && is_trusted(output->folder, name, caller))
+        output->fd = openat(output->folder, name, flags);
     return output->fd >= 0 ? 0 : -1;
 }
 
-static int open_file(struct output *output)
+static void close_folder(struct output *output)
 {
-    const char *slash = strrchr(output->name, '/');
-    int folder = open_parent(output->name), result, code;
-
-    if (folder < 0)
-        return -1;
-    result = open_in_folder(output, folder, slash != NULL ? slash + 1 : output->name);
-    code = errno;
-    close(folder);
-    errno = code;
-    return result;
+    if (output->folder >= 0)
+        close(output->folder);
+    output->folder = -1;
 }
 
-int output_open(struct output *output, const char *name)
+int output_open(struct output *output, const char *name, uid_t caller)
 {
     struct stat file;
 
-    *output = (struct output){.fd = STDOUT_FILENO, .interrupt = -1, .name = name};
-    if (name != NULL && open_file(output) != 0)
+    *output = (struct output){.fd = STDOUT_FILENO, .folder = -1, .interrupt = -1, .name = name};
+    if (name != NULL && open_file(output, caller) != 0) {
+        int code = errno;
+        close_folder(output);
+        errno = code;
         return -1;
+    }
     output->waits = fstat(output->fd, &file) != 0 || !S_ISREG(file.st_mode);
     output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
     return 0;
@@ -103,6 +116,7 @@ int output_begin(struct output *output, uid_t uid, gid_t gid)
 
     if (output->name == NULL)
         return 0;
+    close_folder(output);
     if (output->created) {
         output->created = false;
         return fchown(output->fd, uid, gid);
@@ -232,12 +246,23 @@ int output_flush(struct output *output)
     return output->error == 0 ? 0 : -1;
 }
 
+/* Whether the name is still that of the file that is open. */
+static bool is_there(const struct output *output)
+{
+    struct stat named, opened;
+
+    return fstatat(output->folder, last_part(output->name), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(output->fd, &opened) == 0 && named.st_dev == opened.st_dev &&
+           named.st_ino == opened.st_ino;
+}
+
 void output_close(struct output *output)
 {
     free(output->buffer);
     output->buffer = NULL;
-    if (output->name != NULL && output->created && output->lines == 0)
-        unlink(output->name); /* nothing was to be written after all */
+    if (output->created && output->lines == 0 && is_there(output))
+        unlinkat(output->folder, last_part(output->name), 0); /* nothing was to be written */
+    close_folder(output);
     if (output->name != NULL)
         close(output->fd);
 }

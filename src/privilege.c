@@ -53,17 +53,21 @@ int privilege_find_invoker(struct identity *invoker, char *error, size_t error_s
 {
     const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
 
-    *invoker = (struct identity){NOBODY, NOBODY};
+    *invoker = (struct identity){.uid = NOBODY, .gid = NOBODY};
     if (uid == NULL && gid == NULL)
         return 0;
-    if (uid == NULL || gid == NULL || parse_id(uid, &invoker->uid) != 0 ||
-        parse_id(gid, &invoker->gid) != 0) {
+    if (uid == NULL || gid == NULL || parse_id(uid, &invoker->caller) != 0 ||
+        parse_id(gid, &invoker->caller_group) != 0) {
         snprintf(
             error, error_size,
             "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to "
             "run on as nobody");
         return -1;
     }
+    if (invoker->caller != 0)
+        invoker->uid = invoker->caller;
+    if (invoker->caller != 0 && invoker->caller_group != 0)
+        invoker->gid = invoker->caller_group;
     return 0;
 }
 
@@ -105,10 +109,7 @@ static void drop_bounding_set(void)
         ;
 }
 
-/*
- * What draining (memory, poll, the clock), printing (write), detaching (close; threads for it,
- * before 6.10) and ending need.
- */
+/* What draining (memory, poll, the clock), printing (write), detaching (close) and ending need. */
 static int filter_system_calls(void)
 {
     static const int allowed[] = {

@@ -39,27 +39,32 @@ def status_of(task: Path) -> dict[str, str]:
 # --- what is left of root when there is a line ---
 
 
+NO_SUDO, SUDO, ROOTS_SUDO = None, (CALLER, GROUP), (0, 0)
+
+
 @pytest.mark.parametrize(
     "program, mode, options, sudo, uid, gid",
     [
-        ("h2olog", "http", [], False, NOBODY, NOBODY),
-        ("h2olog", "http", [], True, CALLER, GROUP),
-        ("h2olog", "http", ["-r"], False, 0, 0),
-        ("h2olog", "all", ["--keep-root"], True, 0, 0),
-        ("h2olog", "all", [], True, CALLER, GROUP),
-        ("h2olog-single", "http", [], False, NOBODY, NOBODY),
-        ("h2olog-single", "http", ["-r"], True, 0, 0),
+        ("h2olog", "http", [], NO_SUDO, NOBODY, NOBODY),
+        ("h2olog", "http", [], SUDO, CALLER, GROUP),
+        ("h2olog", "http", [], ROOTS_SUDO, NOBODY, NOBODY),
+        ("h2olog", "http", ["-r"], NO_SUDO, 0, 0),
+        ("h2olog", "all", ["--keep-root"], SUDO, 0, 0),
+        ("h2olog", "all", [], SUDO, CALLER, GROUP),
+        ("h2olog-single", "http", [], NO_SUDO, NOBODY, NOBODY),
+        ("h2olog-single", "http", ["-r"], SUDO, 0, 0),
     ],
 )
 def test_least_privilege(
-    serve: Serve, trace: Trace, program: str, mode: str, options: list[str], sudo: bool, uid: int, gid: int
-) -> None:
+    serve: Serve, trace: Trace, program: str, mode: str, options: list[str], sudo: tuple[int, int] | None,
+    uid: int, gid: int,
+) -> None:  # fmt: skip
     """Of every thread of it, as soon as there is a line."""
 
     def before() -> None:
         os.setgroups([4, 27])
-        if sudo:
-            as_sudo()()
+        if sudo is not None:
+            as_sudo(*sudo)()
 
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
     probes = ["-t", "h2o:send_response"] if mode == "all" else []

@@ -24,7 +24,7 @@ char *string_of(const uint8_t *bytes, size_t size)
 
 void printed_open(struct output *output)
 {
-    check(output_open(output, NULL) == 0);
+    check(output_open(output, NULL, 0) == 0);
     output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* should there ever be a full batch */
     check(output->fd >= 0);
 }

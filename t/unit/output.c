@@ -136,7 +136,7 @@ static void flushes_complete_lines(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     write_line(&output, "one");
     output_string(&output, "two");
     check_file(folder->file, "");
@@ -188,7 +188,7 @@ static void writes_batches(void **state)
     size_t size, before_flush;
     char *text, *at;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     for (size_t i = 0; i != count; ++i) {
         output_string(&output, "line ");
         output_unsigned(&output, i);
@@ -223,7 +223,7 @@ static void long_lines_are_whole(void **state)
     size_t size, at = 0;
     char *text;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     for (size_t nth = 0; nth != 40; ++nth) {
         for (size_t i = 0; i != pieces; ++i) {
             char *room = output_reserve(&output, OUTPUT_RESERVE_MAX);
@@ -292,7 +292,7 @@ static void file_is_emptied(void **state)
     struct output output;
 
     write_file(folder->file, "what was there\n");
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     assert_false(output.created);
     check_file(folder->file, "what was there\n");
     assert_int_equal(output_begin(&output, geteuid(), getegid()), 0);
@@ -312,7 +312,7 @@ static void new_file_is_the_callers(void **state)
     struct output output;
     struct stat stat;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     assert_true(output.created);
     assert_int_equal(output_begin(&output, uid, gid), 0);
     assert_int_equal(fstat(output.fd, &stat), 0);
@@ -330,7 +330,7 @@ static void old_file_keeps_its_owner(void **state)
     struct stat stat;
 
     write_file(folder->file, "");
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     assert_int_equal(output_begin(&output, 12345, 23456), 0);
     assert_int_equal(fstat(output.fd, &stat), 0);
     assert_int_equal(stat.st_uid, geteuid());
@@ -343,10 +343,10 @@ static void begins_what_is_no_file(void **state)
     struct output output;
 
     (void)state;
-    assert_int_equal(output_open(&output, "/dev/null"), 0);
+    assert_int_equal(output_open(&output, "/dev/null", geteuid()), 0);
     assert_int_equal(output_begin(&output, 12345, 23456), 0);
     output_close(&output);
-    assert_int_equal(output_open(&output, NULL), 0);
+    assert_int_equal(output_open(&output, NULL, geteuid()), 0);
     assert_int_equal(output_begin(&output, 12345, 23456), 0);
     output_close(&output);
 }
@@ -359,7 +359,7 @@ static void names_without_a_folder(void **state)
 
     assert_non_null(getcwd(before, sizeof(before)));
     assert_int_equal(chdir(folder->path), 0);
-    assert_int_equal(output_open(&output, "file"), 0);
+    assert_int_equal(output_open(&output, "file", geteuid()), 0);
     assert_int_equal(chdir(before), 0);
     write_line(&output, "here");
     assert_int_equal(output_flush(&output), 0);
@@ -377,7 +377,8 @@ static void own_links_are_followed(void **state)
     snprintf(link, sizeof(link), "%s.link", folder->path);
     write_file(folder->file, "old\n");
     assert_int_equal(symlink(folder->file, link), 0);
-    assert_int_equal(output_open(&output, link), 0); /* /tmp is sticky; the link is ours */
+    assert_int_equal(output_open(&output, link, geteuid()),
+                     0); /* /tmp is sticky; the link is ours */
     unlink(link);
     assert_int_equal(output_begin(&output, geteuid(), getegid()), 0);
     write_line(&output, "new");
@@ -405,7 +406,7 @@ static void check_link(const struct folder *folder, mode_t mode, uid_t folder_ow
     assert_int_equal(chown(other, folder_owner, folder_owner), 0);
     assert_int_equal(symlink(folder->file, link), 0);
     assert_int_equal(lchown(link, link_owner, link_owner), 0);
-    result = output_open(&output, link);
+    result = output_open(&output, link, geteuid());
     code = errno;
     unlink(link);
     rmdir(other);
@@ -437,6 +438,70 @@ static void trusted_links_are_followed(void **state)
     check_link(*state, 0755, 12345, 12345, true);
 }
 
+#define CALLER 23456
+#define NOBODY 65534
+
+/* A file in a folder like /tmp, of a user: whether a caller's lines go there. */
+static void check_file_of(const struct folder *folder, mode_t mode, uid_t owner, bool is_opened)
+{
+    char other[128], file[160];
+    struct output output;
+    int result, code;
+
+    if (geteuid() != 0)
+        skip(); /* only root can make another user's file */
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(file, sizeof(file), "%s/file", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, mode), 0);
+    assert_int_equal(chown(other, 34567, 34567), 0);
+    write_file(file, "precious\n");
+    assert_int_equal(chown(file, owner, owner), 0);
+    result = output_open(&output, file, CALLER);
+    code = errno;
+    if (result == 0) {
+        assert_int_equal(output_begin(&output, CALLER, CALLER), 0);
+        output_close(&output);
+    }
+    check_file(file, is_opened ? "" : "precious\n");
+    unlink(file);
+    rmdir(other);
+    assert_int_equal(result, is_opened ? 0 : -1);
+    if (!is_opened)
+        assert_int_equal(code, EPERM);
+}
+
+/* What is printed are other people's cookies: whoever planted the file could read them. */
+static void others_files_are_refused(void **state)
+{
+    check_file_of(*state, 01777, 12345, false);
+    check_file_of(*state, 01777, NOBODY, false);
+}
+
+static void trusted_files_are_opened(void **state)
+{
+    check_file_of(*state, 01777, 0, true);
+    check_file_of(*state, 01777, CALLER, true);
+    check_file_of(*state, 01777, 34567, true); /* the folder's owner could do worse */
+    check_file_of(*state, 0755, 12345, true);
+}
+
+/* The file of a run that came to nothing goes, and not what has its name by then. */
+static void only_its_own_file_is_removed(void **state)
+{
+    struct folder *folder = *state;
+    struct output output;
+
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
+    output_close(&output);
+    assert_int_equal(access(folder->file, F_OK), -1);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
+    assert_int_equal(unlink(folder->file), 0);
+    write_file(folder->file, "another's\n");
+    output_close(&output);
+    check_file(folder->file, "another's\n");
+}
+
 /* So that logrotate's copytruncate works, and nobody's lines are written over. */
 static void file_is_appended_to(void **state)
 {
@@ -444,7 +509,7 @@ static void file_is_appended_to(void **state)
     struct output output;
     int fd;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     assert_true((fcntl(output.fd, F_GETFL) & O_APPEND) != 0);
     assert_true((fcntl(output.fd, F_GETFD) & FD_CLOEXEC) != 0);
     write_line(&output, "ours");
@@ -468,10 +533,10 @@ static void file_cannot_be_opened(void **state)
     struct output output;
 
     errno = 0;
-    assert_int_equal(output_open(&output, "/nonexistent/file"), -1);
+    assert_int_equal(output_open(&output, "/nonexistent/file", geteuid()), -1);
     assert_int_equal(errno, ENOENT);
     errno = 0;
-    assert_int_equal(output_open(&output, folder->path), -1);
+    assert_int_equal(output_open(&output, folder->path, geteuid()), -1);
     assert_int_equal(errno, EISDIR);
 }
 
@@ -480,7 +545,7 @@ static void standard_output(void **state)
     struct output output;
 
     (void)state;
-    assert_int_equal(output_open(&output, NULL), 0);
+    assert_int_equal(output_open(&output, NULL, geteuid()), 0);
     assert_int_equal(output.fd, STDOUT_FILENO);
     assert_null(output.name);
     output_close(&output);
@@ -493,7 +558,7 @@ static void counts_what_a_full_disk_loses(void **state)
     struct output output;
 
     (void)state;
-    assert_int_equal(output_open(&output, "/dev/full"), 0);
+    assert_int_equal(output_open(&output, "/dev/full", geteuid()), 0);
     write_line(&output, "one");
     write_line(&output, "two");
     output_string(&output, "three");
@@ -523,7 +588,7 @@ static void counts_what_is_written_in_part(void **state)
     struct rlimit before, small;
     struct output output;
 
-    assert_int_equal(output_open(&output, folder->file), 0);
+    assert_int_equal(output_open(&output, folder->file, geteuid()), 0);
     for (size_t i = 0; i != 10; ++i)
         write_line(&output, "123456789");
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -548,7 +613,7 @@ static void reader_is_gone(void **state)
     (void)state;
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-    assert_int_equal(output_open(&output, NULL), 0);
+    assert_int_equal(output_open(&output, NULL, geteuid()), 0);
     output.fd = ends[1];
     write_line(&output, "one");
     assert_int_equal(output_flush(&output), 0);
@@ -579,6 +644,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(own_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_links_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(others_files_are_refused, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(trusted_files_are_opened, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(only_its_own_file_is_removed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_is_appended_to, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_cannot_be_opened, folder_open, folder_close),
         cmocka_unit_test(standard_output),

@@ -95,18 +95,22 @@ static void finds_invoker(void **state)
         const char *uid, *gid;
         struct identity invoker;
     } cases[] = {
-        {NULL, NULL, {NOBODY, NOBODY}},
-        {"1000", "100", {1000, 100}},
-        {"0", "0", {0, 0}},
-        {"1", "2", {1, 2}},
-        {"2147483648", "4294967294", {2147483648u, 4294967294u}},
+        {NULL, NULL, {0, 0, NOBODY, NOBODY}},
+        {"1000", "100", {1000, 100, 1000, 100}},
+        {"0", "0", {0, 0, NOBODY, NOBODY}}, /* root's sudo */
+        {"0", "100", {0, 100, NOBODY, NOBODY}},
+        {"1000", "0", {1000, 0, 1000, NOBODY}},
+        {"1", "2", {1, 2, 1, 2}},
+        {"2147483648", "4294967294", {2147483648u, 4294967294u, 2147483648u, 4294967294u}},
     };
 
     (void)state;
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
-        struct identity invoker = {7, 7};
+        struct identity invoker = {7, 7, 7, 7};
         char error[256] = "";
         assert_int_equal(find(cases[i].uid, cases[i].gid, &invoker, error, sizeof(error)), 0);
+        assert_int_equal(invoker.caller, cases[i].invoker.caller);
+        assert_int_equal(invoker.caller_group, cases[i].invoker.caller_group);
         assert_int_equal(invoker.uid, cases[i].invoker.uid);
         assert_int_equal(invoker.gid, cases[i].invoker.gid);
         check_string("error", error, "");
@@ -197,7 +201,7 @@ static void hardens(void **state)
 /* Ends the child if it cannot give up root; otherwise it is what h2olog is when it prints. */
 static void drop(bool keep_root)
 {
-    const struct identity invoker = {CALLER, GROUP};
+    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
 
     privilege_harden();
     if (privilege_drop(&invoker, keep_root, shared, SHARED_SIZE) != 0)
@@ -356,7 +360,7 @@ static void what_is_needed_is_let(void **state)
 /* Root that may not change its ids has to say so, and is not to print. */
 static int drop_without_setuid(const void *argument)
 {
-    const struct identity invoker = {CALLER, GROUP};
+    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
 

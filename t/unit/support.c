@@ -148,7 +148,7 @@ void printed_open(struct output *output)
     int fd = memfd_create("printed", MFD_CLOEXEC);
 
     assert_true(fd >= 0);
-    assert_int_equal(output_open(output, NULL), 0);
+    assert_int_equal(output_open(output, NULL, 0), 0);
     output->fd = fd;
 }
 

@@ -3,10 +3,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -57,55 +57,65 @@ static void remove_tree(int root)
         unlinkat(root, folders[i], AT_REMOVEDIR);
 }
 
-/* A folder is named after its process: what a process that was killed has left is told by that. */
+/* A folder has its process's number, for people to see, and its lock, by which it is in use. */
 #define FOLDER_NAME "h2olog."
 
-/* Removes the folders of processes that are no more. */
+static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
+#define NUM_PARENTS (sizeof(parents) / sizeof(parents[0]))
+
+static int open_locked(int parent, const char *name, int wait)
+{
+    int folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    if (folder >= 0 && flock(folder, LOCK_EX | (wait ? 0 : LOCK_NB)) != 0) {
+        close(folder);
+        folder = -1;
+    }
+    return folder;
+}
+
+/* Removes what runs that were killed have left. */
 static void remove_stale(const char *parent)
 {
-    DIR *folder = opendir(parent);
+    DIR *entries = opendir(parent);
     struct dirent *entry;
 
-    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
         struct stat left;
-        int root;
-        pid_t pid;
-        if (strncmp(entry->d_name, FOLDER_NAME, strlen(FOLDER_NAME)) != 0)
+        int end = 0, folder = -1;
+        sscanf(entry->d_name, FOLDER_NAME "%*[0-9].%*6[0-9a-zA-Z]%n", &end);
+        if (end != 0 && entry->d_name[end] == '\0')
+            folder = open_locked(dirfd(entries), entry->d_name, 0);
+        if (folder < 0)
             continue;
-        pid = (pid_t)strtol(entry->d_name + strlen(FOLDER_NAME), NULL, 10);
-        if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
-            continue;
-        root =
-            openat(dirfd(folder), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (root >= 0 && fstat(root, &left) == 0 && left.st_uid == geteuid()) {
-            remove_tree(root);
-            unlinkat(dirfd(folder), entry->d_name, AT_REMOVEDIR);
+        if (fstat(folder, &left) == 0 && left.st_uid == geteuid()) {
+            remove_tree(folder);
+            unlinkat(dirfd(entries), entry->d_name, AT_REMOVEDIR);
         }
-        if (root >= 0)
-            close(root);
+        close(folder);
     }
-    if (folder != NULL)
-        closedir(folder);
+    if (entries != NULL)
+        closedir(entries);
 }
 
 /*
  * A folder that only this user can enter, where root alone, or everybody with the sticky bit, can
- * write.
+ * write. Returns its descriptor, or -1 with errno.
  */
-static int open_folder(struct headers *headers)
+static int make_folder(struct headers *headers, const char *parent)
 {
-    static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
+    struct stat made;
+    int folder;
 
-    for (size_t i = 0; i != sizeof(parents) / sizeof(parents[0]); ++i) {
-        remove_stale(parents[i]);
-        snprintf(headers->path, sizeof(headers->path), "%s/" FOLDER_NAME "%d.XXXXXX", parents[i],
+    do { /* another start may take it for a dead one's until it is locked */
+        snprintf(headers->path, sizeof(headers->path), "%s/" FOLDER_NAME "%d.XXXXXX", parent,
                  (int)getpid());
-        if (mkdtemp(headers->path) != NULL) {
-            headers->is_folder = 1;
-            return open(headers->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        }
-    }
-    return -1;
+        if (mkdtemp(headers->path) == NULL)
+            return -1;
+        folder = open_locked(AT_FDCWD, headers->path, 1);
+    } while (folder < 0 ? errno == ENOENT : fstat(folder, &made) == 0 && made.st_nlink == 0);
+    headers->is_folder = 1;
+    return folder;
 }
 
 /* Makes the folders on the way to a file, and the file. Returns 0, or -1 with errno. */
@@ -151,27 +161,47 @@ static int write_tree(int root, uint32_t kernel_version)
     return write_file(root, "include/linux/version.h", version);
 }
 
-int headers_open(struct headers *headers, uint32_t kernel_version, char *error, size_t error_size)
+static int open_in_memory(struct headers *headers, uint32_t kernel_version)
 {
-    headers->is_folder = 0;
-    headers->seen_as = headers->path;
-    headers->outer_root = headers->outer_folder = -1;
     headers->root = open_memory();
-    if (headers->root >= 0)
-        snprintf(headers->path, sizeof(headers->path), "/proc/self/fd/%d", headers->root);
-    else
-        headers->root = open_folder(headers);
+    snprintf(headers->path, sizeof(headers->path), "/proc/self/fd/%d", headers->root);
+    return headers->root < 0 ? -1 : write_tree(headers->root, kernel_version);
+}
+
+static int open_in_folder(struct headers *headers, uint32_t kernel_version, const char *parent,
+                          char *error, size_t error_size)
+{
+    headers->root = make_folder(headers, parent);
     if (headers->root < 0) {
         snprintf(error, error_size, "no private folder can be made in /run, /dev/shm or /tmp: %s",
                  strerror(errno));
         return -1;
     }
     if (write_tree(headers->root, kernel_version) != 0) {
-        snprintf(error, error_size, "%s has no room for the headers of the compiler: %s",
-                 headers->path, strerror(errno));
+        snprintf(error, error_size, "%s has no room for the headers of the compiler: %s", parent,
+                 strerror(errno));
         return -1;
     }
     return 0;
+}
+
+int headers_open(struct headers *headers, uint32_t kernel_version, char *error, size_t error_size)
+{
+    headers->is_folder = 0;
+    headers->seen_as = headers->path;
+    headers->outer_root = headers->outer_folder = -1;
+    for (size_t i = 0; i != NUM_PARENTS; ++i)
+        remove_stale(parents[i]);
+    if (open_in_memory(headers, kernel_version) == 0)
+        return 0;
+    for (size_t i = 0; i != NUM_PARENTS; ++i) {
+        headers_close(headers);
+        if (open_in_folder(headers, kernel_version, parents[i], error, error_size) == 0) {
+            error[0] = '\0'; /* what another one had not */
+            return 0;
+        }
+    }
+    return -1;
 }
 
 void headers_enter(struct headers *headers)
@@ -215,6 +245,7 @@ void headers_close(struct headers *headers)
     if (headers->is_folder) {
         remove_tree(headers->root);
         rmdir(headers->path);
+        headers->is_folder = 0;
     }
     if (headers->root >= 0)
         close(headers->root);

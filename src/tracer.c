@@ -152,34 +152,43 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
 }
 
 /*
- * libbcc and clang print to descriptor 2, whatever they have to say. It is kept back, and shown
- * when something failed or somebody asked.
+ * libbcc and clang print to descriptors 1 and 2, whatever they have to say. It is kept back, and
+ * shown on stderr when something failed or somebody asked.
  */
-static int hush(int *memory)
-{
-    int stderr_copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+struct hushed {
+    int memory;
+    int copies[2]; /* of what 1 and 2 were; -1: that one goes on as it is */
+};
 
-    *memory = memfd_create("h2olog", MFD_CLOEXEC);
-    fflush(stderr);
-    if (*memory >= 0)
-        dup2(*memory, STDERR_FILENO);
-    return stderr_copy;
+static void hush(struct hushed *hushed)
+{
+    hushed->memory = memfd_create("h2olog", MFD_CLOEXEC);
+    fflush(NULL);
+    for (int i = 0; i != 2; ++i) {
+        hushed->copies[i] = hushed->memory < 0 ? -1 : fcntl(STDOUT_FILENO + i, F_DUPFD_CLOEXEC, 3);
+        if (hushed->copies[i] >= 0)
+            dup2(hushed->memory, STDOUT_FILENO + i);
+    }
 }
 
-static void unhush(int stderr_copy, int memory, int show)
+static void unhush(const struct hushed *hushed, bool show)
 {
     char chunk[4096];
     ssize_t got;
 
-    fflush(stderr);
-    if (memory < 0)
+    fflush(NULL);
+    for (int i = 0; i != 2; ++i) {
+        if (hushed->copies[i] < 0)
+            continue;
+        dup2(hushed->copies[i], STDOUT_FILENO + i);
+        close(hushed->copies[i]);
+    }
+    if (hushed->memory < 0)
         return;
-    dup2(stderr_copy, STDERR_FILENO);
-    close(stderr_copy);
-    lseek(memory, 0, SEEK_SET);
-    while (show && (got = read(memory, chunk, sizeof(chunk))) > 0)
+    lseek(hushed->memory, 0, SEEK_SET);
+    while (show && (got = read(hushed->memory, chunk, sizeof(chunk))) > 0)
         fwrite(chunk, 1, (size_t)got, stderr);
-    close(memory);
+    close(hushed->memory);
 }
 
 static int compile(struct tracer *tracer, const struct program *program, int verbose, char *error,
@@ -191,7 +200,8 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
      */
     const char *flags[] = {"-w", "-g0", "-Xclang", "-disable-llvm-passes"};
     struct headers headers;
-    int stderr_copy, memory, left;
+    struct hushed hushed;
+    int left;
 
     if (headers_open(&headers, tracer->kernel_version, error, error_size) != 0) {
         headers_close(&headers);
@@ -199,10 +209,10 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
     }
     headers_enter(&headers);
     setenv("BCC_KERNEL_SOURCE", headers.seen_as, 1);
-    stderr_copy = hush(&memory);
+    hush(&hushed);
     tracer->module = bpf_module_create_c_from_string(program->text, 0, flags,
                                                      sizeof(flags) / sizeof(flags[0]), true, NULL);
-    unhush(stderr_copy, memory, tracer->module == NULL || verbose);
+    unhush(&hushed, tracer->module == NULL || verbose);
     left = headers_leave(&headers);
     headers_close(&headers);
     if (left != 0) {

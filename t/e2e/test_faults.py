@@ -20,6 +20,7 @@ import stat
 import struct
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,9 @@ from typing import Any, Callable, Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, Server, Tracer, refusing, run, wait_until
-from test_life import COUNT, HTTP_PROBES, LINES, SCRIPT, Kernel, Memory, Room, room  # noqa: F401 (a fixture)
+from test_life import (  # noqa: F401 (a fixture)
+    COUNT, HTTP_PROBES, LINES, SCRIPT, Memory, Objects, Room, alive, objects_of, room,
+)  # fmt: skip
 from test_losses import stopped
 
 Serve = Callable[..., Server]
@@ -158,32 +161,6 @@ def test_file_of_a_limited_size(serve: Serve, trace: Trace, tmp_path: Path) -> N
 # --- h2olog is killed ---
 
 
-Objects = set[tuple[str, int]]
-
-
-def objects_of(pid: int) -> Objects:
-    """The BPF objects that a process holds."""
-    return Kernel(pid).objects
-
-
-def alive(objects: Objects) -> Objects:
-    """
-    Those of them that there still are. They are not opened for that, as Kernel.alive does: on Linux 6.18, a program
-    array that is opened while it is being cleared is never freed.
-    """
-    libc, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-    get_next_id = {"prog_id": 11, "map_id": 12, "link_id": 31}  # BPF_PROG_GET_NEXT_ID and so on
-    found = set()
-    for kind, identity in objects:
-        attributes = ctypes.create_string_buffer(struct.pack("III", identity - 1, 0, 0), 12)
-        if libc.syscall(number, get_next_id[kind], attributes, 12) == 0:
-            if struct.unpack_from("II", attributes.raw)[1] == identity:
-                found.add((kind, identity))
-        else:
-            assert ctypes.get_errno() == errno.ENOENT
-    return found
-
-
 def test_objects_are_known(serve: Serve, trace: Trace) -> None:
     """What the tests below rely on."""
     tracer = trace(serve())
@@ -240,7 +217,7 @@ def start_until_folder(room: Room, server: Server, number: int) -> tuple[subproc
     """Starts h2olog; when its folder is there, it gets a signal."""
     process = room.start("h2olog", "quic", "-p", str(server.pid), before=NO_MOUNTS)
     deadline = time.monotonic() + PATIENCE
-    while not folders_of(room, process.pid):
+    while not any((folder / "include").exists() for folder in folders_of(room, process.pid)):  # then it is locked
         assert process.poll() is None and time.monotonic() < deadline
     process.send_signal(number)
     (folder,) = folders_of(room, process.pid)
@@ -299,9 +276,11 @@ def test_folder_of_a_run_that_is_ended_early(serve: Serve, room: Room) -> None: 
     assert not folder.exists()
 
 
-def in_mounts(options: str, *words: str) -> subprocess.CompletedProcess[str]:
+def in_mounts(
+    options: str, *words: str, folders: tuple[str, ...] = ("/run", "/dev/shm", "/tmp")
+) -> subprocess.CompletedProcess[str]:
     """h2olog where it cannot do without a folder, and the folders for that are mounted with these options."""
-    mounts = "\n".join(f"mount -t tmpfs -o {options} none {folder}" for folder in ("/run", "/dev/shm", "/tmp"))
+    mounts = "\n".join(f"mount -t tmpfs -o {options} none {folder}" for folder in folders)
     return run(  # h2olog itself may be in /tmp
         "--mount", "sh", "-ec", f'exec 9<"$0"\n{mounts}\nexec /proc/self/fd/9 "$@"', str(BUILD / "h2olog"), *words,
         program="/usr/bin/unshare", before=NO_MOUNTS,
@@ -313,6 +292,17 @@ def test_no_room_for_the_folder(serve: Serve) -> None:
     sentence = r"h2olog: /\S+ has no room for the headers of the compiler: No space left on device\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(sentence, done.stderr), done.stderr
+
+
+def test_room_in_another_folder(serve: Serve) -> None:
+    server = serve()
+    memory = Memory(server)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(in_mounts, "size=16k", "-p", str(server.pid), folders=("/run", "/dev/shm"))
+        wait_until(lambda: memory.switched_on() == HTTP_PROBES or running.done(), "attaching")
+        server.stop()
+        done = running.result(PATIENCE)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_no_permission_for_the_folder(serve: Serve) -> None:
@@ -408,6 +398,38 @@ def test_planted_folder_is_refused(serve: Serve, trace: Trace, shared: Path, tmp
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+@pytest.mark.parametrize("sudo", [None, STRANGER + 1])
+def test_planted_file_is_refused(serve: Serve, shared: Path, kind: str, sudo: int | None) -> None:
+    """Who put it there could read what strangers sent to the server; and a FIFO without a reader would hang."""
+    server, planted = serve(), shared / "planted"
+    memory = Memory(server)
+    if kind == "file":
+        planted.write_text("planted")
+    else:
+        os.mkfifo(planted)
+    os.chown(planted, STRANGER, STRANGER)
+    done = run("-p", str(server.pid), "-w", str(planted), before=calling_as(sudo))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"h2olog: {planted} cannot be opened for writing: it is another user's, in a folder where everybody can "
+        "put files\n"
+    )
+    assert kind != "file" or planted.read_text() == "planted"
+    assert memory.switched_on() == set()
+
+
+def test_own_file_is_opened(serve: Serve, trace: Trace, shared: Path) -> None:
+    """The caller's, of an earlier run."""
+    server, file = serve(script=SCRIPT), shared / "out"
+    file.write_text("old")
+    os.chown(file, STRANGER, STRANGER)
+    tracer = trace(server, "-w", str(file), before=calling_as(STRANGER))
+    check_played(server, COUNT)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES
+
+
 @pytest.mark.parametrize("mode, owner", [(0o1777, 0), (0o755, STRANGER), (0o777, STRANGER)])
 def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, tmp_path: Path, mode: int, owner: int) -> None:
     """In a shared folder, root's; in others, all: who can plant one there can do anything there."""
@@ -425,7 +447,7 @@ def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, tmp_path
 @pytest.mark.parametrize("umask", [0, 0o77])
 def test_new_file_is_the_callers(serve: Serve, trace: Trace, tmp_path: Path, sudo: int | None, umask: int) -> None:
     """And nobody else's: there are cookies in it."""
-    server, file, user = serve(script=SCRIPT), tmp_path / "out", sudo if sudo is not None else 65534
+    server, file, user = serve(script=SCRIPT), tmp_path / "out", sudo if sudo is not None else 0
 
     def before() -> None:
         os.umask(umask)
@@ -833,7 +855,7 @@ def preload(folder: Path) -> Before:
     def load() -> None:
         os.environ.update(
             LD_PRELOAD=str(BUILD / "t" / "standin" / "clock.so"), CLOCK_JUMP=str(folder / "jump"),
-            ASAN_OPTIONS="verify_asan_link_order=0",
+            ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
         )  # fmt: skip
 
     return load

@@ -284,8 +284,7 @@ static int run_tracer(struct run *run)
 
 int main(int argc, char **argv)
 {
-    static struct run run = {.target.pidfd = -1,
-                             .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
+    struct run run = {.target.pidfd = -1, .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
     int status = 0;
 
     if (options_parse(&run.options, argc, argv, run.error, sizeof(run.error)) != 0)

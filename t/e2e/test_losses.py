@@ -391,6 +391,10 @@ def private_kib(pid: int) -> int:
     return int(match.group(1))
 
 
+def has_address_sanitizer(pid: int) -> bool:
+    return "/libasan.so" in Path(f"/proc/{pid}/maps").read_text()
+
+
 @pytest.mark.parametrize("mode, count", [("http", 500_000), ("quic", 2_000_000)])
 def test_memory_is_bounded(serve: Serve, trace: Trace, mode: str, count: int) -> None:
     """Millions of events later, it has what it had."""
@@ -400,5 +404,7 @@ def test_memory_is_bounded(serve: Serve, trace: Trace, mode: str, count: int) ->
     before = private_kib(tracer.process.pid)
     assert server.play() == (count, 0)
     after = private_kib(tracer.process.pid)
-    assert before < 16 * 1024 and abs(after - before) <= 1024, (before, after)
+    assert abs(after - before) <= 1024, (before, after)
+    if not has_address_sanitizer(tracer.process.pid):  # of its own, that takes tens of MiB
+        assert before < 16 * 1024, before
     assert tracer.stop() == 0

@@ -1,0 +1,276 @@
+#!/usr/bin/python3
+"""Makes the manual page and the shells' completions of the tables in src/options.c, and what packages need.
+
+    gen_docs.py fill --options FILE --version VERSION TEMPLATE
+    gen_docs.py gzip FILE
+    gen_docs.py changelog --version VERSION --kind debian|rpm --maintainer NAME FILE
+
+`fill` reads the tables of modes and options and replaces @...@ in a template: @version@; and lines that are
+nothing but @mode NAME@ or @option LETTER@ (a heading and the text of --help, in mdoc; what else there is to say
+stands below it), @bash-modes@, @bash-words@, @bash-arguments@, @zsh-options@, @zsh-modes@, @fish-options@ or @fish-modes@. Each
+option has to have its @option@ if one has. `gzip` compresses as `gzip -9n` does. `changelog` writes that of a
+package of CHANGELOG.md.
+
+The C is read, not compiled: it works the same when cross-compiling. What it does not understand it refuses, with
+file and line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import email.utils
+import gzip
+import re
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+
+class SourceError(Exception):
+    """What is wrong with a file, and where."""
+
+    def __init__(self, file: Path, line: int, sentence: str) -> None:
+        super().__init__(f"{file}:{line}: {sentence}")
+
+
+@dataclass(frozen=True)
+class Mode:
+    name: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Option:
+    letter: str
+    name: str
+    argument: str | None
+    help: str
+
+    @property
+    def repeats(self) -> bool:
+        return "may be repeated" in self.help or "twice" in self.help
+
+
+@dataclass(frozen=True)
+class Tables:
+    modes: list[Mode]
+    options: list[Option]
+
+
+# --- parse ---------------------------------------------------------------------------------------------
+
+STRING = r'"(?:[^"\\]|\\.)*"'
+MODE = re.compile(rf"\s*\{{({STRING}), MODE_\w+,\s*({STRING}(?:\s*{STRING})*)\}},")
+OPTION = re.compile(rf"\s*\{{'(\w)', ({STRING}), (NULL|{STRING}), IN_\w+,\s*({STRING}(?:\s*{STRING})*)\}},")
+
+
+def line_of(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1
+
+
+def unquote(literals: str) -> str:
+    """Of C's string literals in a row, their text."""
+    return "".join(re.sub(r"\\(.)", r"\1", literal[1:-1]) for literal in re.findall(STRING, literals))
+
+
+def rows(file: Path, text: str, table: str, row: re.Pattern[str]) -> list[tuple[str, ...]]:
+    """The rows of `table`: all that is between its braces has to be rows."""
+    found = re.search(rf"^\}} {table}\[\] = \{{\n(.*?)^\}};", text, re.M | re.S)
+    if found is None:
+        raise SourceError(file, 1, f"the table '{table}' is missing")
+    result, at = [], found.start(1)
+    while text[at : found.end(1)].strip():
+        match = row.match(text, at, found.end(1))
+        if match is None:
+            at += len(text[at:]) - len(text[at:].lstrip())
+            raise SourceError(file, line_of(text, at), f"this row of '{table}' cannot be read")
+        result.append(match.groups())
+        at = match.end()
+    return result
+
+
+def read_tables(file: Path) -> Tables:
+    text = file.read_text(encoding="utf-8")
+    modes = [Mode(unquote(name), unquote(help)) for name, help in rows(file, text, "modes", MODE)]
+    options = [
+        Option(letter, unquote(name), None if argument == "NULL" else unquote(argument), unquote(help))
+        for letter, name, argument, help in rows(file, text, "rows", OPTION)
+    ]
+    if not modes or not options:
+        raise SourceError(file, 1, "the tables of modes and options are empty")
+    return Tables(modes, options)
+
+
+# --- write ---------------------------------------------------------------------------------------------
+
+
+def brief(help: str) -> str:
+    """What fits beside a completion."""
+    return re.split(r"[;:] ", help)[0]
+
+
+def mdoc_text(help: str) -> list[str]:
+    """A text of --help as a sentence, in lines of usual width."""
+    sentence = help[:1].upper() + help[1:] + "."
+    lines = textwrap.wrap(sentence, 78, break_long_words=False, break_on_hyphens=False)
+    escapes = {"\\": "\\e", "-": "\\-", "'": "\\(aq"}
+    return ["".join(escapes.get(character, character) for character in line) for line in lines]
+
+
+def mdoc_mode(tables: Tables, name: str) -> list[str]:
+    mode = next(mode for mode in tables.modes if mode.name == name)
+    return [f".It Cm {mode.name}", *mdoc_text(mode.help)]
+
+
+def mdoc_option(tables: Tables, letter: str) -> list[str]:
+    option = next(option for option in tables.options if option.letter == letter)
+    argument = f" Ar {option.argument}" if option.argument is not None else ""
+    return [f".It Fl {option.letter} , Fl \\-{option.name}{argument}", *mdoc_text(option.help)]
+
+
+def quoted(text: str) -> str:
+    """A word of a shell."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def bash_modes(tables: Tables, _: str) -> list[str]:
+    return [mode.name for mode in tables.modes]
+
+
+def bash_words(tables: Tables, _: str) -> list[str]:
+    return [f"-{o.letter} --{o.name}{'=' if o.argument is not None else ''}" for o in tables.options]
+
+
+def bash_arguments(tables: Tables, _: str) -> list[str]:
+    return [f"-{o.letter} | --{o.name}) argument={o.argument} ;;" for o in tables.options if o.argument is not None]
+
+
+def zsh_options(tables: Tables, _: str) -> list[str]:
+    lines = []
+    for option in tables.options:
+        takes = option.argument is not None
+        exclusive = "'*'" if option.repeats else f"'(-{option.letter} --{option.name})'"
+        forms = f"{{-{option.letter}{'+' if takes else ''},--{option.name}{'=' if takes else ''}}}"
+        argument = f":{option.argument}:_h2olog_{option.argument}" if takes else ""
+        lines.append(exclusive + forms + quoted(f"[{brief(option.help)}]{argument}") + " \\")
+    return lines
+
+
+def zsh_modes(tables: Tables, _: str) -> list[str]:
+    return [quoted(f"{mode.name}:{brief(mode.help)}") for mode in tables.modes]
+
+
+def fish_options(tables: Tables, _: str) -> list[str]:
+    lines = []
+    for option in tables.options:
+        argument = f" -x -a '(__h2olog_{option.argument})'" if option.argument is not None else ""
+        lines.append(f"complete -c h2olog -s {option.letter} -l {option.name}{argument} -d {quoted_fish(option.help)}")
+    return lines
+
+
+def quoted_fish(help: str) -> str:
+    return "'" + brief(help).replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def fish_modes(tables: Tables, _: str) -> list[str]:
+    condition = "'not __fish_seen_subcommand_from " + " ".join(mode.name for mode in tables.modes) + "'"
+    return [f"complete -c h2olog -n {condition} -a {m.name} -d {quoted_fish(m.help)}" for m in tables.modes]
+
+
+WRITERS: dict[str, Callable[[Tables, str], list[str]]] = {
+    "mode": mdoc_mode, "option": mdoc_option, "bash-modes": bash_modes, "bash-words": bash_words, "bash-arguments": bash_arguments,
+    "zsh-options": zsh_options, "zsh-modes": zsh_modes, "fish-options": fish_options, "fish-modes": fish_modes,
+}  # fmt: skip
+
+PLACE = re.compile(r"(\s*)@([a-z-]+)(?: (\w+))?@")
+
+
+def check_complete(template: Path, text: str, tables: Tables) -> None:
+    """A page that says something of one mode or option says it of all, once."""
+    for kind, words in (
+        ("mode", [mode.name for mode in tables.modes]), ("option", [option.letter for option in tables.options]),
+    ):  # fmt: skip
+        found = re.findall(rf"^@{kind} (\w+)@$", text, re.M)
+        if found and sorted(found) != sorted(words):
+            wrong = sorted(set(found) ^ set(words)) or "some of them twice"
+            raise SourceError(template, 1, f"@{kind}@ has to stand there for each {kind}, and no other: {wrong}")
+
+
+def fill(arguments: argparse.Namespace) -> bytes:
+    template, tables = arguments.template, read_tables(arguments.options)
+    text = template.read_text(encoding="utf-8")
+    check_complete(template, text, tables)
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        place = PLACE.fullmatch(line)
+        if place is None:
+            lines.append(line.replace("@version@", arguments.version))
+            continue
+        indent, name, word = place.groups(default="")
+        if name not in WRITERS:
+            raise SourceError(template, number, f"there is no @{name}@; misc/gen_docs.py knows {', '.join(WRITERS)}")
+        lines += [indent + written for written in WRITERS[name](tables, word)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def compress(arguments: argparse.Namespace) -> bytes:
+    return gzip.compress(arguments.file.read_bytes(), 9, mtime=0)
+
+
+RELEASE = re.compile(r"^## \[(\S+)\] - (\d{4}-\d\d-\d\d)$", re.M)
+
+
+def changelog(arguments: argparse.Namespace) -> bytes:
+    """Of the releases in CHANGELOG.md, an entry each; what is new in them stands there."""
+    releases = RELEASE.findall(arguments.file.read_text(encoding="utf-8"))
+    if not releases or releases[0][0] != arguments.version:
+        raise SourceError(arguments.file, 1, f"the first release has to be '## [{arguments.version}] - YYYY-MM-DD'")
+    entries = []
+    for version, day in releases:
+        date = datetime.datetime.fromisoformat(day).replace(tzinfo=datetime.timezone.utc)
+        if arguments.kind == "debian":
+            entries.append(
+                f"h2olog ({version}-1) unstable; urgency=medium\n\n  * Release {version}; CHANGELOG.md has what is new.\n\n"
+                f" -- {arguments.maintainer}  {email.utils.format_datetime(date)}\n"
+            )
+        else:
+            entries.append(
+                f"* {date:%a %b %d %Y} {arguments.maintainer} - {version}-1\n"
+                f"- Release {version}; CHANGELOG.md has what is new.\n"
+            )
+    return "\n".join(entries).encode()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("fill", help="replace the @...@ of a template")
+    command.add_argument("--options", type=Path, required=True, metavar="FILE")
+    command.add_argument("--version", required=True)
+    command.add_argument("template", type=Path, metavar="TEMPLATE")
+    command.set_defaults(run=fill)
+    command = commands.add_parser("gzip", help="compress, the same on each day")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.set_defaults(run=compress)
+    command = commands.add_parser("changelog", help="write the changelog of a package")
+    command.add_argument("--version", required=True)
+    command.add_argument("--kind", choices=("debian", "rpm"), required=True)
+    command.add_argument("--maintainer", required=True, metavar="NAME")
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.set_defaults(run=changelog)
+    for command in commands.choices.values():
+        command.add_argument("--output", type=Path, required=True, metavar="FILE")
+    arguments = parser.parse_args()
+    try:
+        arguments.output.write_bytes(arguments.run(arguments))
+    except SourceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,7 @@ usage() {
 ./make.sh          build h2olog: build/h2olog
 ./make.sh deps     install what building needs
 ./make.sh install  build, and install to /usr/local
+./make.sh package  build, and make a .deb and a .rpm of it: build/h2olog*
 ./make.sh demo     build, and show h2olog on a small server
 ./make.sh test     build, and run every test
 ./make.sh bench    build, and measure what tracing costs
@@ -102,6 +103,15 @@ install)
     need_for_building
     build
     as_root make -C build install
+    ;;
+package)
+    need_for_building
+    need dpkg-dev file rpm
+    build -DCMAKE_BUILD_TYPE=RelWithDebInfo -DH2OLOG_SANITIZE=OFF -DH2OLOG_STANDIN=OFF -DH2OLOG_TESTS=OFF
+    rm -f build/h2olog*.deb build/h2olog*.rpm
+    (cd build && cpack) >build.log 2>&1 || { cat build.log >&2; exit 1; }
+    rm -f build.log
+    say "made" build/h2olog*.deb build/h2olog*.rpm
     ;;
 demo)
     need_for_building

@@ -1,0 +1,9 @@
+# Read by cpack for each format: what of the installed files goes into it.
+
+if(CPACK_GENERATOR STREQUAL DEB)
+    set(own debian)
+else()
+    set(own elsewhere)
+endif()
+list(GET CPACK_INSTALL_CMAKE_PROJECTS 0 build)
+set(CPACK_INSTALL_CMAKE_PROJECTS "${build};h2olog;Unspecified;/;${build};h2olog;${own};/")

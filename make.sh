@@ -122,7 +122,7 @@ demo)
 test)
     need_for_building
     need systemtap-sdt-dev libcmocka-dev python3-pytest clang libclang-rt-dev clang-tidy cppcheck \
-        curl jq
+        curl jq man-db groff-base mandoc zsh fish dpkg-dev file rpm
     build -DH2OLOG_TESTS=ON
     cd build
     as_root ctest --output-on-failure

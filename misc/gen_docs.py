@@ -112,12 +112,18 @@ def brief(help: str) -> str:
     return re.split(r"[;:] ", help)[0]
 
 
+MDOC = {"\\": "\\e", "-": "\\-", "'": "\\(aq"}
+
+
+def mdoc_escape(text: str) -> str:
+    return "".join(MDOC.get(character, character) for character in text)
+
+
 def mdoc_text(help: str) -> list[str]:
-    """A text of --help as a sentence, in lines of usual width."""
-    sentence = help[:1].upper() + help[1:] + "."
+    """A text of --help as a sentence, in lines of usual width, none of which looks like a request."""
+    sentence = mdoc_escape(help[:1].upper() + help[1:] + ".")
     lines = textwrap.wrap(sentence, 78, break_long_words=False, break_on_hyphens=False)
-    escapes = {"\\": "\\e", "-": "\\-", "'": "\\(aq"}
-    return ["".join(escapes.get(character, character) for character in line) for line in lines]
+    return [f"\\&{line}" if line.startswith(".") else line for line in lines]
 
 
 def mdoc_mode(tables: Tables, name: str) -> list[str]:
@@ -128,7 +134,7 @@ def mdoc_mode(tables: Tables, name: str) -> list[str]:
 def mdoc_option(tables: Tables, letter: str) -> list[str]:
     option = next(option for option in tables.options if option.letter == letter)
     argument = f" Ar {option.argument}" if option.argument is not None else ""
-    return [f".It Fl {option.letter} , Fl \\-{option.name}{argument}", *mdoc_text(option.help)]
+    return [f".It Fl {option.letter} , Fl {mdoc_escape('-' + option.name)}{argument}", *mdoc_text(option.help)]
 
 
 def quoted(text: str) -> str:
@@ -155,18 +161,21 @@ def zsh_options(tables: Tables, _: str) -> list[str]:
         exclusive = "'*'" if option.repeats else f"'(-{option.letter} --{option.name})'"
         forms = f"{{-{option.letter}{'+' if takes else ''},--{option.name}{'=' if takes else ''}}}"
         argument = f":{option.argument}:_h2olog_{option.argument}" if takes else ""
-        lines.append(exclusive + forms + quoted(f"[{brief(option.help)}]{argument}") + " \\")
+        text = re.sub(r"([]\\])", r"\\\1", brief(option.help))
+        lines.append(exclusive + forms + quoted(f"[{text}]{argument}") + " \\")
     return lines
 
 
 def zsh_modes(tables: Tables, _: str) -> list[str]:
-    return [quoted(f"{mode.name}:{brief(mode.help)}") for mode in tables.modes]
+    return [quoted(f"{mode.name}:" + re.sub(r"([:\\])", r"\\\1", brief(mode.help))) for mode in tables.modes]
 
 
 def fish_options(tables: Tables, _: str) -> list[str]:
     lines = []
     for option in tables.options:
         argument = f" -x -a '(__h2olog_{option.argument})'" if option.argument is not None else ""
+        if option.argument == "FILE":
+            argument = " -r -F"  # fish does that itself
         lines.append(f"complete -c h2olog -s {option.letter} -l {option.name}{argument} -d {quoted_fish(option.help)}")
     return lines
 

@@ -1,0 +1,350 @@
+"""The completions, in the shells themselves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
+GENERATED = BUILD / "generated"
+H2OLOG = BUILD / "h2olog"
+PATIENCE = 30.0
+NOBODY = 65534
+
+MODES = {"http", "quic", "all"}
+
+# A process of the name h2o, with all that h2olog lists servers by.
+IMPOSTOR = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'h2o'); print('ready', flush=True); time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[int]:
+    """The pid of what is called h2o."""
+    process = subprocess.Popen([sys.executable, "-c", IMPOSTOR], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def old_server() -> Iterator[int]:
+    """The pid of a stand-in that has other tracepoints than today's."""
+    process = subprocess.Popen([BUILD / "t" / "standin" / "standin-2020-06"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().startswith("listening on ")
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A folder that everybody can look into, with h2olog in it, what completes it, and files to complete."""
+    path = Path(tempfile.mkdtemp(prefix="h2olog-test."))
+    path.chmod(0o755)
+    for source in (H2OLOG, *(GENERATED / f"h2olog.{shell}" for shell in ("bash", "zsh", "fish"))):
+        shutil.copy(source, path)
+    (path / "h2olog.zsh").rename(path / "_h2olog")
+    (path / "trace one.jsonl").touch()
+    (path / "trace-2").mkdir()
+    (path / "home").mkdir()
+    (path / "home").chmod(0o777)  # fish keeps things there
+    yield path
+    shutil.rmtree(path)
+
+
+def tracepoints(*arguments: str) -> set[str]:
+    listed = subprocess.run([H2OLOG, "-l", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {line.partition("(")[0] for line in listed.splitlines()}
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), "ZDOTDIR": str(folder),
+        "XDG_CONFIG_HOME": f"{folder}/home", "XDG_DATA_HOME": f"{folder}/home", "LC_ALL": "C.UTF-8", "TERM": "dumb",
+    }  # fmt: skip
+
+
+def as_nobody() -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def ask(folder: Path, *command: str, before: Callable[[], None] | None = None) -> list[str]:
+    """Runs a shell in the folder; the lines that it prints. Nothing may go to standard error: that is the prompt's."""
+    done = subprocess.run(
+        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        timeout=PATIENCE, preexec_fn=before,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+Complete = Callable[..., list[str]]
+
+
+def complete_bash(folder: Path, line: str, before: Callable[[], None] | None = None) -> list[str]:
+    """As bash calls the function: with the line, and with words that ':' and '=' take apart."""
+    words = re.findall(r"[:=]+|[^\s:=]+", line) + ([""] if line.endswith((" ", ":", "=")) else [])
+    script = (
+        'source ./h2olog.bash; COMP_LINE=$1; COMP_POINT=${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+        '[[ $(complete -p h2olog) == "complete -F _h2olog h2olog" ]] && _h2olog "$1" "${@: -1}" "${@: -2:1}"; '
+        'for word in "${COMPREPLY[@]}"; do printf "%s\\n" "$word"; done'
+    )
+    return ask(folder, "bash", "--norc", "--noprofile", "-c", script, "bash", line, *words, before=before)
+
+
+def complete_fish(folder: Path, line: str, before: Callable[[], None] | None = None) -> list[str]:
+    """What stands before the descriptions, less what is typed already."""
+    script = "source ./h2olog.fish; complete -C $argv[1]"
+    replies = ask(folder, "fish", "-c", script, line, before=before)
+    typed = re.search(r"--[a-z-]+=", line.split(" ")[-1])
+    return [re.sub(f"^{typed.group()}" if typed else "^", "", reply.partition("\t")[0]) for reply in replies]
+
+
+SHELLS = {"bash": complete_bash, "fish": complete_fish}
+
+
+@pytest.fixture(params=SHELLS)
+def complete(request: pytest.FixtureRequest, folder: Path) -> Complete:
+    return lambda line, **how: SHELLS[request.param](folder, line, **how)
+
+
+# --- what is offered -----------------------------------------------------------------------------------
+
+
+def test_modes(complete: Complete) -> None:
+    assert MODES <= set(complete("h2olog "))
+    assert complete("h2olog q") == ["quic"]
+    assert complete("h2olog -d q") == ["quic"]
+    assert complete("h2olog --debug -w q q") == ["quic"]
+
+
+def test_one_mode_is_enough(complete: Complete) -> None:
+    assert not MODES & set(complete("h2olog quic "))
+    assert not MODES & set(complete("h2olog -d all "))
+
+
+def test_options(complete: Complete) -> None:
+    text = subprocess.run([H2OLOG, "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    names = set(re.findall(r"^  -\w, (--[a-z-]+)", text, re.M))
+    assert {reply.rstrip("=") for reply in complete("h2olog quic --")} == names
+    assert [reply.rstrip("=") for reply in complete("h2olog --track")] == []
+    assert [reply.rstrip("=") for reply in complete("h2olog --trac")] == ["--tracepoint"]
+
+
+def test_pids(complete: Complete, server: int) -> None:
+    for line in ("h2olog -p ", "h2olog --pid ", "h2olog --pid=", "h2olog quic -d -p "):
+        replies = complete(line)
+        assert str(server) in replies
+        assert all(reply.isdigit() for reply in replies)
+
+
+def test_tracepoints(complete: Complete) -> None:
+    there = tracepoints()
+    assert len(there) > 150
+    for line in ("h2olog quic -t ", "h2olog all --tracepoint ", "h2olog quic --tracepoint=", "h2olog -t accept -t "):
+        assert set(complete(line)) == there
+
+
+def test_tracepoints_of_a_server(complete: Complete, old_server: int) -> None:
+    there = tracepoints("-p", str(old_server))
+    assert 50 < len(there) < len(tracepoints())
+    for pid in (f"-p {old_server}", f"-p{old_server}", f"--pid {old_server}", f"--pid={old_server}"):
+        assert set(complete(f"h2olog quic {pid} -t ")) == there
+
+
+def test_tracepoints_without_such_a_server(complete: Complete, server: int) -> None:
+    """One that has none, and words that only a shell could make a number of."""
+    for pid in (str(server), "$(pgrep -o h2o)", "nonsense"):
+        assert set(complete(f"h2olog quic -p {pid} -t ")) == tracepoints()
+
+
+def test_tracepoints_need_no_root(complete: Complete, old_server: int) -> None:
+    for pid in ("", f"-p {old_server}"):
+        assert set(complete(f"h2olog quic {pid} -t ", before=as_nobody)) == tracepoints()
+
+
+def test_headers(complete: Complete) -> None:
+    assert {"server", "set-cookie"} <= set(complete("h2olog -s se"))
+    assert "content-type" in complete("h2olog --response-header=content-t")
+
+
+def test_sizes(complete: Complete) -> None:
+    assert {"512K", "4M"} <= set(complete("h2olog -b "))
+
+
+def test_files(folder: Path) -> None:
+    for line in ("h2olog -w tra", "h2olog quic --write tra", "h2olog --write=tra"):
+        assert set(complete_fish(folder, line)) == {"trace one.jsonl", "trace-2/"}
+        assert complete_bash(folder, line) == []  # left to bash: see below
+
+
+def test_nothing_behind_an_option_that_takes_nothing(complete: Complete) -> None:
+    assert complete("h2olog --debug=") == []
+
+
+def test_bash_in_the_middle(folder: Path) -> None:
+    """What stands behind the cursor is not looked at."""
+    line = "h2olog quic -t quicly:packet_lox -p 1"
+    words = ["h2olog", "quic", "-t", "quicly", ":", "packet_lox", "-p", "1"]
+    script = (
+        'source ./h2olog.bash; COMP_LINE=$1; COMP_POINT=$2; shift 2; COMP_WORDS=("$@"); COMP_CWORD=5; '
+        '_h2olog "$1" packet_lo :; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    point = str(line.index("x -p"))
+    assert ask(folder, "bash", "--norc", "--noprofile", "-c", script, "bash", line, point, *words) == ["packet_lost"]
+
+
+# --- bash: what becomes of the word --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line, replies",
+    [
+        ("h2olog quic -t quicly:packet_lo", ["packet_lost"]),  # bash replaces what is behind the colon
+        ("h2olog quic --tracepoint=quicly:packet_lo", ["packet_lost"]),
+        ("h2olog quic -t 'quicly:packet_lo", ["quicly:packet_lost"]),
+        ("h2olog quic -t packet_lo", ["packet_lost"]),
+        ("h2olog quic -t picotls:cl", ["client_random"]),
+        ("h2olog quic -t nix:packet_lo", []),
+        ("h2olog quic -t $(exit", []),
+        ("./h2olog quic -t packet_lo", ["packet_lost"]),
+        ("~/h2olog quic -t packet_lo", ["packet_lost"]),
+    ],
+)
+def test_bash_words(folder: Path, line: str, replies: list[str]) -> None:
+    assert complete_bash(folder, line) == replies
+
+
+# --- a keyboard ----------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """An interactive shell, and a program h2olog that asks the real one where the completions do, and tells how it
+    was called where a person does."""
+
+    def __init__(self, folder: Path, home: Path, command: list[str], setup: str) -> None:
+        self.called, self.shown = home / "called", b""
+        program = home / "h2olog"
+        program.write_text(
+            f'#!/bin/sh\ncase "$*" in "" | -l*) exec {folder}/h2olog "$@" ;; esac\n'
+            f'printf "%s\\n" "$@" >{self.called}.new && mv {self.called}.new {self.called}\n'
+        )
+        program.chmod(0o755)
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            paths = {"PATH": f"{home}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "ZDOTDIR": str(home)}
+            os.execvpe(command[0], command, environment(folder) | paths | {"PS1": "+ready+ "})
+        self.wait_for(b"+ready+ ")
+        self.type(setup + "\n")
+        self.wait_for(b"+set up+\r")
+        self.wait_for(b"+ready+ ")
+
+    def read(self) -> None:
+        readable, _, _ = select.select([self.fd], [], [], 0.1)
+        if readable:
+            self.shown += os.read(self.fd, 65536)
+
+    def wait_for(self, marker: bytes) -> None:
+        """And forgets what was shown up to there."""
+        deadline = time.monotonic() + PATIENCE
+        while marker not in self.shown:
+            assert time.monotonic() < deadline, self.shown
+            self.read()
+        self.shown = self.shown.partition(marker)[2]
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def call(self, text: str) -> list[str]:
+        """Types a command; what arguments it gets."""
+        self.called.unlink(missing_ok=True)
+        self.type(text + "\n")
+        deadline = time.monotonic() + PATIENCE
+        while not self.called.exists():
+            assert time.monotonic() < deadline, self.shown
+            self.read()
+        return self.called.read_text().splitlines()
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+# What starts each, and what it does first. The markers are put together, as the echo is not to be taken for them.
+KEYBOARDS = {
+    "bash": (
+        ["bash", "--norc", "--noprofile", "-i"],
+        "bind 'set bell-style none'; bind 'set enable-bracketed-paste off'; "
+        "source ./h2olog.bash; printf '+%s+\\n' 'set up'",
+    ),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        "unsetopt beep; fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; printf '+%s+\\n' 'set up'",
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=KEYBOARDS)
+def terminal(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    command, setup = KEYBOARDS[request.param]
+    terminal = Terminal(folder, tmp_path_factory.mktemp("home"), command, setup)
+    yield terminal
+    terminal.close()
+
+
+@pytest.mark.parametrize(
+    "typed, arguments",
+    [
+        ("q\t", ["quic"]),
+        ("quic --tr\tpto", ["quic", "--tracepoint=pto"]),
+        ("quic -t quicly:packet_lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
+        ("quic -t packet_lo\t-d", ["quic", "-t", "packet_lost", "-d"]),
+        ("quic -t 'quicly:packet_lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
+        ("quic --tracepoint=quicly:packet_lo\t-d", ["quic", "--tracepoint=quicly:packet_lost", "-d"]),
+        ("quic -t pto -t picotls:cl\t-d", ["quic", "-t", "pto", "-t", "picotls:client_random", "-d"]),
+        ("-s serv\t-d", ["-s", "server", "-d"]),
+        ("-b 51\t-d", ["-b", "512K", "-d"]),
+        ("-w trace\\ o\t-d", ["-w", "trace one.jsonl", "-d"]),
+        ("-w trace-\tx", ["-w", "trace-2/x"]),
+        ("--write=trace-\tx", ["--write=trace-2/x"]),
+        ("-w 'an other' q\t", ["-w", "an other", "quic"]),
+        ("-w an\\ other q\t", ["-w", "an other", "quic"]),
+        ("--keep\t-d", ["--keep-root", "-d"]),
+    ],
+)
+def test_typed(terminal: Terminal, typed: str, arguments: list[str]) -> None:
+    """A tab completes, and puts a blank behind what is complete."""
+    assert terminal.call(f"h2olog {typed}") == arguments
+
+
+def test_typed_pid(terminal: Terminal, server: int) -> None:
+    """The blank is there only if that is the pid of a server."""
+    assert terminal.call(f"h2olog -p {server}\tquic") == ["-p", str(server), "quic"]
+    assert terminal.call(f"h2olog -p {server}0000\tquic") == ["-p", f"{server}0000quic"]
+
+
+def test_typed_tracepoint_of_a_server(terminal: Terminal, old_server: int) -> None:
+    """packet_commit is gone by now; h3s_accept was not there yet."""
+    calls = {"quicly:packet_com": "quicly:packet_commit", "h2o:h3s_acc": "h2o:h3s_acc-d"}
+    assert "h2o:h3s_accept" in tracepoints() and "h2o:h3s_accept" not in tracepoints("-p", str(old_server))
+    for typed, complete in calls.items():
+        words = terminal.call(f"h2olog quic -p {old_server} -t {typed}\t-d")
+        assert words[:4] == ["quic", "-p", str(old_server), "-t"] and words[4] == complete

@@ -1,0 +1,231 @@
+"""The manual page, the completions' texts and the changelogs: that they say what the program says.
+
+misc/gen_docs.py makes them; what they ought to have is taken from `h2olog --help` and from CMakeLists.txt.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+GENERATOR = TOP / "misc" / "gen_docs.py"
+OPTIONS = TOP / "src" / "options.c"
+BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", TOP / "build"))
+GENERATED = BUILD / "generated"
+
+# An option in --help: letter, name, argument.
+HELP_ROW = re.compile(r"^  -(\w), --([a-z-]+)(?: ([A-Z]+))?(?:  |$)", re.M)
+
+
+def output_of(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def help_text() -> str:
+    return output_of(BUILD / "h2olog", "--help")
+
+
+def help_options() -> list[tuple[str, str, str]]:
+    options = HELP_ROW.findall(help_text())
+    assert len(options) > 10
+    return options
+
+
+def help_modes() -> list[str]:
+    match = re.match(r"Usage: h2olog \[([a-z|]+)\]", help_text())
+    assert match is not None
+    return match.group(1).split("|")
+
+
+def page() -> str:
+    """As it is read, without what makes letters bold."""
+    rendered = output_of("mandoc", "-T", "utf8", "-O", "width=200", GENERATED / "h2olog.1")
+    return re.sub(".\b", "", rendered)
+
+
+def flattened(text: str) -> str:
+    return " ".join(text.split())
+
+
+def version() -> str:
+    match = re.search(r"^project\(h2olog VERSION (\S+) ", (TOP / "CMakeLists.txt").read_text(), re.M)
+    assert match is not None
+    return match.group(1)
+
+
+# --- the page, and --help ------------------------------------------------------------------------------
+
+
+def test_page_and_help_have_the_same_options() -> None:
+    section = page().partition("\nOPTIONS\n")[2].partition("\nTEXT OUTPUT\n")[0]
+    assert re.findall(r"^     -(\w), --([a-z-]+)(?: ([A-Z]+))?$", section, re.M) == help_options()
+
+
+def test_page_has_the_texts_of_help() -> None:
+    """Each option's whole text, but for the capital and the full stop of a sentence."""
+    rows = re.split(r"^  (?=-\w, --)", help_text().partition("\n\nExamples:")[0], flags=re.M)[1:]
+    text = flattened(page()).lower()
+    assert len(rows) == len(help_options())
+    for row in rows:
+        said = flattened(re.sub(HELP_ROW, "", "  " + row)).lower()
+        assert len(said) > 10 and f"{said}." in text
+
+
+def test_page_has_the_modes() -> None:
+    text = page()
+    for mode in help_modes():
+        match = re.search(rf"^  {mode} +(\S.*(?:\n {{8}}\S.*)*)", help_text(), re.M)
+        assert match is not None
+        assert re.search(rf"^     {mode} +{re.escape(flattened(match.group(1)))}\.", text, re.M | re.I), mode
+
+
+def test_synopsis_has_each_option() -> None:
+    synopsis = page().partition("\nSYNOPSIS\n")[2].partition("\nDESCRIPTION\n")[0]
+    letters = set("".join(re.findall(r"-(\w+)", synopsis)) + "".join(re.findall(r"\| -?(\w)\b", synopsis)))
+    assert letters == {letter for letter, _, _ in help_options()}
+    assert f"[{' | '.join(help_modes())}]" in synopsis
+
+
+def test_compressed_page() -> None:
+    """As `gzip -9n` does it, which Debian asks for: no name, no time, best compression."""
+    content = (GENERATED / "h2olog.1.gz").read_bytes()
+    assert gzip.decompress(content) == (GENERATED / "h2olog.1").read_bytes()
+    assert content[3] == 0 and content[4:8] == bytes(4) and content[8] == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_has_each_option_and_mode(shell: str) -> None:
+    text = (GENERATED / f"h2olog.{shell}").read_text()
+    forms = {
+        "bash": "-{letter} --{name}", "zsh": "-{letter}[+]?,--{name}[=]?}}", "fish": "-s {letter} -l {name} "
+    }  # fmt: skip
+    for letter, name, _ in help_options():
+        assert len(re.findall(forms[shell].format(letter=letter, name=name), text)) == 1, name
+    for mode in help_modes():
+        assert re.search(rf"\b{mode}\b", text)
+
+
+# --- the version ---------------------------------------------------------------------------------------
+
+
+def test_version_is_the_same_everywhere() -> None:
+    assert output_of(BUILD / "h2olog", "--version").splitlines()[0] == f"h2olog {version()}"
+    assert page().rstrip().splitlines()[-1].startswith(f"h2olog {version()} ")
+    releases = re.findall(r"^## \[?([^]\s]+)", (TOP / "CHANGELOG.md").read_text(), re.M)
+    assert next(release for release in releases if release != "Unreleased") == version()
+
+
+# --- the generator -------------------------------------------------------------------------------------
+
+TABLES = """
+} modes[] = {
+    {"http", MODE_HTTP, "lines; the default"},
+};
+} rows[] = {
+    {'p', "pid", "PID", IN_ANY, "trace this"},
+    {'n', "a-name", NULL, IN_JSON,
+     "say 'what' "
+     "is \\"so\\" [here]: at length; may be repeated"},
+};
+"""
+
+
+def generate(folder: Path, template: str, tables: str = TABLES) -> subprocess.CompletedProcess[str]:
+    (folder / "template").write_text(template)
+    (folder / "options.c").write_text(tables)
+    return subprocess.run(
+        [sys.executable, "-B", GENERATOR, "fill", "--options", folder / "options.c", "--version", "1.2.3",
+         "--output", folder / "output", folder / "template"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "template, expected",
+    [
+        ("h2olog @version@ is it\n", "h2olog 1.2.3 is it\n"),
+        ("@mode http@\n", ".It Cm http\nLines; the default.\n"),
+        (
+            "@option p@\n@option n@\n",
+            ".It Fl p , Fl \\-pid Ar PID\nTrace this.\n.It Fl n , Fl \\-a\\-name\n"
+            'Say \\(aqwhat\\(aq is "so" [here]: at length; may be repeated.\n',
+        ),
+        ("  @bash-modes@\n", "  http\n"),
+        ("  @bash-words@\n", "  -p --pid=\n  -n --a-name\n"),
+        ("@bash-arguments@\n", "-p | --pid) argument=PID ;;\n"),
+        (
+            "@zsh-options@\n",
+            "'(-p --pid)'{-p+,--pid=}'[trace this]:PID:_h2olog_PID' \\\n"
+            "'*'{-n,--a-name}'[say '\\''what'\\'' is \"so\" [here\\]]' \\\n",
+        ),
+        ("@zsh-modes@\n", "'http:lines'\n"),
+        (
+            "@fish-options@\n",
+            "complete -c h2olog -s p -l pid -x -a '(__h2olog_PID)' -d 'trace this'\n"
+            "complete -c h2olog -s n -l a-name -d 'say \\'what\\' is \"so\" [here]'\n",
+        ),
+    ],
+)
+def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None:
+    done = generate(tmp_path, template)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "output").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    "template, tables, sentence",
+    [
+        ("one\n@nix@\n", TABLES, "template:2: there is no @nix@"),
+        ("@option p@\n", TABLES, "template:1: @option@ has to stand there for each option, and no other: ['n']"),
+        ("@option p@\n@option n@\n@option x@\n", TABLES, "and no other: ['x']"),
+        ("@option p@\n@option n@\n@option n@\n", TABLES, "some of them twice"),
+        ("@mode quic@\n", TABLES, "@mode@ has to stand there for each mode, and no other: ['http', 'quic']"),
+        ("", TABLES.replace("modes[]", "mods[]"), "options.c:1: the table 'modes' is missing"),
+        ("", TABLES.replace("NULL", "nothing"), "options.c:7: this row of 'rows' cannot be read"),
+        ("", TABLES.replace("IN_ANY", "0"), "options.c:6: this row of 'rows' cannot be read"),
+        ("", TABLES.replace('"lines; the default"', "LINES"), "options.c:3: this row of 'modes' cannot be read"),
+        ("", re.sub(r"    \{'.*\},\n(?=\};)", "", TABLES, flags=re.S), "the tables of modes and options are empty"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, template: str, tables: str, sentence: str) -> None:
+    done = generate(tmp_path, template, tables)
+    assert done.returncode == 1 and not (tmp_path / "output").exists()
+    assert done.stderr.count("\n") == 1 and sentence in done.stderr
+
+
+def write_changelog(tmp_path: Path, text: str, kind: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "CHANGELOG.md").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-B", GENERATOR, "changelog", "--version", "1.1.0", "--kind", kind, "--maintainer", "A <a@b>",
+         "--output", tmp_path / "output", tmp_path / "CHANGELOG.md"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_changelogs(tmp_path: Path) -> None:
+    text = "# Changelog\n\n## [1.1.0] - 2026-12-01\n\n- new\n\n## [1.0.0] - 2026-11-22\n\n- first\n"
+    assert write_changelog(tmp_path, text, "debian").returncode == 0
+    assert (tmp_path / "output").read_text() == (
+        "h2olog (1.1.0-1) unstable; urgency=medium\n\n  * Release 1.1.0; CHANGELOG.md has what is new.\n\n"
+        " -- A <a@b>  Tue, 01 Dec 2026 00:00:00 +0000\n\n"
+        "h2olog (1.0.0-1) unstable; urgency=medium\n\n  * Release 1.0.0; CHANGELOG.md has what is new.\n\n"
+        " -- A <a@b>  Sun, 22 Nov 2026 00:00:00 +0000\n"
+    )
+    assert write_changelog(tmp_path, text, "rpm").returncode == 0
+    assert (tmp_path / "output").read_text() == (
+        "* Tue Dec 01 2026 A <a@b> - 1.1.0-1\n- Release 1.1.0; CHANGELOG.md has what is new.\n\n"
+        "* Sun Nov 22 2026 A <a@b> - 1.0.0-1\n- Release 1.0.0; CHANGELOG.md has what is new.\n"
+    )
+
+
+def test_changelog_of_another_version_is_refused(tmp_path: Path) -> None:
+    done = write_changelog(tmp_path, "# Changelog\n\n## [1.0.0] - 2026-11-22\n", "debian")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "the first release has to be '## [1.1.0] - YYYY-MM-DD'" in done.stderr

@@ -1,0 +1,198 @@
+"""What is installed, where, and what the packages hold. A build of its own, as packagers make it: without tests."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", TOP / "build"))
+PREFIX = "/opt/some where"
+
+# What `make install` installs, below the prefix.
+INSTALLED = {
+    "bin/h2olog",
+    "share/bash-completion/completions/h2olog",
+    "share/doc/h2olog/CHANGELOG.md",
+    "share/doc/h2olog/LICENSE",
+    "share/doc/h2olog/README.md",
+    "share/doc/h2olog/SECURITY.md",
+    "share/fish/vendor_completions.d/h2olog.fish",
+    "share/man/man1/h2olog.1.gz",
+    "share/zsh/site-functions/_h2olog",
+}
+ELSEWHERE_IN_DEBIAN = {
+    "share/doc/h2olog/CHANGELOG.md": ["share/doc/h2olog/changelog.gz", "share/doc/h2olog/changelog.Debian.gz"],
+    "share/doc/h2olog/LICENSE": ["share/doc/h2olog/copyright"],
+    "share/zsh/site-functions/_h2olog": ["share/zsh/vendor-completions/_h2olog"],
+}
+
+
+def cached(name: str) -> str:
+    """What the build that runs this test was told."""
+    match = re.search(rf"^{name}:\w+=(.*)$", (BUILD / "CMakeCache.txt").read_text(), re.M)
+    return match.group(1) if match is not None else ""
+
+
+CMAKE = cached("CMAKE_COMMAND")
+VERSION = cached("CMAKE_PROJECT_VERSION")
+
+
+def call(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+    return done.stdout
+
+
+def sources() -> dict[Path, tuple[int, int]]:
+    """Each file of the source tree, less builds in it, with its size and time."""
+    found = {}
+    for folder, folders, files in os.walk(TOP):
+        folders[:] = [name for name in folders if name != ".git" and not (Path(folder) / name / "CMakeCache.txt").exists()]
+        for path in (Path(folder), *(Path(folder) / name for name in files)):
+            found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
+    return found
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build folder with a prefix; making it, and packages in it, leaves the source tree alone."""
+    folder, before = tmp_path_factory.mktemp("build"), sources()
+    configure = [CMAKE, "-S", TOP, "-B", folder, f"-DCMAKE_INSTALL_PREFIX={PREFIX}"]
+    configure += [f"-D{name}={cached(name)}" for name in ("CMAKE_PREFIX_PATH", "CMAKE_C_COMPILER") if cached(name)]
+    call(*configure)
+    call(CMAKE, "--build", folder, "--parallel", "2")
+    os.umask(0o077)  # of whoever packages; it is not to be seen in the packages
+    call(cached("CMAKE_CPACK_COMMAND"), "-G", "DEB;RPM", cwd=folder)
+    os.umask(0o022)
+    assert {path for path, state in sources().items() if before.get(path) != state} == set()
+    return folder
+
+
+def files_below(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+def check_tree(top: Path, prefix: str, files: set[str]) -> None:
+    """These files and no others, each as all may read it; the program runs, and the page is that of the program."""
+    assert files_below(top) == {f"{prefix.lstrip('/')}/{name}" for name in files}
+    below = top / prefix.lstrip("/")
+    for name in files:
+        assert (below / name).stat().st_mode & 0o7777 == (0o755 if name.startswith("bin/") else 0o644), name
+    assert call(below / "bin/h2olog", "--version").startswith(f"h2olog {VERSION}\n")
+    page = gzip.decompress((below / "share/man/man1/h2olog.1.gz").read_bytes()).decode()
+    assert f".Os h2olog {VERSION}\n" in page
+    assert "application-data" in (below / "share/bash-completion/completions/h2olog").read_text()
+    assert (below / "share/fish/vendor_completions.d/h2olog.fish").read_text().count("complete -c h2olog") > 10
+
+
+# --- make install --------------------------------------------------------------------------------------
+
+
+def test_make_install(build: Path, tmp_path: Path) -> None:
+    """DESTDIR in front of the prefix."""
+    call("make", "-C", build, "install", DESTDIR=str(tmp_path))
+    check_tree(tmp_path, PREFIX, INSTALLED)
+    assert (tmp_path / PREFIX[1:] / "share/zsh/site-functions/_h2olog").read_text().startswith("#compdef h2olog\n")
+
+
+def test_cmake_install(build: Path, tmp_path: Path) -> None:
+    call(CMAKE, "--install", build, "--prefix", tmp_path / "prefix")
+    check_tree(tmp_path, "prefix", INSTALLED)
+
+
+# --- the .deb ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deb(build: Path) -> Path:
+    (package,) = build.glob("*.deb")
+    return package
+
+
+def test_deb_files(deb: Path, tmp_path: Path) -> None:
+    moved = {name for names in ELSEWHERE_IN_DEBIAN.values() for name in names}
+    call("dpkg-deb", "-x", deb, tmp_path)
+    check_tree(tmp_path, "/usr", INSTALLED - set(ELSEWHERE_IN_DEBIAN) | moved)
+    documents = tmp_path / "usr/share/doc/h2olog"
+    assert (documents / "copyright").read_text() == (TOP / "LICENSE").read_text()
+    assert gzip.decompress((documents / "changelog.gz").read_bytes()) == (TOP / "CHANGELOG.md").read_bytes()
+    changes = gzip.decompress((documents / "changelog.Debian.gz").read_bytes()).decode()
+    (tmp_path / "changelog").write_text(changes)
+    assert call("dpkg-parsechangelog", "-l", tmp_path / "changelog", "-S", "Version").strip() == f"{VERSION}-1"
+
+
+def test_deb_owners_and_modes(deb: Path) -> None:
+    """All is root's, and folders can be entered, whatever the umask of whoever packages."""
+    lines = call("dpkg-deb", "-c", deb).splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        assert re.match(r"(drwxr-xr-x|-rwxr-xr-x|-rw-r--r--) root/root ", line), line
+
+
+def test_deb_control(deb: Path) -> None:
+    fields = dict(re.findall(r"^([\w-]+): (.*)$", call("dpkg-deb", "-f", deb), re.M))
+    architecture = call("dpkg", "--print-architecture").strip()
+    assert deb.name == f"h2olog_{VERSION}-1_{architecture}.deb"
+    assert fields["Version"] == f"{VERSION}-1" and fields["Architecture"] == architecture
+    assert fields["Section"] == "net" and fields["Priority"] == "optional"
+    needed = {dependency.partition(" ")[0] for dependency in fields["Depends"].split(", ")}
+    # what the program is linked with, by the packages that hold it
+    assert {"libc6", "libseccomp2"} < needed and len(needed) == 3
+    assert any(re.fullmatch(r"libbpfcc(t64)?|libbcc0?", name) for name in needed), needed
+
+
+def test_deb_is_intact(deb: Path, tmp_path: Path) -> None:
+    """The checksums in it are those of its files."""
+    call("dpkg-deb", "-R", deb, tmp_path)
+    sums = (tmp_path / "DEBIAN/md5sums").read_text()
+    assert {line.split(None, 1)[1] for line in sums.splitlines()} == {
+        name for name in files_below(tmp_path) if not name.startswith("DEBIAN/")
+    }
+    call("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=tmp_path)
+
+
+def test_program_is_stripped(deb: Path, tmp_path: Path) -> None:
+    call("dpkg-deb", "-x", deb, tmp_path)
+    sections = call("readelf", "-SW", tmp_path / "usr/bin/h2olog")
+    assert ".text" in sections and ".symtab" not in sections and ".debug_info" not in sections
+
+
+# --- the .rpm ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rpm(build: Path) -> Path:
+    (package,) = build.glob("*.rpm")
+    return package
+
+
+def test_rpm_files(rpm: Path) -> None:
+    """And no folders but its own: those of others are others' to own."""
+    listed = call("rpm", "-qp", "--queryformat", r"[%{FILEMODES:octal} %{FILEUSERNAME} %{FILENAMES}\n]", rpm).splitlines()
+    modes = {name: (int(mode, 8), user) for mode, user, name in (line.split(" ", 2) for line in listed)}
+    assert modes.pop("/usr/share/doc/h2olog") == (0o040755, "root")
+    assert modes == {
+        f"/usr/{name}": (0o100755 if name.startswith("bin/") else 0o100644, "root") for name in INSTALLED
+    }  # fmt: skip
+
+
+def test_rpm_needs(rpm: Path) -> None:
+    """The libraries, by their sonames."""
+    needed = {line.partition("(")[0] for line in call("rpm", "-qp", "--requires", rpm).split("\n")}
+    assert {"libbcc.so.0", "libseccomp.so.2", "libc.so.6"} <= needed
+
+
+def test_rpm_fields(rpm: Path) -> None:
+    said = call("rpm", "-qp", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE} %{LICENSE}\n%{DESCRIPTION}", rpm)
+    assert said.startswith(f"h2olog {VERSION}-1 MIT\nShows what a running h2o is asked")
+    assert f" - {VERSION}-1" in call("rpm", "-qp", "--changelog", rpm)
+    assert call("rpm", "-qp", "--licensefiles", rpm) == "/usr/share/doc/h2olog/LICENSE\n"

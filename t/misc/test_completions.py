@@ -73,7 +73,8 @@ def tracepoints(*arguments: str) -> set[str]:
 def environment(folder: Path) -> dict[str, str]:
     return {
         "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), "ZDOTDIR": str(folder),
-        "XDG_CONFIG_HOME": f"{folder}/home", "XDG_DATA_HOME": f"{folder}/home", "LC_ALL": "C.UTF-8", "TERM": "dumb",
+        "XDG_CONFIG_HOME": f"{folder}/home", "XDG_DATA_HOME": f"{folder}/home",
+        "XDG_CACHE_HOME": f"{folder}/home", "LC_ALL": "C.UTF-8", "TERM": "dumb",
     }  # fmt: skip
 
 

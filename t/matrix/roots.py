@@ -1,0 +1,147 @@
+"""Roots of Debian's releases, made with debootstrap and kept in a cache folder.
+
+What is run in one is run in a mount namespace of its own: whatever ends it, nothing stays mounted, so that a
+root can always be removed with rm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import IO, Callable, Iterator, Mapping, Sequence
+
+SOURCE = Path(__file__).resolve().parents[2]
+
+# Where a root has the tracked files of the source tree. Not the user's own: tests write beside what they test.
+SOURCE_IN_ROOT = "/root/h2olog"
+
+# What a command in a root finds in its environment; nothing of the caller's gets in.
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+}
+
+# Run by sh: $1 is a root, the rest is a command. The kernel's tracing files may be mounted elsewhere, or not at all.
+ENTER = """
+root=$1; shift
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --rbind /dev "$root/dev"
+if [ -d "$root/sys/kernel/tracing" ] && ! [ -e "$root/sys/kernel/tracing/uprobe_events" ]; then
+    mount -t tracefs tracefs "$root/sys/kernel/tracing" || :
+fi
+exec chroot "$root" "$@"
+"""
+
+
+def cache_folder() -> Path:
+    """Where roots, packages and logs are kept; made if it is not there."""
+    chosen = os.environ.get("H2OLOG_MATRIX_CACHE")
+    above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(chosen) if chosen else Path(above) / "h2olog-matrix"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def mirror() -> str:
+    return os.environ.get("H2OLOG_MIRROR") or "http://deb.debian.org/debian"
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps other runs from making the same thing at the same time."""
+    with path.open("w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run_logged(command: Sequence[str], log: IO[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, its output to a log, else captured. It gets no longer life than this process."""
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if log is None else log,
+        stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            output = process.communicate()[0]
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, output)
+
+
+def in_namespace(*command: str) -> list[str]:
+    return ["unshare", "--mount", "--propagation", "private", "--", *command]
+
+
+def remove(root: Path) -> None:
+    subprocess.run(["rm", "-rf", "--one-file-system", str(root)], check=True)
+
+
+def make_root(
+    name: str, suite: str, packages: Sequence[str], architecture: str = "amd64",
+    prepare: Callable[[Path], None] | None = None, log: IO[str] | None = None,
+) -> Path:  # fmt: skip
+    """The root NAME in the cache folder: the smallest Debian of a suite, the packages, and what `prepare` does to it.
+
+    One that is there is used again, unless it was made of something else. One of an architecture that is not the
+    machine's takes qemu-user-static, whose binfmt_misc entries run its programs.
+    """
+    root, new = cache_folder() / name, cache_folder() / f"{name}.new"
+    debs = cache_folder() / "packages"
+    debs.mkdir(exist_ok=True)
+    made_of = {"suite": suite, "architecture": architecture, "packages": sorted(packages), "mirror": mirror()}
+    stamp = Path("etc/h2olog-root.json")
+    with locked(cache_folder() / f"{name}.lock"):
+        if (root / stamp).exists() and json.loads((root / stamp).read_text(encoding="ascii")) == made_of:
+            return root
+        remove(root)
+        remove(new)
+        command = ["debootstrap", "--variant=minbase", f"--arch={architecture}", f"--cache-dir={debs}"]
+        command += [f"--include={','.join(packages)}"] if packages else []
+        done = run_logged(in_namespace(*command, suite, str(new), mirror()), log)
+        if done.returncode != 0:
+            raise OSError(f"debootstrap cannot make {name}: {(done.stdout or 'see the log')[-2000:]}")
+        if prepare is not None:
+            prepare(new)
+        (new / stamp).write_text(json.dumps(made_of), encoding="ascii")
+        new.rename(root)
+    return root
+
+
+def run_in(
+    root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None,
+    log: IO[str] | None = None,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Runs a command in a root, with this machine's kernel, devices and network."""
+    resolver = root / "etc/resolv.conf"
+    resolver.unlink(missing_ok=True)  # a link out of the root, in some releases
+    if Path("/etc/resolv.conf").exists():
+        shutil.copyfile("/etc/resolv.conf", resolver)
+    variables = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(environment or {})}.items()]
+    entered = ["env", "-i", "-C", cwd, *variables, *command]
+    return run_logged(in_namespace("sh", "-euc", ENTER, "sh", str(root), *entered), log)
+
+
+def copy_source(root: Path) -> str:
+    """Copies the tracked files, as they are now, into a root, in the place of what was there; where they are then."""
+    target = root / SOURCE_IN_ROOT.lstrip("/")
+    remove(target)
+    listed = subprocess.run(
+        ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE), "ls-files", "-z"],
+        check=True, stdout=subprocess.PIPE,
+    ).stdout  # fmt: skip
+    for name in listed.decode().rstrip("\0").split("\0"):
+        if not os.path.lexists(SOURCE / name):
+            continue  # removed, but not from the index yet
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(SOURCE / name, target / name, follow_symlinks=False)
+    return SOURCE_IN_ROOT

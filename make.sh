@@ -6,12 +6,13 @@ cd "$(dirname "$0")"
 usage() {
     cat <<'END'
 ./make.sh          build h2olog: build/h2olog
-./make.sh deps     install what building needs
+./make.sh deps     install what building needs; deps test, what testing needs, too
 ./make.sh install  build, and install to /usr/local
 ./make.sh package  build, and make a .deb and a .rpm of it: build/h2olog*
 ./make.sh demo     build, and show h2olog on a small server
 ./make.sh test     build, and run every test
 ./make.sh bench    build, and measure what tracing costs
+./make.sh matrix   build and test on one release of Debian after the other; matrix list has the rows
 END
 }
 
@@ -56,6 +57,14 @@ need_for_building() {
     need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libseccomp-dev
 }
 
+need_for_testing() {
+    need systemtap-sdt-dev libcmocka-dev python3-pytest clang clang-tidy cppcheck curl jq man-db \
+        groff-base mandoc zsh fish dpkg-dev file rpm
+    # libFuzzer; up to Debian 11, it comes with clang.
+    ls "$(clang -print-resource-dir 2>&1)"/lib/*/libclang_rt.fuzzer* >/dev/null 2>&1 ||
+        need libclang-rt-dev
+}
+
 build() {
     cmake -S . -B build "$@" >build.log 2>&1 || { cat build.log >&2; exit 1; }
     make -C build -j"$(nproc)" >build.log 2>&1 || { cat build.log >&2; exit 1; }
@@ -98,6 +107,7 @@ build)
     ;;
 deps)
     need_for_building
+    [ "${2:-}" != test ] || need_for_testing
     ;;
 install)
     need_for_building
@@ -121,8 +131,7 @@ demo)
     ;;
 test)
     need_for_building
-    need systemtap-sdt-dev libcmocka-dev python3-pytest clang libclang-rt-dev clang-tidy cppcheck \
-        curl jq man-db groff-base mandoc zsh fish dpkg-dev file rpm
+    need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
     as_root ctest --output-on-failure
@@ -132,6 +141,15 @@ bench)
     need systemtap-sdt-dev
     build -DH2OLOG_STANDIN=ON
     as_root /usr/bin/python3 -B t/bench/bench.py
+    ;;
+matrix)
+    shift
+    if [ "${1:-}" = list ]; then
+        exec /usr/bin/python3 -B t/matrix/matrix.py list
+    fi
+    need debootstrap
+    as_root env ${H2OLOG_MATRIX_CACHE:+"H2OLOG_MATRIX_CACHE=$H2OLOG_MATRIX_CACHE"} \
+        ${H2OLOG_MIRROR:+"H2OLOG_MIRROR=$H2OLOG_MIRROR"} /usr/bin/python3 -B t/matrix/matrix.py "$@"
     ;;
 help | -h | --help)
     usage

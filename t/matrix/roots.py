@@ -117,18 +117,25 @@ def make_root(
     return root
 
 
+def command_in(
+    root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None
+) -> list[str]:
+    """The command that runs one in a root, in the same process, with this machine's kernel, devices and network."""
+    variables = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(environment or {})}.items()]
+    entered = ["env", "-i", "-C", cwd, *variables, *command]
+    return in_namespace("sh", "-euc", ENTER, "sh", str(root), *entered)
+
+
 def run_in(
     root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None,
     log: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    """Runs a command in a root, with this machine's kernel, devices and network."""
+    """Runs a command in a root to its end."""
     resolver = root / "etc/resolv.conf"
     resolver.unlink(missing_ok=True)  # a link out of the root, in some releases
     if Path("/etc/resolv.conf").exists():
         shutil.copyfile("/etc/resolv.conf", resolver)
-    variables = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(environment or {})}.items()]
-    entered = ["env", "-i", "-C", cwd, *variables, *command]
-    return run_logged(in_namespace("sh", "-euc", ENTER, "sh", str(root), *entered), log)
+    return run_logged(command_in(root, command, cwd, environment), log)
 
 
 def copy_source(root: Path) -> str:

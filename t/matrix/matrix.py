@@ -1,0 +1,337 @@
+#!/usr/bin/env python3
+"""Where h2olog runs: builds and tests it on one release of Debian after the other, and prints a table.
+
+    sudo matrix.py [ROW...]      (all rows, if none is named)
+    matrix.py list               (the rows that there are)
+
+    debian-*   everything is built and tested in a root of that release, without kernel headers
+    deb-*      the package that was built in that root is installed and used in another, clean one
+
+Roots and logs are kept in a cache folder, $H2OLOG_MATRIX_CACHE, else ~/.cache/h2olog-matrix. A root is made anew
+when its folder has been removed. $H2OLOG_MIRROR is where Debian comes from, if not from deb.debian.org.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from statistics import median
+from typing import IO, Callable, Iterator
+
+import roots
+from table import Row, chosen, count_tests, table
+
+# By row, the suite that its root is made of.
+RELEASES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
+PACKAGES = {"deb-12": "debian-12", "deb-13": "debian-13"}  # by row, the row whose root builds the package
+
+BUILD = f"{roots.SOURCE_IN_ROOT}/build"
+STANDIN = "t/standin/standin-2026-06"
+
+# Nothing takes this long, but on a machine that is very busy.
+PATIENCE = 60.0
+
+
+class Failure(Exception):
+    """Why a row is not a good one, in a sentence."""
+
+
+# --- what the rows are made of ---------------------------------------------------------------------------
+
+
+def read(root: Path, *command: str, cwd: str = "/") -> str:
+    """What a command in a root prints."""
+    done = roots.run_in(root, command, cwd)
+    if done.returncode != 0:
+        raise Failure(f"{' '.join(command)} fails: {done.stdout.strip()[-500:]}")
+    return done.stdout
+
+
+def do(root: Path, what: str, log: IO[str], *command: str, cwd: str = "/") -> None:
+    """Runs a command in a root, its output to the log."""
+    log.write(f"\n--- {what}: {' '.join(command)}\n")
+    log.flush()
+    if roots.run_in(root, command, cwd, log=log).returncode != 0:
+        raise Failure(f"{what} fails")
+
+
+def use_apt(root: Path) -> None:
+    """A mirror may be a copy of an older day, and says itself then that it is out of date."""
+    conf = root / "etc/apt/apt.conf.d/90h2olog-matrix"
+    conf.write_text('Acquire::Check-Valid-Until "false";\nAcquire::Retries "3";\n', encoding="ascii")
+
+
+def build_root(name: str, log: IO[str]) -> Path:
+    """A root with all that building and testing need, according to make.sh of this source tree; and the sources."""
+
+    def prepare(root: Path) -> None:
+        use_apt(root)
+        roots.copy_source(root)
+        do(root, "installing packages", log, "apt-get", "update", "-q")
+        do(root, "installing packages", log, "./make.sh", "deps", "test", cwd=roots.SOURCE_IN_ROOT)
+        do(root, "clearing packages", log, "apt-get", "clean")
+
+    root = roots.make_root(name, RELEASES[name], ["ca-certificates"], prepare=prepare, log=log)
+    roots.copy_source(root)
+    headers = [*root.glob("lib/modules/*/build"), *root.glob("usr/src/linux-headers*")]
+    if headers:
+        raise Failure(f"there are kernel headers in the root, {headers[0]}: nothing can be said about doing without")
+    return root
+
+
+def describe(root: Path, program: str, row: Row) -> None:
+    """Of what is loaded with a program in a root: the versions."""
+    version = (root / "etc/debian_version").read_text(encoding="ascii").strip()
+    row.distribution = f"Debian {'sid' if '/' in version else version}"
+    row.kernel = os.uname().release
+    libraries = read(root, "ldd", program)
+    if missing := re.findall(r"(\S+) => not found", libraries):
+        raise Failure(f"{program} lacks libraries: {', '.join(missing)}")
+    bcc, llvm = re.search(r"libbcc\.so\.\d+ => (\S+)", libraries), re.search(r"libLLVM[-.](?:so\.)?(\d+)", libraries)
+    if bcc is None:
+        raise Failure(f"{program} does not load libbcc by its soname")
+    row.libbcc = read(root, "readlink", "-f", bcc[1]).strip().rpartition("libbcc.so.")[2]
+    row.llvm = llvm[1] if llvm else ""
+
+
+class Standin:
+    """The stand-in server, run in a root."""
+
+    def __init__(self, root: Path, program: str) -> None:
+        self.root = root
+        self.process = subprocess.Popen(
+            roots.command_in(root, [program]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        match = re.fullmatch(r"listening on (\S+) pid (\d+) .*\n", line)
+        if match is None:
+            self.stop()
+            raise Failure(f"the stand-in does not start: {line!r}")
+        self.address, self.pid = match[1], int(match[2])
+
+    def get(self, path: str, headers: dict[str, str]) -> int:
+        request = urllib.request.Request(f"http://{self.address}{path}", headers=headers)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            return int(opener.open(request, timeout=PATIENCE).status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def serving(root: Path, program: str) -> Iterator[Standin]:
+    server = Standin(root, program)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def tracing(server: Standin, folder: Path, program: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
+    """h2olog on a server, in its root, with its output in the files out and err; and the seconds it took to attach."""
+    # The shell says when it becomes h2olog: entering the root is not to be measured.
+    command = ["sh", "-c", 'date +%s%N >&2; exec "$@"', "sh", program, *words, "-d", "-p", str(server.pid)]
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            roots.command_in(server.root, command), stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while b" Attaching pid=" not in (said := (folder / "err").read_bytes()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failure(f"{program} does not attach: {said.decode(errors='replace')[-500:]}")
+            time.sleep(0.002)
+        yield process, time.time() - int(said.split(b"\n", 1)[0]) / 1e9
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure_attaching(server: Standin, folder: Path, program: str, row: Row) -> None:
+    """The median of some rounds; the first one, from a cold cache, does not count."""
+
+    def seconds(mode: str) -> float:
+        with tracing(server, folder, program, mode) as (_, attached_in):
+            return attached_in
+
+    times = {mode: median([seconds(mode) for _ in range(6)][1:]) for mode in ("http", "quic")}
+    row.attach_http, row.attach_quic = times["http"], times["quic"]
+
+
+# --- the rows --------------------------------------------------------------------------------------------
+
+
+def run_tests(root: Path, row: Row, log: IO[str]) -> None:
+    """All of ctest's, as ./make.sh test runs them."""
+    last = root / f"{BUILD}/Testing/Temporary/LastTest.log".lstrip("/")
+    last.unlink(missing_ok=True)
+    try:
+        do(root, "building and testing", log, "./make.sh", "test", cwd=roots.SOURCE_IN_ROOT)
+    except Failure:
+        if not last.exists():
+            raise Failure("building fails") from None
+    row.passed, row.total, failed = count_tests(last.read_text(encoding="utf-8", errors="replace"))
+    if failed:
+        raise Failure(f"these tests fail: {', '.join(failed)}")
+
+
+def distribution_row(row: Row, folder: Path, log: IO[str]) -> None:
+    root = build_root(row.name, log)
+    row.compiler = f"gcc {read(root, 'gcc', '-dumpfullversion').strip()}"
+    failure = None
+    try:
+        run_tests(root, row, log)
+    except Failure as error:  # the rest of the row is worth seeing all the same
+        failure = error
+    if (root / f"{BUILD}/h2olog".lstrip("/")).exists():
+        describe(root, f"{BUILD}/h2olog", row)
+        with serving(root, f"{BUILD}/{STANDIN}") as server:
+            measure_attaching(server, folder, f"{BUILD}/h2olog", row)
+    if failure is not None:
+        raise failure
+
+
+def make_package(root: Path, log: IO[str]) -> Path:
+    """The .deb of this source tree, and the stand-in, both built in a root."""
+    build = f"{roots.SOURCE_IN_ROOT}/package"
+    do(root, "building", log, "cmake", "-S.", f"-B{build}", "-DH2OLOG_STANDIN=ON", cwd=roots.SOURCE_IN_ROOT)
+    do(root, "building", log, "make", "-C", build, f"-j{os.cpu_count()}")
+    do(root, "packing", log, "cpack", "-G", "DEB", cwd=build)
+    made = root / build.lstrip("/")
+    debs = list(made.glob("*.deb"))
+    if len(debs) != 1:
+        raise Failure(f"cpack made {len(debs)} packages: {', '.join(deb.name for deb in debs)}")
+    return debs[0]
+
+
+@contextlib.contextmanager
+def clean_root(name: str, suite: str, log: IO[str]) -> Iterator[Path]:
+    """A root with nothing in it but the smallest Debian, for once."""
+    kept = roots.make_root(name, suite, [], prepare=use_apt, log=log)
+    used = kept.with_name(f"{name}.used")
+    roots.remove(used)
+    subprocess.run(["cp", "-a", "--reflink=auto", str(kept), str(used)], check=True)
+    try:
+        yield used
+    finally:
+        roots.remove(used)
+
+
+def installs(root: Path, deb: Path, log: IO[str]) -> None:
+    shutil.copy2(deb, root / deb.name)
+    do(root, "installing", log, "apt-get", "update", "-q")
+    do(root, "installing", log, "apt-get", "install", "-y", "--no-install-recommends", f"./{deb.name}")
+    do(root, "listing", log, "dpkg", "--listfiles", "h2olog")
+    do(root, "verifying", log, "dpkg", "--verify", "h2olog")
+
+
+def traces(server: Standin, folder: Path) -> None:
+    """One request, whole, and the end of h2olog with that of the server."""
+    with tracing(server, folder, "/usr/bin/h2olog") as (process, _):
+        if server.get("/status/404", {"Cookie": "id=42"}) != 404:
+            raise Failure("the stand-in does not answer as it should")
+        deadline = time.monotonic() + PATIENCE
+        while b"TxHeader   content-length" not in (folder / "out").read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        lines = (folder / "out").read_text(encoding="utf-8").splitlines()
+        for line in ("RxProtocol HTTP/1.1", "RxHeader   cookie id=42", "TxStatus   404"):
+            if f"1 1 {line}" not in [re.sub(r"(?i)cookie", "cookie", shown) for shown in lines]:
+                raise Failure(f"the installed h2olog does not show {line!r}, but: {lines}")
+        server.process.terminate()
+        if process.wait(PATIENCE) != 0:
+            raise Failure(f"the installed h2olog does not end well with the server: {process.returncode}")
+
+
+def leaves_nothing(root: Path, deb: Path, log: IO[str]) -> None:
+    listed = [root / name.lstrip("/") for name in read(root, "dpkg", "--listfiles", "h2olog").split()]
+    files = [file for file in listed if file.is_symlink() or file.is_file()]
+    if not files:
+        raise Failure("the package has no files")
+    do(root, "removing", log, "apt-get", "purge", "-y", "h2olog")
+    left = [str(file) for file in files if os.path.lexists(file)]
+    if left:
+        raise Failure(f"the package leaves behind: {', '.join(left)}")
+
+
+def package_row(row: Row, folder: Path, log: IO[str]) -> None:
+    builder = build_root(PACKAGES[row.name], log)
+    row.compiler = f"gcc {read(builder, 'gcc', '-dumpfullversion').strip()}"
+    deb = make_package(builder, log)
+    with clean_root(row.name, RELEASES[PACKAGES[row.name]], log) as root:
+        shutil.copy2(deb.parent / STANDIN, root / "standin")
+        row.total = 4  # installs, is seen to attach, traces, leaves nothing
+        installs(root, deb, log)
+        row.passed += 1
+        describe(root, "/usr/bin/h2olog", row)
+        with serving(root, "/standin") as server:
+            measure_attaching(server, folder, "/usr/bin/h2olog", row)
+        row.passed += 1
+        with serving(root, "/standin") as server:
+            traces(server, folder)
+        row.passed += 1
+        leaves_nothing(root, deb, log)
+        row.passed += 1
+
+
+ROWS: dict[str, Callable[[Row, Path, IO[str]], None]] = {
+    **{name: distribution_row for name in RELEASES},
+    **{name: package_row for name in PACKAGES},
+}
+
+
+# --- the run ---------------------------------------------------------------------------------------------
+
+
+def make_row(name: str) -> Row:
+    """A row, whatever comes of it. Its folder in the cache has its log, and what h2olog said last."""
+    folder = roots.cache_folder() / "logs" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    row = Row(name, log=folder / "log")
+    start = time.monotonic()
+    print(f"matrix: {name}, log in {row.log}", file=sys.stderr, flush=True)
+    with (folder / "log").open("w", encoding="utf-8") as log:
+        try:
+            ROWS[name](row, folder, log)
+        except (Failure, OSError, subprocess.SubprocessError) as error:
+            row.failure = str(error)
+            log.write(f"\n--- {row.failure}\n")
+    print(f"matrix: {name}, {time.monotonic() - start:.0f} s: {row.failure or 'good'}", file=sys.stderr, flush=True)
+    return row
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["list"]:
+        print("\n".join(ROWS))
+        return 0
+    try:
+        names = chosen(list(ROWS), arguments)
+    except ValueError as error:
+        print(f"matrix: {error}", file=sys.stderr)
+        return 2
+    if os.geteuid() != 0:
+        print("matrix: making roots needs root; put sudo before the command", file=sys.stderr)
+        return 1
+    rows = [make_row(name) for name in names]
+    print(f"{time.strftime('%Y-%m-%d', time.gmtime())}\n\n{table(rows)}")
+    bad = [row for row in rows if not row.is_good]
+    for row in bad:
+        print(f"{row.name}: {row.failure}; log: {row.log}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""t/matrix: what of it needs no root. The rest of it is run by ./make.sh matrix alone, as it takes an hour."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MATRIX = Path(__file__).parents[1] / "matrix"
+sys.path.insert(0, str(MATRIX))
+import matrix  # noqa: E402
+import roots  # noqa: E402
+from table import Row, chosen, count_tests, table  # noqa: E402
+
+KNOWN = ["debian-11", "debian-12", "deb-12"]
+
+
+def a_test(name: str, output: str, ending: str = "Test Passed.") -> str:
+    """A part of ctest's log, as ctest 3.18 to 4.3 write it."""
+    line = "-" * 58
+    return (
+        f'1/9 Testing: {name}\n1/9 Test: {name}\nCommand: "{name}"\nDirectory: /\n"{name}" start time: Nov 22 15:38 UTC\n'
+        f"Output:\n{line}\n{output}\n<end of output>\nTest time =   0.10 sec\n{line}\n{ending}\n"
+        f'"{name}" end time: Nov 22 15:38 UTC\n{line}\n\n'
+    )
+
+
+def test_table() -> None:
+    good = Row("debian-12", "Debian 12.15", "0.26.0", "14", "gcc 12.2.0", "6.18.0", 412, 412, 0.104, 0.316)
+    assert table([good, Row("deb-13", failure="installing fails")]).splitlines() == [
+        "| row | distribution | libbcc | LLVM | compiler | kernel | tests | attach `http` | attach `quic` |",
+        "| --- | --- | --- | --- | --- | --- | --- | ---: | ---: |",
+        "| debian-12 | Debian 12.15 | 0.26.0 | 14 | gcc 12.2.0 | 6.18.0 | 412/412 | 0.10 s | 0.32 s |",
+        "| deb-13 | – | – | – | – | – | **failed** | – | – |",
+    ]
+    assert Row("a|b\nc").columns()[0] == "a\\|b c"
+
+
+def test_only_a_whole_row_is_good() -> None:
+    assert Row("x", passed=3, total=3).is_good
+    assert not Row("x").is_good
+    assert not Row("x", passed=2, total=3).is_good
+    assert not Row("x", passed=3, total=3, failure="it does not attach").is_good
+    assert Row("x", passed=2, total=3).columns()[6] == "**2/3**"
+    assert Row("x", passed=3, total=3, failure="it does not attach").columns()[6] == "**3/3**"
+
+
+def test_chosen_rows() -> None:
+    assert chosen(KNOWN, []) == KNOWN
+    assert chosen(KNOWN, ["deb-12", "debian-11", "deb-12"]) == ["debian-11", "deb-12"]
+    with pytest.raises(ValueError, match="there is no row debian-10; there are: debian-11, debian-12, deb-12"):
+        chosen(KNOWN, ["debian-11", "debian-10"])
+
+
+def test_every_package_has_a_release_to_be_built_on() -> None:
+    assert set(matrix.PACKAGES.values()) <= set(matrix.RELEASES)
+    listed = subprocess.run([sys.executable, str(MATRIX / "matrix.py"), "list"], capture_output=True, text=True)
+    assert listed.returncode == 0
+    assert listed.stdout.split() == list(matrix.ROWS)
+
+
+def test_counting_what_passed() -> None:
+    log = "Start testing: Nov 22 15:38 UTC\n" + "-" * 58 + "\n"
+    log += a_test("e2e-http", ".......  [100%]\n18 passed in 11.77s")
+    log += a_test("misc-generator", "= 100 passed, 3 warnings in 75.01s (0:01:15) =")
+    log += a_test("unit-text", "[==========] 21 test(s) run.\n[  PASSED  ] 21 test(s).")
+    log += a_test("fuzz-text", "Done 100000 runs in 3 second(s)")
+    assert count_tests(log) == (140, 140, [])
+
+
+@pytest.mark.parametrize(
+    ("output", "ending", "counts"),
+    [
+        ("FAILED x\n1 failed, 17 passed in 11.77s", "Test Failed.", (17, 18)),
+        ("2 passed, 1 skipped, 1 xfailed, 1 error in 1.00s", "Test Failed.", (2, 5)),
+        ("17 passed, 1 skipped in 11.77s", "Test Passed.", (17, 18)),  # green to pytest, but not tested
+        ("[  PASSED  ] 12 test(s).\n[  SKIPPED ] 2 test(s), listed below:", "Test Passed.", (12, 14)),
+        ("[  PASSED  ] 12 test(s).\n[  FAILED  ] 1 test(s), listed below:", "Test Failed.", (12, 13)),
+        ("[  PASSED  ] 12 test(s).", "Test Failed.", (12, 13)),  # a leak, found at the end
+        ("no tests ran in 0.01s", "Test Failed.", (0, 1)),
+        ("SEGV", "Test Failed.", (0, 1)),
+        ("...", "Test timeout computed to be: 600", (0, 1)),
+    ],
+)
+def test_counting_what_did_not(output: str, ending: str, counts: tuple[int, int]) -> None:
+    log = a_test("unit-text", "[  PASSED  ] 21 test(s).") + a_test("bad", output, ending)
+    assert count_tests(log) == (21 + counts[0], 21 + counts[1], ["bad"])
+
+
+def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("H2OLOG_MATRIX_CACHE", raising=False)
+    assert roots.cache_folder() == tmp_path / "home" / ".cache" / "h2olog-matrix"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert roots.cache_folder() == tmp_path / "xdg" / "h2olog-matrix"
+    monkeypatch.setenv("H2OLOG_MATRIX_CACHE", str(tmp_path / "chosen"))
+    assert roots.cache_folder() == tmp_path / "chosen"
+    assert (tmp_path / "chosen").is_dir()

@@ -80,7 +80,7 @@ def write_functions(signature: Signature) -> Iterator[str]:
     macro = macro_of(signature)
     types = [passed_type(signature, argument.name, argument.type) for argument in signature.arguments]
     names = [argument.name for argument in signature.arguments]
-    parameters = [join(*pair) for pair in zip(types, names, strict=True)]
+    parameters = [join(*pair) for pair in zip(types, names)]
     casts = [f"({type_})a[{i}]" for i, type_ in enumerate(types)]
 
     yield ""

@@ -17,6 +17,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -325,6 +326,7 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         print("matrix: making roots needs root; put sudo before the command", file=sys.stderr)
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is to be ended in this case, too
     rows = [make_row(name) for name in names]
     print(f"{time.strftime('%Y-%m-%d', time.gmtime())}\n\n{table(rows)}")
     bad = [row for row in rows if not row.is_good]

@@ -30,15 +30,20 @@ ENVIRONMENT = {
 }
 
 # Run by sh: $1 is a root, the rest is a command. The kernel's tracing files may be mounted elsewhere, or not at all.
+# In a mere chroot, the tests could make neither mounts nor user namespaces of their own.
 ENTER = """
 root=$1; shift
+mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
 mount --rbind /dev "$root/dev"
 if [ -d "$root/sys/kernel/tracing" ] && ! [ -e "$root/sys/kernel/tracing/uprobe_events" ]; then
     mount -t tracefs tracefs "$root/sys/kernel/tracing" || :
 fi
-exec chroot "$root" "$@"
+cd "$root"
+pivot_root . .
+umount -l .
+exec "$@"
 """
 
 

@@ -208,7 +208,7 @@ def distribution_row(row: Row, folder: Path, log: IO[str]) -> None:
 
 def make_package(root: Path, log: IO[str]) -> Path:
     """The .deb of this source tree, and the stand-in, both built in a root."""
-    build = f"{roots.SOURCE_IN_ROOT}/package"
+    build = f"{roots.SOURCE_IN_ROOT}/build-package"
     do(root, "building", log, "cmake", "-S.", f"-B{build}", "-DH2OLOG_STANDIN=ON", cwd=roots.SOURCE_IN_ROOT)
     do(root, "building", log, "make", "-C", build, f"-j{os.cpu_count()}")
     do(root, "packing", log, "cpack", "-G", "DEB", cwd=build)

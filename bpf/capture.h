@@ -169,21 +169,26 @@ INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max,
     return end + size;
 }
 
-/* Appends text that ends with a NUL, without the NUL, and puts its size to *size; NULL is empty. */
+/*
+ * Appends text that ends with a NUL, without the NUL, and puts its size to *size; NULL is empty.
+ * The helper's answer is compared once, as an unsigned number: of two comparisons, the compiler makes
+ * one of another register, whose bound verifiers before 5.18 do not know to be that of the size.
+ */
 INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, u32 nth)
 {
-    long got;
+    u64 got;
 
     *size = 0;
     if (from == 0)
         return end;
-    got = probe_read_user_str(scratch->event + end, EVENT_STRING_MAX, (const void *)from);
-    if (got <= 0 || got > EVENT_STRING_MAX) {
+    got = probe_read_user_str(scratch->event + end, EVENT_STRING_MAX, (const void *)from) - 1;
+    asm volatile("" : "+r"(got));
+    if (got >= EVENT_STRING_MAX) { /* an error, too */
         ((struct event_head *)scratch->event)->flags |= 1 << nth;
         return end;
     }
-    *size = got - 1;
-    return end + got - 1;
+    *size = got;
+    return end + got;
 }
 
 /*

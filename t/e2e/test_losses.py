@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
-from conftest import BUILD, PATIENCE, Server, Tracer, wait_until
+from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -54,9 +54,9 @@ def stutter(process: subprocess.Popen[bytes], server: Server) -> tuple[int, int]
     server.start_playing()
     for _ in range(10):
         process.send_signal(signal.SIGSTOP)
-        time.sleep(0.04)
+        time.sleep(0.04 * SLOWNESS)
         process.send_signal(signal.SIGCONT)
-        time.sleep(0.03)
+        time.sleep(0.03 * SLOWNESS)
     return server.wait_played()
 
 
@@ -286,7 +286,7 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
     assert printed + lost == 3 * count
     assert lost > count  # it did stall
     assert lost_by_probe(tracer) == {"quicly:packet_sent": lost}
-    assert min(stalled, stalled_too) < 2 * reading + 1, (stalled, stalled_too, reading)
+    assert min(stalled, stalled_too) < 2 * reading + 1 * SLOWNESS, (stalled, stalled_too, reading)
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
@@ -297,10 +297,10 @@ def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> Non
     tracer = trace(server, stdout=writable)
     os.close(writable)
     assert server.play() == (100_000, 0)
-    time.sleep(0.3)  # by now, the pipe is full
+    time.sleep(0.3 * SLOWNESS)  # by now, the pipe is full
     try:
         tracer.process.send_signal(signal.Signals[end])
-        tracer.process.wait(3)
+        tracer.process.wait(3 * SLOWNESS)
     finally:
         os.close(readable)
 
@@ -313,11 +313,11 @@ def test_waits_for_the_reader_when_the_server_has_ended(serve: Serve, trace: Tra
     os.close(writable)
     assert server.play() == (20_000, 0)
     server.stop()
-    time.sleep(1)
+    time.sleep(1 * SLOWNESS)
     assert tracer.process.poll() is None
     with open(readable, encoding="utf-8") as lines:
         assert lines.read() == "".join(f"1 {i} TxStatus   200\n" for i in range(20_000))
-    assert tracer.process.wait(10) == 0
+    assert tracer.process.wait(PATIENCE) == 0
 
 
 # --- order ---

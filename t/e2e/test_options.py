@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from conftest import BUILD, Server, Tracer, run, wait_until
+from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, run, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -229,7 +229,7 @@ def test_debug(serve: Serve, trace: Trace, program: str) -> None:
     assert tracer.stop() == 0
     match = re.fullmatch(rf"({TIME}) Attaching pid=(\d+) \((.*)\)\n", tracer.messages())
     assert match is not None, tracer.messages()
-    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=30)
+    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=PATIENCE)
     assert int(match.group(2)) == server.pid
     assert match.group(3) == f"{server.binary} -t 1"
 
@@ -240,16 +240,16 @@ def test_report(serve: Serve, trace: Trace) -> None:
     tracer = trace(server, "-w", "/dev/null")
     start = time.monotonic()
     server.play()
-    wait_until(lambda: tracer.messages().count("\n") >= 2, "the report")
+    wait_until(lambda: tracer.err.read_bytes().count(b"\n") >= 2, "the report")
     took = time.monotonic() - start
     assert tracer.stop() == 0
-    _, report, *rest = tracer.messages().splitlines()
+    _, report, *rest = tracer.err.read_text(encoding="utf-8").splitlines()
     match = re.fullmatch(rf"({TIME}) (\d+\.\d) events/s, (\d+) lost", report)
     assert match is not None, report
-    assert 9 < took < 20  # a busy machine may be late
+    assert 9 < took < 20 * SLOWNESS  # a busy machine may be late
     assert 1000 / (took + 2) <= float(match.group(2)) <= 100
     assert match.group(3) == "0"
-    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=30)
+    assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=PATIENCE)
     assert rest == []
 
 

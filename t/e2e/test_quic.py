@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator
 
 import pytest
-from conftest import DATA, VERSIONS, Probe, Server, Tracer, probes_of, wait_until
+from conftest import DATA, SLOWNESS, VERSIONS, Probe, Server, Tracer, probes_of, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -998,12 +998,12 @@ def test_time_is_that_of_the_event(serve: Serve, trace: Trace) -> None:
         begin = time.time() * 1000
         assert server.play() == (3, 0)
         end = time.time() * 1000
-        time.sleep(2)
+        time.sleep(2 * SLOWNESS)
     finally:
         tracer.process.send_signal(signal.SIGCONT)
     ping, accept, free = (dict(pairs) for pairs in parse(finish(tracer)))
     assert begin - 1 <= ping["time"] <= end
-    assert begin - 100 <= accept["time"] <= end + 100
+    assert begin - 100 * SLOWNESS <= accept["time"] <= end + 100 * SLOWNESS
     assert free["time"] == -5
 
 

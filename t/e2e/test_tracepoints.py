@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, Iterator
 
 import pytest
-from conftest import DATA, VERSIONS, Probe, Server, Tracer, probes_of, run
+from conftest import DATA, PATIENCE, VERSIONS, Probe, Server, Tracer, probes_of, run
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -343,7 +343,7 @@ class Later:
     def __init__(self, folder: Path) -> None:
         (folder / "later.c").write_text(LATER)
         command = ["cc", "-O2", "-o", str(folder / "later"), str(folder / "later.c")]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=PATIENCE)
         self.process = subprocess.Popen([folder / "later"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.pid = self.process.pid
         assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"

@@ -634,7 +634,7 @@ DOCKER = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write "
     "setfcap"
 ).split()
-ADDED = ["bpf", "perfmon", "sys_ptrace"]
+ADDED = ["cap_39", "cap_38", "sys_ptrace"]  # bpf and perfmon: setpriv of Debian 11 does not know these by name
 
 CONTAINER = """
 root=$1 program=$2 capabilities=$3; shift 3

@@ -282,6 +282,7 @@ def in_mounts(
 ) -> subprocess.CompletedProcess[str]:
     """h2olog where it cannot do without a folder, and the folders for that are mounted with these options."""
     mounts = "\n".join(f"mount -t tmpfs -o {options} none {folder}" for folder in folders)
+    mounts = f"export LIBMOUNT_FORCE_MOUNT2=always\n{mounts}"  # NO_MOUNTS is for h2olog, not for mount
     return run(  # h2olog itself may be in /tmp
         "--mount", "sh", "-ec", f'exec 9<"$0"\n{mounts}\nexec /proc/self/fd/9 "$@"', str(BUILD / "h2olog"), *words,
         program="/usr/bin/unshare", before=NO_MOUNTS,

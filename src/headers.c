@@ -78,19 +78,20 @@ static int open_locked(int parent, const char *name, int wait)
 static void remove_stale(const char *parent)
 {
     DIR *entries = opendir(parent);
+    int parent_fd = entries != NULL ? dirfd(entries) : -1;
     struct dirent *entry;
 
-    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+    while (parent_fd >= 0 && (entry = readdir(entries)) != NULL) {
         struct stat left;
         int end = 0, folder = -1;
         sscanf(entry->d_name, FOLDER_NAME "%*[0-9].%*6[0-9a-zA-Z]%n", &end);
         if (end != 0 && entry->d_name[end] == '\0')
-            folder = open_locked(dirfd(entries), entry->d_name, 0);
+            folder = open_locked(parent_fd, entry->d_name, 0);
         if (folder < 0)
             continue;
         if (fstat(folder, &left) == 0 && left.st_uid == geteuid()) {
             remove_tree(folder);
-            unlinkat(dirfd(entries), entry->d_name, AT_REMOVEDIR);
+            unlinkat(parent_fd, entry->d_name, AT_REMOVEDIR);
         }
         close(folder);
     }

@@ -109,9 +109,10 @@ size_t stream_drain(struct stream *stream, uint64_t counted, const struct stream
     uint64_t released = begin;
 
     while (stream->at != end) {
-        const uint8_t *record = stream->data + (stream->at & (stream->size - 1));
-        uint32_t length = __atomic_load_n((const uint32_t *)(const void *)record, __ATOMIC_ACQUIRE);
-        struct event event = {record + RECORD_HEAD, length & ~BPF_RINGBUF_DISCARD_BIT};
+        const void *record = stream->data + (stream->at & (stream->size - 1));
+        uint32_t length = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
+        struct event event = {(const uint8_t *)record + RECORD_HEAD,
+                              length & ~BPF_RINGBUF_DISCARD_BIT};
         if ((length & BPF_RINGBUF_BUSY_BIT) != 0) /* a CPU is about to complete it */
             break;
         if ((length & BPF_RINGBUF_DISCARD_BIT) == 0) {

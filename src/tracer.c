@@ -384,6 +384,8 @@ static int uprobe_type(void)
     if (fscanf(file, "%d", &type) != 1)
         type = -1;
     fclose(file);
+    if (type < 0)
+        errno = ENOSYS;
     return type;
 }
 

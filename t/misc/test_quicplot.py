@@ -1,0 +1,463 @@
+"""misc/quicplot: what is in the pictures, point by point, and what it says where there is nothing to draw."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import json
+import math
+import os
+import random
+import signal
+import struct
+import subprocess
+import sys
+import time
+from array import array
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Callable
+
+import pytest
+
+from pictures import (
+    QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, run, span, stated, trace_2020, trace_2026,
+    trace_truth,
+)  # fmt: skip
+
+BEGIN = 1795350191559
+SERIES = ("congestion-window", "bytes-in-flight", "smoothed-rtt", "minimum-rtt", "packets-lost", "pto")
+
+
+def draw(events: list[Event], *arguments: str) -> Picture:
+    result = run(QUICPLOT, *arguments, text=lines_of(events))
+    assert (result.returncode, result.stderr) == (0, b"")
+    return Picture(result.stdout)
+
+
+def ack(at: int, window: int, in_flight: int, **more: Any) -> Event:
+    return {
+        "type": "cc-ack-received", "conn": 7, "time": BEGIN + at, "largest-acked": 1, "bytes-acked": 1, "cwnd": window,
+        "inflight": in_flight, **more,
+    }  # fmt: skip
+
+
+def sent(at: int, number: int, length: int = 1000, **more: Any) -> Event:
+    return {
+        "type": "packet-sent", "conn": 7, "time": BEGIN + at, "pn": number, "len": length, "packet-type": 3,
+        "ack-only": 0, **more,
+    }  # fmt: skip
+
+
+def other(kind: str, at: int, **more: Any) -> Event:
+    return {"type": kind, "conn": 7, "time": BEGIN + at, **more}
+
+
+ACCEPT = other("accept", 0, dcid="00")
+
+
+# --- real traces ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trace", [trace_2020, trace_2026, trace_truth])
+def test_real_traces(trace: Callable[[], list[Event]]) -> None:
+    """What the server says of itself is drawn, nothing else."""
+    events = trace()
+    picture = draw(events)
+    begin, end = span(events)
+    for name, keys in (
+        ("congestion-window", ["cwnd"]),
+        ("smoothed-rtt", ["smoothed-rtt", "rtt.smoothed"]),
+        ("minimum-rtt", ["min-rtt", "rtt.minimum"]),
+    ):
+        wanted = changes(stated(events, *keys), end)
+        assert wanted
+        check_curve(picture.steps(name), wanted)
+    assert picture.says("no packet lost and no probe timeout in this trace")
+    lengths = {event["pn"]: event["len"] for event in events if event["type"] in ("packet-sent", "packet-commit")}
+    assert picture.says(f"sent in {len(lengths)} packets")
+    in_flight = {value for _, value in stated(events, "inflight")}
+    assert len(picture.steps("bytes-in-flight")) > len(in_flight)
+    assert picture.says(f"QUIC connection {events[0]['conn']}")
+    assert picture.says("since the connection began (ms)")
+
+
+# --- what is drawn -------------------------------------------------------------------------------------
+
+
+def test_bytes_in_flight() -> None:
+    """What was sent counts until the server says how much is in flight; acknowledgements alone do not."""
+    events = [
+        ACCEPT, sent(1, 0), sent(1, 1, 500), sent(2, 2, 40, **{"ack-only": 1}), ack(5, 9000, 700), sent(6, 3),
+        other("packet-acked", 7, pn=0), ack(7, 9500, 600), sent(8, 4), other("pto", 9, inflight=1600, cwnd=9500),
+    ]  # fmt: skip
+    picture = draw(events)
+    check_curve(
+        picture.steps("bytes-in-flight"),
+        [(1, 1000), (1, 1500), (5, 700), (6, 1700), (7, 700), (7, 600), (8, 1600), (9, 1600)],
+    )
+    assert picture.says("bytes in flight") and not picture.says("derived")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_derived_bytes_in_flight(whole: bool) -> None:
+    """Where the server never says it, packets are counted; and the picture says that they were."""
+    events = [
+        sent(1, 0), sent(1, 1, 500), sent(1, 2), other("packet-acked", 3, pn=1), other("packet-lost", 4, pn=0),
+        other("packet-acked", 5, pn=0), other("packet-acked", 6, pn=2), other("free", 9),
+    ]  # fmt: skip
+    picture = draw([ACCEPT, *events] if whole else events)
+    check_curve(picture.steps("bytes-in-flight"), [(1, 1000), (1, 1500), (1, 2500), (3, 2000), (4, 1000), (6, 0), (9, 0)])
+    assert picture.says("derived from packets sent, acknowledged and lost")
+    assert picture.says("since the trace began") != whole
+    assert picture.says("no congestion window in this trace")
+    assert picture.says("no RTT in this trace")
+
+
+def test_connection_older_than_the_trace() -> None:
+    """What was in flight before is not known until the server says it: nothing is drawn from that time."""
+    picture = draw([sent(1, 90), sent(2, 91), ack(5, 90000, 50000), sent(6, 92), other("free", 10)])
+    check_curve(picture.steps("bytes-in-flight"), [(5, 50000), (6, 51000), (10, 51000)])
+    assert picture.says("older than the trace") and picture.says("its first event in the trace")
+
+
+def test_2020_names() -> None:
+    """Two events tell of each packet that is sent or lost: each packet counts once."""
+    events = [ACCEPT]
+    for number in range(3):
+        commit = {**sent(number, number), "type": "packet-commit"}
+        del commit["packet-type"]
+        events += [commit, {**sent(number, number), "type": "quictrace-sent"}]
+    events += [other(kind, 5, pn=1) for kind in ("packet-lost", "quictrace-lost")]
+    picture = draw(events)
+    assert picture.says("3.00 kB sent in 3 packets") or picture.says("3 kB sent in 3 packets")
+    assert picture.says("packets lost: 1")
+    check_curve(picture.steps("bytes-in-flight"), [(0, 1000), (1, 2000), (2, 3000), (5, 2000)])
+    # each alone, as -t does
+    alone = draw([event for event in events if event["type"] in ("quictrace-sent", "quictrace-lost")])
+    assert alone.says("sent in 3 packets") and alone.says("packets lost: 1")
+
+
+def test_losses_and_timeouts() -> None:
+    lost_at = [5, 5, 5, 90, 400, 999]
+    events = [ACCEPT, sent(0, 0)]
+    for number, at in enumerate(lost_at):
+        events.append(other("packet-lost", at, pn=number, **{"packet-type": 3}))
+    events += [other("pto", at, inflight=10, cwnd=20, **{"pto-count": 1}) for at in (1100, 1300)]
+    events.append(other("free", 1500))
+    picture = draw(events)
+    assert picture.says("packets lost: 6") and picture.says("probe timeouts (PTO): 2")
+    assert picture.says("per 10 ms")  # 1.5 s in 250 stretches at most
+    bars = picture.paths("packets-lost")
+    assert len(bars) == 4 and all(len(bar) == 2 and bar[0][0] == bar[1][0] for bar in bars)
+    heights = [bar[0][1] - bar[1][1] for bar in bars]
+    assert heights[0] == pytest.approx(3 * heights[1]) and heights[1] == heights[2] == heights[3] > 0
+    check_curve([(bar[0][0], 0) for bar in bars], [(5, 0), (95, 0), (405, 0), (995, 0)])
+    assert picture.marks("pto") == 2
+
+
+def test_no_rtt_before_a_sample() -> None:
+    """quicly's minimum is all ones until then."""
+    events = [
+        ACCEPT,
+        *(
+            {**ack(at, 100, 10), "type": "quictrace-cc-ack", "min-rtt": low, "smoothed-rtt": smooth}
+            for at, low, smooth in ((0, 2**32 - 1, 100), (9, 30, 33))
+        ),
+        other("free", 20),
+    ]
+    picture = draw(events)
+    check_curve(picture.steps("minimum-rtt"), [(9, 30), (20, 30)])
+    check_curve(picture.steps("smoothed-rtt"), [(0, 100), (9, 33), (20, 33)])
+
+
+def test_gaps() -> None:
+    """Where h2olog lost events, the curves are interrupted, and bytes in flight unknown until the server says them."""
+    lost = {"type": "h2olog-event-lost", "time": BEGIN + 60, "lost": 1234}
+    events = [ACCEPT, ack(10, 100, 10), ack(50, 200, 20), lost, sent(70, 5), ack(80, 150, 15), ack(90, 160, 16)]
+    picture = draw(events)
+    for name in ("congestion-window", "bytes-in-flight"):
+        paths = picture.paths(name)
+        assert len(paths) == 2, "before and after"
+    check_curve(
+        picture.steps("congestion-window"), [(10, 100), (50, 200), (80, 150), (90, 160)],
+    )  # fmt: skip
+    check_curve(picture.steps("bytes-in-flight"), [(10, 10), (50, 20), (80, 15), (90, 16)])
+    (gap,) = picture.paths("gap-0")
+    xs = [x for x, _ in picture.steps("congestion-window")]
+    scale = (xs[3] - xs[0]) / 80
+    assert min(x for x, _ in gap) == pytest.approx(xs[1], abs=0.01)
+    assert max(x for x, _ in gap) == pytest.approx(xs[1] + 10 * scale, abs=0.01)
+    assert picture.says("h2olog lost 1,234 events")
+    # it is of no concern to a connection that began later
+    later = draw([*events, {**ACCEPT, "conn": 8, "time": BEGIN + 100}, *({**ack(120, 1, 1), "conn": 8},) * 9], "-c", "8")
+    assert "gap-0" not in later.groups
+
+
+def test_few_events() -> None:
+    """Nothing to draw is said, not drawn; and one moment is a picture, too."""
+    picture = draw([ACCEPT])
+    assert not set(SERIES) & set(picture.groups)
+    for words in ("no congestion window and no bytes in flight", "no RTT", "no packet lost and no probe timeout"):
+        assert picture.says(words + " in this trace"), words
+    assert picture.says("1 event")
+    five = draw([ACCEPT, sent(0, 0), ack(0, 14720, 0), sent(0, 1), ack(0, 14800, 0)])
+    assert len(five.steps("congestion-window")) == 2
+    assert five.marks("congestion-window") == 2, "lone points can be seen"
+
+
+def test_times() -> None:
+    """0 is no time, and the clock of h2o's own events is another one; time does not go back."""
+    events = [
+        ACCEPT, {**ack(0, 100, 1), "time": 0}, ack(20, 200, 2), ack(10, 300, 3),
+        {"type": "send-response-header", "conn-id": 1, "conn": 7, "time": BEGIN + 5000}, ack(40, 400, 4),
+    ]  # fmt: skip
+    check_curve(draw(events).steps("congestion-window"), [(0, 100), (20, 200), (20, 300), (40, 400)])
+    back = run(QUICPLOT, text=lines_of([ack(9000, 1, 1), ack(0, 2, 2)]))
+    assert back.returncode == 0 and b"the clock was set back" in back.stderr
+
+
+def test_hostile_values() -> None:
+    """Nothing in a trace is believed: neither kinds, nor sizes, nor texts."""
+    odd: list[Any] = [None, "x", -5, 2**70, 1.5, [1], {"a": 1}, True]
+    events = [ACCEPT, other("new-path", 0, **{"path-index": 1, "remote": "$\\frac</text><script>"})]
+    for value in odd:
+        events.append(ack(1, 100, 1, cwnd=value, inflight=value))
+        events.append(sent(1, 1, pn=value, len=value))
+        events.append(other("packet-lost", 2, pn=value))
+        events.append({**ack(2, 1, 1), "type": "quictrace-cc-ack", "min-rtt": value, "smoothed-rtt": value})
+        events.append({**ack(3, 1, 1), "conn": value})
+        events.append({**ack(3, 1, 1), "time": value})
+    result = run(QUICPLOT, "-c", "7", text=lines_of(events))
+    assert result.returncode == 0, result.stderr
+    assert b"script" not in result.stdout
+    Picture(result.stdout)
+
+
+# --- much ----------------------------------------------------------------------------------------------
+
+
+def load() -> ModuleType:
+    loader = importlib.machinery.SourceFileLoader("quicplot", str(QUICPLOT))
+    spec = importlib.util.spec_from_loader("quicplot", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.dont_write_bytecode = True
+    sys.modules["quicplot"] = module
+    loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_thinning(seed: int) -> None:
+    """Of each slice of time the extremes stay, with the first and the last value, in order; interruptions, too."""
+    quicplot, dice = load(), random.Random(seed)
+    times = array("d", sorted(dice.uniform(BEGIN, BEGIN + 50000) for _ in range(50000)))
+    values = array("d", (dice.expovariate(1 / 50000) for _ in times))
+    for _ in range(20):
+        values[dice.randrange(len(values))] = math.nan
+    begin, end = times[0], times[-1]
+    kept_times, kept = quicplot.thin(times, values, begin, end)
+    assert len(kept) < 5 * quicplot.SLICES
+    assert kept_times == sorted(kept_times)
+    assert (kept_times[0], kept_times[-1]) == (begin, end)
+    remaining = iter(zip(times, values))
+    for point in zip(kept_times, kept):  # each is a point of the data, and they come in the same order
+        assert any(point == other or (point[0] == other[0] and math.isnan(other[1])) for other in remaining)
+    assert sum(map(math.isnan, kept)) == sum(map(math.isnan, values))
+    width = (end - begin) / quicplot.SLICES
+    slices: dict[int, list[float]] = {}
+    for at, value in zip(times, values):
+        if not math.isnan(value):
+            slices.setdefault(int((at - begin) // width), []).append(value)
+    drawn: dict[int, list[float]] = {}
+    for at, value in zip(kept_times, kept):
+        if not math.isnan(value):
+            drawn.setdefault(int((at - begin) // width), []).append(value)
+    for which, here in slices.items():
+        assert (min(drawn[which]), max(drawn[which])) == (min(here), max(here))
+
+
+def test_many_events(tmp_path: Path) -> None:
+    """A single peak among 200,000 events is in the picture, and the picture small."""
+    with (tmp_path / "trace").open("w") as file:
+        for nth in range(100000):
+            window = 9_000_000 if nth == 54321 else 100_000 + nth % 1000
+            events = [ack(nth // 5, window, nth % 977), sent(nth // 5, nth)]
+            file.writelines(json.dumps({"seq": nth, **event}) + "\n" for event in events)
+    before = time.monotonic()
+    result = run(QUICPLOT, tmp_path / "trace")
+    assert result.returncode == 0 and time.monotonic() - before < 60
+    assert len(result.stdout) < 2_000_000
+    picture = Picture(result.stdout)
+    points = picture.steps("congestion-window")
+    assert 2000 < len(points) < 6000
+    ys = sorted(-y for _, y in points)
+    assert ys[-1] - ys[0] > 50 * (ys[-2] - ys[0]) > 0
+
+
+# --- files and formats ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix, magic", [("svg", b"<?xml"), ("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-"), ("PNG", b"\x89PNG")])
+def test_formats(tmp_path: Path, suffix: str, magic: bytes) -> None:
+    output = tmp_path / f"picture.{suffix}"
+    result = run(QUICPLOT, "-o", output, TOP / "t" / "data" / "trace-2020-06-quic.jsonl")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+    picture = output.read_bytes()
+    assert picture.startswith(magic)
+    if suffix == "png":
+        assert picture[12:16] == b"IHDR" and struct.unpack(">II", picture[16:24]) == (1210, 825)
+        assert picture.endswith(b"IEND\xaeB`\x82")
+
+
+def test_same_trace_same_picture() -> None:
+    assert run(QUICPLOT, text=lines_of(trace_2026())).stdout == run(QUICPLOT, text=lines_of(trace_2026())).stdout
+
+
+def test_without_matplotlib(tmp_path: Path) -> None:
+    """One sentence, before anything is read; and without a picture, there is no need for it."""
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = run(QUICPLOT, "/nonexistent", env=environment)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.startswith(b"quicplot: drawing needs matplotlib: install python3-matplotlib")
+    assert result.stderr.count(b"\n") == 1
+    assert run(QUICPLOT, "-l", text=lines_of([ACCEPT]), env=environment).returncode == 0
+    assert run(QUICPLOT, "-h", env=environment).returncode == 0
+
+
+# --- connections ---------------------------------------------------------------------------------------
+
+
+def test_choosing() -> None:
+    """The busiest one, unless told otherwise. A number that is used again is another connection."""
+    events = [
+        ACCEPT, sent(1, 0), other("free", 2), other("conn-stats", 2), other("delete-path", 2),
+        {**ACCEPT, "conn": 8}, *({**sent(3, n), "conn": 8} for n in range(9)),
+        {**ACCEPT, "time": BEGIN + 10}, *(sent(11, n) for n in range(4)), other("packet-lost", 12, pn=1),
+        other("pto", 2012), {"type": "free", "conn": 7, "time": BEGIN + 2013},
+    ]  # fmt: skip
+    listed = run(QUICPLOT, "-l", text=lines_of(events))
+    assert listed.stderr == b""
+    rows = [line.split() for line in listed.stdout.decode().splitlines()]
+    assert rows == [
+        ["CONN", "EVENTS", "SECONDS", "PACKETS", "BYTES", "LOST", "PTO"],
+        ["7", "5", "0.002", "1", "1000", "0", "0"],
+        ["8", "10", "0.003", "9", "9000", "0", "0"],
+        ["7.2", "8", "2.003", "4", "4000", "1", "1"],
+    ]
+    busiest = run(QUICPLOT, text=lines_of(events))
+    assert b"connection 8 has the most events, 10; -c chooses another of the 3" in busiest.stderr
+    assert Picture(busiest.stdout).says("QUIC connection 8")
+    again = draw(events, "-c", "7.2")
+    assert again.says("QUIC connection 7.2") and again.says("sent in 4 packets")
+    missing = run(QUICPLOT, "-c", "9", text=lines_of(events))
+    assert (missing.returncode, missing.stdout) == (1, b"")
+    assert missing.stderr == b"quicplot: there is no connection 9 in this trace; -l lists those that there are\n"
+
+
+def test_threads() -> None:
+    """Each thread of a server counts for itself. With the thread in each line they are told apart; without, it is said."""
+    events = []
+    for n in range(3):
+        for tid in (100, 200):
+            events.append({**(ACCEPT if n == 0 else sent(n, n)), "tid": tid, "provider": "quicly"})
+    rows = run(QUICPLOT, "-l", text=lines_of(events)).stdout.decode().splitlines()[1:]
+    assert [row.split()[:2] for row in rows] == [["7", "3"], ["7.2", "3"]]
+    for event in events:
+        del event["tid"]
+    result = run(QUICPLOT, "-l", text=lines_of(events))
+    assert result.returncode == 0
+    assert b"1 times a connection began while another had its number" in result.stderr and b"h2olog all" in result.stderr
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------
+
+
+def test_bad_lines() -> None:
+    """They are counted, and nothing else happens."""
+    good = lines_of([sent(1, 0)])
+    bad = ["{", "x\n", "[1]\n", '"text"\n', "null\n", '{"type":5,"seq":1}\n', '{"type":"a"}\n', "\udcff\n", "[" * 5000 + "\n"]
+    text = "{\n" + "\n" + good + "".join(bad[1:]) + good + "{"
+    result = run(QUICPLOT, "-l", text=text)
+    assert result.returncode == 0
+    assert result.stderr == b"quicplot: 10 lines are not of h2olog, and left out; the first is line 1 of stdin\n"
+    assert run(QUICPLOT, "-l", text="x\n" + good).stderr.startswith(b"quicplot: 1 line is not of h2olog")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "the input is empty"),
+        ("GET / HTTP/1.1\n\n", "this is not what `h2olog quic` prints"),
+        ('{"module":"quicly","type":"free","conn_id":4}\n', "this is not what `h2olog quic` prints"),
+        ('{"type":"h1-accept","seq":1,"conn-id":4,"time":5}\n', "there is no QUIC connection in this trace"),
+    ],
+)  # fmt: skip
+def test_no_trace(text: str, words: str) -> None:
+    result = run(QUICPLOT, text=text)
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.decode().startswith(f"quicplot: {words}") and result.stderr.count(b"\n") == 1
+
+
+def test_files(tmp_path: Path) -> None:
+    """Several files are one trace. What cannot be read or written is named."""
+    for nth in range(2):
+        (tmp_path / str(nth)).write_text(lines_of([ack(nth, 5 + nth, 1)]))
+    result = run(QUICPLOT, "-l", tmp_path / "0", "-", tmp_path / "1", text=lines_of([ack(7, 7, 7)]))
+    assert result.stdout.splitlines()[1].split()[:2] == [b"7", b"3"]
+    for file, why in ((tmp_path / "none", "No such file or directory"), (tmp_path, "Is a directory")):
+        result = run(QUICPLOT, file)
+        assert (result.returncode, result.stderr.decode()) == (1, f"quicplot: cannot read {file}: {why}\n")
+    output = tmp_path / "none" / "x.png"
+    result = run(QUICPLOT, "-o", output, tmp_path / "0")
+    assert (result.returncode, result.stderr.decode()) == (1, f"quicplot: cannot write {output}: No such file or directory\n")
+
+
+@pytest.mark.parametrize("arguments", [["-x"], ["-o", "picture.gif"], ["-o", "picture"], ["-c"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    result = run(QUICPLOT, *arguments, text=lines_of([ACCEPT]))
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.startswith(b"usage: quicplot")
+
+
+def test_terminal() -> None:
+    """Neither a picture on a terminal, nor lines from a keyboard."""
+    terminal, other_side = os.openpty()
+    command = [sys.executable, "-B", str(QUICPLOT)]
+    typed = subprocess.run(command, stdin=other_side, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    assert typed.returncode == 2 and b"give it a file, or a pipe: sudo h2olog quic -p PID | quicplot" in typed.stderr
+    shown = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=other_side, stderr=subprocess.PIPE, timeout=60)
+    assert shown.returncode == 2 and b"a picture is nothing for a terminal: say where to, with -o FILE" in shown.stderr
+    os.close(other_side)
+    os.close(terminal)
+
+
+def test_broken_pipe() -> None:
+    """`quicplot | head` is no error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [sys.executable, "-B", str(QUICPLOT)], input=lines_of(trace_2020()).encode(), stdout=writing,
+        stderr=subprocess.PIPE, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+def test_ctrl_c_behind_a_pipe() -> None:
+    """Ctrl-C reaches all of a pipeline: h2olog ends, and then the picture is drawn."""
+    process = subprocess.Popen(
+        [sys.executable, "-B", str(QUICPLOT), "-l"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"\n" * 1_000_000)  # more than a pipe holds: it has begun to read
+    process.stdin.write(lines_of([ACCEPT]).encode())
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert process.poll() is None
+    out, err = process.communicate(lines_of([sent(1, 0)]).encode(), timeout=60)
+    assert process.returncode == 0, err
+    assert out.splitlines()[-1].split()[3] == b"1"

@@ -59,6 +59,12 @@ def integer(event: Event, *keys: str) -> int | None:
     return None
 
 
+def natural(event: Event, *keys: str) -> int | None:
+    """The same, and not negative."""
+    value = integer(event, *keys)
+    return value if value is not None and value >= 0 else None
+
+
 class Trace:
     """The events of files, or of stdin if none are given."""
 
@@ -174,16 +180,17 @@ class Trace:
                 else "the input is empty: give it what `h2olog quic` prints"
             )
         if self.bad:
-            lines = "1 line is" if self.bad == 1 else f"{self.bad} lines are"
+            lines = f"{plural(self.bad, 'line')} {'is' if self.bad == 1 else 'are'}"
             say(self.program, f"{lines} not of h2olog, and left out; the first is {self.first_bad}")
         if self.mixed:
             say(
                 self.program,
-                f"{self.mixed} times a connection began while another had its number: threads of the server count on "
-                "their own, and their events cannot be told apart; the lines of `h2olog all` say which thread it was",
+                f"{plural(self.mixed, 'time')}, a connection began while another had its number: threads of the server "
+                "count on their own, and their events cannot be told apart; those of `h2olog all` say which thread it was",
             )
         if self.set_back:
-            say(self.program, f"{self.set_back} events are of before the one before them: the clock was set back")
+            events = plural(self.set_back, "event")
+            say(self.program, f"the clock was set back: {events} count as later than they say")
 
 
 def open_input(file: str) -> TextIO:
@@ -195,6 +202,10 @@ def open_input(file: str) -> TextIO:
 
 def say(program: str, sentence: str) -> None:
     print(f"{program}: {sentence}", file=sys.stderr, flush=True)
+
+
+def plural(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

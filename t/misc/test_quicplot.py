@@ -369,7 +369,7 @@ def test_threads() -> None:
         del event["tid"]
     result = run(QUICPLOT, "-l", text=lines_of(events))
     assert result.returncode == 0
-    assert b"1 times a connection began while another had its number" in result.stderr and b"h2olog all" in result.stderr
+    assert b"1 time, a connection began while another had its number" in result.stderr and b"h2olog all" in result.stderr
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------

@@ -231,10 +231,10 @@ int headers_leave(struct headers *headers)
 
     if (headers->outer_root < 0)
         return 0;
-    result =
-        fchdir(headers->outer_root) == 0 && chroot(".") == 0 && fchdir(headers->outer_folder) == 0
-            ? 0
-            : -1;
+    result = fchdir(headers->outer_root) == 0 && chroot(".") == 0 && chdir("/") == 0 &&
+                     fchdir(headers->outer_folder) == 0
+                 ? 0
+                 : -1;
     close(headers->outer_root);
     close(headers->outer_folder);
     headers->outer_root = headers->outer_folder = -1;

@@ -111,8 +111,8 @@ def complete_bash(folder: Path, line: str, before: Callable[[], None] | None = N
 
 def complete_fish(folder: Path, line: str, before: Callable[[], None] | None = None) -> list[str]:
     """What stands before the descriptions, less what is typed already."""
-    script = "source ./h2olog.fish; complete -C $argv[1]"
-    replies = ask(folder, "fish", "-c", script, line, before=before)
+    words = line.replace("\\", "\\\\").replace("'", "\\'")
+    replies = ask(folder, "fish", "-c", f"source ./h2olog.fish; complete -C '{words}'", before=before)
     typed = re.search(r"--[a-z-]+=", line.split(" ")[-1])
     return [re.sub(f"^{typed.group()}" if typed else "^", "", reply.partition("\t")[0]) for reply in replies]
 

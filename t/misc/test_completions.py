@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
     (path / "trace one.jsonl").touch()
     (path / "trace-2").mkdir()
     (path / "home").mkdir()
-    (path / "home").chmod(0o777)  # fish keeps things there
+    (path / "home").chmod(0o777)  # for fish, which keeps things of each user there
     yield path
     shutil.rmtree(path)
 
@@ -70,11 +70,11 @@ def tracepoints(*arguments: str) -> set[str]:
     return {line.partition("(")[0] for line in listed.splitlines()}
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, user: str = "own") -> dict[str, str]:
+    home = f"{folder}/home/{user}"
     return {
         "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), "ZDOTDIR": str(folder),
-        "XDG_CONFIG_HOME": f"{folder}/home", "XDG_DATA_HOME": f"{folder}/home",
-        "XDG_CACHE_HOME": f"{folder}/home", "LC_ALL": "C.UTF-8", "TERM": "dumb",
+        "XDG_CONFIG_HOME": home, "XDG_DATA_HOME": home, "XDG_CACHE_HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb",
     }  # fmt: skip
 
 
@@ -88,8 +88,8 @@ def as_nobody() -> None:
 def ask(folder: Path, *command: str, before: Callable[[], None] | None = None) -> list[str]:
     """Runs a shell in the folder; the lines that it prints. Nothing may go to standard error: that is the prompt's."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=PATIENCE, preexec_fn=before,
+        command, cwd=folder, env=environment(folder, "own" if before is None else "other"), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=PATIENCE, preexec_fn=before,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()

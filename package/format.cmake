@@ -1,5 +1,8 @@
 # Read by cpack for each format: what of the installed files goes into it.
 
+if(NOT CPACK_INSTALL_CMAKE_PROJECTS) # of the sources, nothing is installed
+    return()
+endif()
 if(CPACK_GENERATOR STREQUAL DEB)
     set(own debian)
 else()

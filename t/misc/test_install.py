@@ -70,9 +70,11 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     configure += [f"-D{name}={cached(name)}" for name in ("CMAKE_PREFIX_PATH", "CMAKE_C_COMPILER") if cached(name)]
     call(*configure)
     call(CMAKE, "--build", folder, "--parallel", "2")
-    os.umask(0o077)  # of whoever packages; it is not to be seen in the packages
-    call(cached("CMAKE_CPACK_COMMAND"), "-G", "DEB;RPM", cwd=folder)
-    os.umask(0o022)
+    umask = os.umask(0o077)  # of whoever packages; it is not to be seen in the packages
+    try:
+        call(cached("CMAKE_CPACK_COMMAND"), "-G", "DEB;RPM", cwd=folder)
+    finally:
+        os.umask(umask)
     assert {path for path, state in sources().items() if before.get(path) != state} == set()
     return folder
 

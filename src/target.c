@@ -118,7 +118,8 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
     }
     target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     if (target->pidfd < 0) {
-        snprintf(error, error_size, "process %d cannot be watched: %s", (int)pid, strerror(errno));
+        snprintf(error, error_size, "process %d cannot be watched: %s%s", (int)pid, strerror(errno),
+                 errno == ENOSYS ? "; h2olog needs Linux 5.8" : "");
         return -1;
     }
     target->name = read_name(pid);

@@ -235,8 +235,8 @@ def run(
 def refusing(call: str, error: int, command: int | None = None) -> Callable[[], None]:
     """For `before`: the kernel answers a system call (bpf(2): one of its commands) with an error, by seccomp."""
     numbers = {
-        "x86_64": {"bpf": 321, "perf_event_open": 298, "fsopen": 430},
-        "aarch64": {"bpf": 280, "perf_event_open": 241, "fsopen": 430},
+        "x86_64": {"bpf": 321, "perf_event_open": 298, "fsopen": 430, "pidfd_open": 434},
+        "aarch64": {"bpf": 280, "perf_event_open": 241, "fsopen": 430, "pidfd_open": 434},
     }[os.uname().machine]
     rules = [(0x20, 0, 0, 0), (0x15, 0, 3 if command is not None else 1, numbers[call])]  # load its number; equal?
     if command is not None:

@@ -338,6 +338,13 @@ def test_kernel_without_bpf(serve: Serve, program: str) -> None:
     assert sentence.startswith("the kernel refuses BPF ") and "CONFIG_BPF_SYSCALL" in sentence
 
 
+def test_kernel_before_5_3(serve: Serve) -> None:
+    """What it lacks is met first."""
+    server = serve()
+    sentence = refused(server, "h2olog", refusing("pidfd_open", errno.ENOSYS))
+    assert sentence == f"process {server.pid} cannot be watched: Function not implemented; h2olog needs Linux 5.8"
+
+
 def test_ring_that_the_kernel_refuses(serve: Serve) -> None:
     sentence = refused(serve(), "h2olog", refusing("bpf", errno.ENOMEM, BPF_MAP_CREATE))
     assert "ring" in sentence and "-b" in sentence

@@ -148,6 +148,9 @@ matrix)
         exec /usr/bin/python3 -B t/matrix/matrix.py list
     fi
     need debootstrap
+    case " $* " in
+    "  " | *" kernel-"* | *" arm64 "*) need e2fsprogs qemu-system-x86 qemu-system-arm qemu-user-static ;;
+    esac
     as_root env ${H2OLOG_MATRIX_CACHE:+"H2OLOG_MATRIX_CACHE=$H2OLOG_MATRIX_CACHE"} \
         ${H2OLOG_MIRROR:+"H2OLOG_MIRROR=$H2OLOG_MIRROR"} /usr/bin/python3 -B t/matrix/matrix.py "$@"
     ;;

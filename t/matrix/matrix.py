@@ -6,6 +6,8 @@
 
     debian-*   everything is built and tested in a root of that release, without kernel headers
     deb-*      the package that was built in that root is installed and used in another, clean one
+    kernel-*   the end-to-end tests run on that kernel of Debian's, in a machine that qemu emulates
+    arm64      so they do on aarch64; the unit tests, too
 
 Roots and logs are kept in a cache folder, $H2OLOG_MATRIX_CACHE, else ~/.cache/h2olog-matrix. A root is made anew
 when its folder has been removed. $H2OLOG_MIRROR is where Debian comes from, if not from deb.debian.org.
@@ -28,10 +30,12 @@ from statistics import median
 from typing import IO, Callable, Iterator
 
 import roots
+import vm
 from table import Row, chosen, count_tests, table
 
 # By row, the suite that its root is made of.
 RELEASES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
+KERNELS = {"kernel-5.10": "debian-11", "kernel-6.1": "debian-12", "kernel-6.12": "debian-13", "arm64": "debian-12"}
 PACKAGES = {"deb-12": "debian-12", "deb-13": "debian-13"}  # by row, the row whose root builds the package
 
 BUILD = f"{roots.SOURCE_IN_ROOT}/build"
@@ -70,7 +74,7 @@ def use_apt(root: Path) -> None:
     conf.write_text('Acquire::Check-Valid-Until "false";\nAcquire::Retries "3";\n', encoding="ascii")
 
 
-def build_root(name: str, log: IO[str]) -> Path:
+def build_root(name: str, log: IO[str], architecture: str = "amd64") -> Path:
     """A root with all that building and testing need, according to make.sh of this source tree; and the sources."""
 
     def prepare(root: Path) -> None:
@@ -80,7 +84,8 @@ def build_root(name: str, log: IO[str]) -> Path:
         do(root, "installing packages", log, "./make.sh", "deps", "test", cwd=roots.SOURCE_IN_ROOT)
         do(root, "clearing packages", log, "apt-get", "clean")
 
-    root = roots.make_root(name, RELEASES[name], ["ca-certificates"], prepare=prepare, log=log)
+    own_name = name if architecture == "amd64" else f"{name}-{architecture}"
+    root = roots.make_root(own_name, RELEASES[name], ["ca-certificates"], architecture, prepare=prepare, log=log)
     roots.copy_source(root)
     headers = [*root.glob("lib/modules/*/build"), *root.glob("usr/src/linux-headers*")]
     if headers:
@@ -288,9 +293,39 @@ def package_row(row: Row, folder: Path, log: IO[str]) -> None:
         row.passed += 1
 
 
+def emulated_row(row: Row, folder: Path, log: IO[str]) -> None:
+    """The tests are built in a root of the release, by the host's kernel, and run by the release's own one."""
+    architecture, release = "arm64" if row.name == "arm64" else "amd64", KERNELS[row.name]
+    if architecture == "arm64":
+        vm.run_foreign_programs()
+    root = build_root(release, log, architecture)
+    row.compiler = f"gcc {read(root, 'gcc', '-dumpfullversion').strip()}"
+    do(root, "building", log, "cmake", "-S.", f"-B{BUILD}", "-DH2OLOG_TESTS=ON", cwd=roots.SOURCE_IN_ROOT)
+    do(root, "building", log, "make", "-C", BUILD, f"-j{os.cpu_count()}")
+    if architecture == "arm64":
+        do(root, "unit tests", log, "ctest", "-R", "^unit-", "--output-on-failure", cwd=BUILD)
+    describe(root, f"{BUILD}/h2olog", row)
+    kernel = roots.make_root(
+        f"{row.name}-kernel", RELEASES[release], [vm.MACHINES[architecture].kernel], architecture, log=log
+    )
+    results = vm.run_tests(root, kernel, architecture, folder, log)
+    row.kernel = str(results.figures.get("kernel", ""))
+    row.passed, row.total = results.passed, results.passed + len(results.failed)
+    row.not_applicable = results.not_applicable
+    times = {name: float(value) for name, value in results.figures.items() if name != "kernel"}
+    row.attach_http, row.attach_quic = times.get("attach_http"), times.get("attach_quic")
+    if "detach_quic" in times:
+        row.note = f"emulated; detaching takes {times['detach_http']:.2f} s, of quic {times['detach_quic']:.2f} s"
+    if not results.complete:
+        raise Failure("the machine did not come to its end")
+    if results.failed:
+        raise Failure(f"these tests fail: {', '.join(results.failed)}")
+
+
 ROWS: dict[str, Callable[[Row, Path, IO[str]], None]] = {
     **{name: distribution_row for name in RELEASES},
     **{name: package_row for name in PACKAGES},
+    **{name: emulated_row for name in KERNELS},
 }
 
 
@@ -329,6 +364,9 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is to be ended in this case, too
     rows = [make_row(name) for name in names]
     print(f"{time.strftime('%Y-%m-%d', time.gmtime())}\n\n{table(rows)}")
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
     bad = [row for row in rows if not row.is_good]
     for row in bad:
         print(f"{row.name}: {row.failure}; log: {row.log}")

@@ -22,6 +22,8 @@ class Row:
     attach_http: float | None = None  # seconds
     attach_quic: float | None = None
     failure: str = ""  # why this is no place to run h2olog, in a sentence; empty if it is one
+    not_applicable: int = 0  # tests besides that mean nothing on that kernel, as they say themselves
+    note: str = ""  # what is not in the table
     log: Path | None = None
 
     @property
@@ -30,6 +32,8 @@ class Row:
 
     def columns(self) -> list[str]:
         tests = f"{self.passed}/{self.total}" if self.total else ""
+        if self.not_applicable:
+            tests += f", {self.not_applicable} n/a"
         if not self.is_good:
             tests = f"**{tests or 'failed'}**"
         cells = [self.name, self.distribution, self.libbcc, self.llvm, self.compiler, self.kernel, tests]

@@ -12,6 +12,7 @@ MATRIX = Path(__file__).parents[1] / "matrix"
 sys.path.insert(0, str(MATRIX))
 import matrix  # noqa: E402
 import roots  # noqa: E402
+import vm  # noqa: E402
 from table import Row, chosen, count_tests, table  # noqa: E402
 
 KNOWN = ["debian-11", "debian-12", "deb-12"]
@@ -99,3 +100,30 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("H2OLOG_MATRIX_CACHE", str(tmp_path / "chosen"))
     assert roots.cache_folder() == tmp_path / "chosen"
     assert (tmp_path / "chosen").is_dir()
+
+
+def test_what_an_emulated_machine_has_told(tmp_path: Path) -> None:
+    """A test that does not apply counts for itself; one that is skipped for another reason has not passed."""
+    (tmp_path / "test_life.xml").write_text(
+        '<testsuites><testsuite><testcase classname="t.e2e.test_life" name="test_a[1]"/>'
+        '<testcase classname="t.e2e.test_life" name="test_b"><failure message="x">y</failure></testcase>'
+        '<testcase classname="t.e2e.test_life" name="test_c"><skipped message="not applicable: no links"/></testcase>'
+        '<testcase classname="t.e2e.test_life" name="test_d"><skipped message="no time"/></testcase>'
+        '<testcase classname="t.e2e.test_life" name="test_e"><error message="x"/></testcase></testsuite></testsuites>',
+        encoding="utf-8",
+    )
+    results = vm.read_results(tmp_path)
+    assert (results.passed, results.not_applicable, results.complete, results.figures) == (1, 1, False, {})
+    assert results.failed == ["test_life::test_b", "test_life::test_d", "test_life::test_e"]
+    (tmp_path / "complete").touch()
+    (tmp_path / "figures.json").write_text('{"kernel": "5.10.0", "attach_http": 6.5}', encoding="ascii")
+    results = vm.read_results(tmp_path)
+    assert results.complete and results.figures == {"kernel": "5.10.0", "attach_http": 6.5}
+    assert Row("kernel-5.10", passed=1, total=1, not_applicable=2).columns()[6] == "1/1, 2 n/a"
+
+
+def test_every_machine_has_a_release() -> None:
+    assert set(matrix.KERNELS.values()) <= set(matrix.RELEASES)
+    files = Path("/vmlinuz"), Path("/initrd")
+    command = vm.qemu_command(vm.MACHINES["arm64"], *files, [Path("/disk")], {"H2OLOG_X": "1"})
+    assert command[0] == "qemu-system-aarch64" and command[command.index("-append") + 1].endswith(" H2OLOG_X=1")

@@ -58,8 +58,8 @@ need_for_building() {
 }
 
 need_for_testing() {
-    need systemtap-sdt-dev libcmocka-dev python3-pytest clang clang-tidy cppcheck curl jq man-db \
-        groff-base mandoc zsh fish dpkg-dev file rpm
+    need systemtap-sdt-dev libcmocka-dev python3-pytest python3-matplotlib clang clang-tidy cppcheck curl \
+        jq man-db groff-base mandoc zsh fish dpkg-dev file rpm
     # libFuzzer; up to Debian 11, it comes with clang.
     ls "$(clang -print-resource-dir 2>&1)"/lib/*/libclang_rt.fuzzer* >/dev/null 2>&1 ||
         need libclang-rt-dev

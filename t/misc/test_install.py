@@ -17,11 +17,16 @@ PREFIX = "/opt/some where"
 # What `make install` installs, below the prefix.
 INSTALLED = {
     "bin/h2olog",
+    "bin/h2olog2qlog",
+    "bin/quicplot",
     "share/bash-completion/completions/h2olog",
     "share/doc/h2olog/CHANGELOG.md",
     "share/doc/h2olog/LICENSE",
     "share/doc/h2olog/README.md",
     "share/doc/h2olog/SECURITY.md",
+    "share/h2olog/h2olog2qlog",
+    "share/h2olog/h2olog_trace.py",
+    "share/h2olog/quicplot",
     "share/fish/vendor_completions.d/h2olog.fish",
     "share/man/man1/h2olog.1.gz",
     "share/zsh/site-functions/_h2olog",

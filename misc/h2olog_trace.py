@@ -24,7 +24,8 @@ MAX_FREED = 1024
 # Beyond that, a number of milliseconds is no time, and a double is not exact.
 MAX_TIME = 2**53
 
-# A server's threads each have a clock that lags by the length of a round of its event loop; more is a clock that was set.
+# A server's threads each have a clock that lags by the length of a round of its event loop; more is a clock that was
+# set.
 CLOCK_WAS_SET_MS = 1000
 
 
@@ -186,7 +187,7 @@ class Trace:
             say(
                 self.program,
                 f"{plural(self.mixed, 'time')}, a connection began while another had its number: threads of the server "
-                "count on their own, and their events cannot be told apart; those of `h2olog all` say which thread it was",
+                "count on their own, and their events cannot be told apart; `h2olog all` says which thread it was",
             )
         if self.set_back:
             events = plural(self.set_back, "event")

@@ -116,9 +116,7 @@ class Download:
         return len(lost)
 
 
-def traced(
-    download: Download, version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]
-) -> str:
+def traced(download: Download, version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> str:
     """What h2olog prints of it."""
     server = serve(version, script="\n".join(download.script))
     tracer = trace(server, "quic")
@@ -178,6 +176,6 @@ def check_qlog(download: Download, lines: str) -> None:
     ranges = [r for frame in qlog.frames("transport:packet_received", "ack") for r in frame["acked_ranges"]]
     assert [n for r in ranges for n in range(r[0], r[-1] + 1)] == acked
     windows = [m["congestion_window"] for m in qlog.data("recovery:metrics_updated") if "congestion_window" in m]
-    assert windows == [r.window for r, before in zip(download.rounds, [None, *download.rounds]) if not before or r.window != before.window]
+    assert windows == [window for _, window in changes([(r.at, r.window) for r in download.rounds], 0)]
     expired = [e["time"] for e in qlog.events if e["name"] == "recovery:loss_timer_updated"]
     assert expired == [at - BEGIN for at in download.timeouts]

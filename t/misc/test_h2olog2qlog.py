@@ -119,10 +119,11 @@ def test_whole_connection() -> None:
         event("stream-receive", stream_id=-1, off=0, data_len=300, is_fin=0),
         event("packet-prepare", 1, first_octet=0xC0, dcid="0a0b"), event("ack-send", 1, largest_acked=0, ack_delay=9),
         event("packet-sent", 1, pn=0, len=1280, packet_type=0, ack_only=1),
-        *sent_2026(2, 1, stream_send(2, 0), {**event("quictrace-send-stream", 2), "stream-id": 0, "off": 0, "len": 100, "fin": 1}),
+        *sent_2026(2, 1, stream_send(2, 0), event("quictrace-send-stream", 2, stream_id=0, off=0, len=100, fin=1)),
         event("receive", 20, dcid="ff", first_octet=64, bytes_len=50, receive_delay=-1),
         event("packet-received", 20, pn=4, decrypted_len=30, packet_type=3),
-        event("ack-block-received", 20, ack_block_begin=1, ack_block_end=1), event("packet-acked", 20, pn=1, is_late_ack=0),
+        event("ack-block-received", 20, ack_block_begin=1, ack_block_end=1),
+        event("packet-acked", 20, pn=1, is_late_ack=0),
         event("ack-delay-received", 20, ack_delay=3), event("packet-lost", 20, pn=0, packet_type=0),
         event("cc-ack-received", 20, largest_acked=1, bytes_acked=1, cwnd=20000, inflight=0),
         event("max-data-receive", 20, maximum=99),
@@ -156,6 +157,7 @@ def test_whole_connection() -> None:
 
 def test_2020() -> None:
     """packet_commit does not say of which type a packet is: its first octet does, or quictrace_sent behind it."""
+
     def commit(at: int, number: int) -> list[Event]:
         return [
             event("packet-commit", at, pn=number, len=50, ack_only=0),
@@ -165,12 +167,14 @@ def test_2020() -> None:
     events = [
         ACCEPT, event("packet-prepare", first_octet=0xE0, dcid="aa"), *commit(0, 0), *commit(1, 1), *commit(2, 2),
         commit(3, 3)[1], commit(4, 4)[0], event("packet-lost", 5, pn=1), event("quictrace-lost", 5, pn=1),
-        event("quictrace-lost", 6, pn=3), event("packet-acked", 7, pn=0, newly_acked=1), event("packet-acked", 7, pn=2, newly_acked=1),
+        event("quictrace-lost", 6, pn=3), event("packet-acked", 7, pn=0, newly_acked=1),
+        event("packet-acked", 7, pn=2, newly_acked=1),
     ]  # fmt: skip
     assert plain(convert(events))[1:] == [
         (0, "transport:packet_sent",
          {"header": {"packet_type": "handshake", "packet_number": 0, "dcid": "aa"}, "raw": {"length": 50}}),
-        (1, "transport:packet_sent", {"header": {"packet_type": "handshake", "packet_number": 1}, "raw": {"length": 50}}),
+        (1, "transport:packet_sent",
+         {"header": {"packet_type": "handshake", "packet_number": 1}, "raw": {"length": 50}}),
         (2, "transport:packet_sent", {"header": {"packet_type": "1RTT", "packet_number": 2}, "raw": {"length": 50}}),
         (3, "transport:packet_sent", {"header": {"packet_type": "1RTT", "packet_number": 3}, "raw": {"length": 50}}),
         (4, "transport:packet_sent", {"header": {"packet_type": "unknown", "packet_number": 4}, "raw": {"length": 50}}),
@@ -189,7 +193,8 @@ def test_received_in_2020(octet: int, packet_type: str) -> None:
     events = [
         event("receive", dcid="ff", first_octet=octet, bytes_len=99),
         event("crypto-decrypt", pn=5, decrypted_len=60), event("quictrace-recv", pn=5),
-        event("quictrace-recv-stream", stream_id=4, off=7, len=8, fin=1), event("stream-receive", stream_id=4, off=7, len=8),
+        event("quictrace-recv-stream", stream_id=4, off=7, len=8, fin=1),
+        event("stream-receive", stream_id=4, off=7, len=8),
         event("stream-receive", stream_id=4, off=15, len=8),
     ]  # fmt: skip
     stream = {"frame_type": "stream", "stream_id": 4, "length": 8}
@@ -244,7 +249,8 @@ def test_frames(name: str, members: Event, frame: Event) -> None:
     """Both ways, in the packet that carries it."""
     sent = convert(sent_2026(0, 9, {**event(name + "-send"), **members}))
     assert [d["frames"] for d in sent.data("transport:packet_sent")] == [[frame]]
-    received = convert([event("packet-received", pn=1, packet_type=3, decrypted_len=5), {**event(name + "-receive"), **members}])
+    packet = event("packet-received", pn=1, packet_type=3, decrypted_len=5)
+    received = convert([packet, {**event(name + "-receive"), **members}])
     assert [d["frames"] for d in received.data("transport:packet_received")] == [[frame]]
     unreadable = [e for key in members for e in sent_2026(0, 9, {**event(name + "-send"), **members, key: None})]
     if unreadable:  # what could not be read is left out, never made up; read_qlog checks the members
@@ -259,6 +265,7 @@ def test_frames(name: str, members: Event, frame: Event) -> None:
 
 def test_two_ack_frames() -> None:
     """A delay ends an ACK frame."""
+
     def block(first: int, last: int) -> Event:
         return event("ack-block-received", ack_block_begin=first, ack_block_end=last)
 
@@ -269,7 +276,8 @@ def test_two_ack_frames() -> None:
     ]  # fmt: skip
     (data,) = convert(events).data("transport:packet_received")
     assert data["frames"] == [
-        {"frame_type": "ack", "acked_ranges": [[1, 2], [5]]}, {"frame_type": "ping"}, {"frame_type": "ack", "acked_ranges": [[9, 10]]},
+        {"frame_type": "ack", "acked_ranges": [[1, 2], [5]]}, {"frame_type": "ping"},
+        {"frame_type": "ack", "acked_ranges": [[9, 10]]},
     ]  # fmt: skip
 
 
@@ -305,10 +313,12 @@ def test_lost_events() -> None:
     """What is on either side of a gap does not belong together; and each connection is told."""
     lost = {"type": "h2olog-event-lost", "time": BEGIN + 3, "lost": 12}
     events = [
-        ACCEPT, {**ACCEPT, "conn": 8}, event("free", 0, 8), event("packet-prepare", 1, first_octet=64, dcid="aa"), stream_send(1, 0),
+        ACCEPT, {**ACCEPT, "conn": 8}, event("free", 0, 8),
+        event("packet-prepare", 1, first_octet=64, dcid="aa"), stream_send(1, 0),
         event("receive", 1, first_octet=64, bytes_len=5, dcid="aa"), lost,
-        event("packet-sent", 4, pn=3, len=9, packet_type=3, ack_only=0), event("packet-received", 5, pn=1, packet_type=3, decrypted_len=1),
-        lost, event("stream-receive", 6, stream_id=0, off=0, data_len=4, is_fin=0), event("send", 7, state=1, dcid="aa"),
+        event("packet-sent", 4, pn=3, len=9, packet_type=3, ack_only=0),
+        event("packet-received", 5, pn=1, packet_type=3, decrypted_len=1), lost,
+        event("stream-receive", 6, stream_id=0, off=0, data_len=4, is_fin=0), event("send", 7, state=1, dcid="aa"),
     ]  # fmt: skip
     result = run(QLOG, "-c", "7", text=lines_of(events))
     assert result.stderr == b"h2olog2qlog: 1 frame left out: the trace does not say in which packets they were sent\n"
@@ -316,7 +326,8 @@ def test_lost_events() -> None:
     assert plain(read_qlog(result.stdout))[1:] == [
         (1, "generic:warning", warning),
         (4, "transport:packet_sent", {"header": {"packet_type": "1RTT", "packet_number": 3}, "raw": {"length": 9}}),
-        (5, "transport:packet_received", {"header": {"packet_type": "1RTT", "packet_number": 1}, "raw": {"payload_length": 1}}),
+        (5, "transport:packet_received",
+         {"header": {"packet_type": "1RTT", "packet_number": 1}, "raw": {"payload_length": 1}}),
         (5, "generic:warning", warning),
         (6, "transport:frames_processed",
          {"frames": [{"frame_type": "stream", "stream_id": 0, "offset": 0, "length": 4}]}),
@@ -328,8 +339,9 @@ def test_lost_events() -> None:
 @pytest.mark.parametrize(
     "kinds",
     [
-        ("stream-send", "max-data-send"), ("stream-receive", "max-data-receive"), ("packet-acked",), ("ack-block-received",),
-        ("packet-received", "packet-acked", "packet-lost", "cc-ack-received"), ("packet-sent", "stream-send"), ("packet-lost",),
+        ("stream-send", "max-data-send"), ("stream-receive", "max-data-receive"), ("packet-acked",),
+        ("ack-block-received",), ("packet-received", "packet-acked", "packet-lost", "cc-ack-received"),
+        ("packet-sent", "stream-send"), ("packet-lost",),
     ],
 )  # fmt: skip
 def test_filtered_traces(kinds: tuple[str, ...]) -> None:
@@ -337,8 +349,8 @@ def test_filtered_traces(kinds: tuple[str, ...]) -> None:
     dice = random.Random(1)
     events = [ACCEPT]
     for n in range(20000):
-        members = {"stream_id": 0, "off": n, "data_len": 1, "is_fin": 0, "maximum": n, "pn": n, "len": 9, "packet_type": 3}
-        members |= {"ack_block_begin": n, "ack_block_end": n + 1, "cwnd": n, "inflight": n}
+        members = {"stream_id": 0, "off": n, "data_len": 1, "is_fin": 0, "maximum": n, "pn": n, "len": 9}
+        members |= {"packet_type": 3, "ack_block_begin": n, "ack_block_end": n + 1, "cwnd": n, "inflight": n}
         events.append(event(dice.choice(kinds) if n < 19999 else kinds[0], n // 100, **members))
     process = subprocess.Popen(
         [sys.executable, "-B", str(QLOG)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -373,9 +385,7 @@ def test_together() -> None:
     """One file, and each event says of which connection it is."""
     qlog = convert(two_connections())
     for group, base in (("7", 7), ("8", 8)):
-        offsets = [
-            f["offset"] for e in qlog.events if e["group_id"] == group for f in e["data"].get("frames", [])
-        ]
+        offsets = [f["offset"] for e in qlog.events if e["group_id"] == group for f in e["data"].get("frames", [])]
         assert offsets == [100 * n + base for n in range(50)]
     assert [e["time"] for e in qlog.events if e["group_id"] == "7.2"] == [70, 80]
 
@@ -407,6 +417,7 @@ def test_apart(tmp_path: Path, there: bool) -> None:
 
 def test_much_in_little_memory(tmp_path: Path) -> None:
     """Connections come and go, one is long: neither is kept. 30 MB of events, at no more than 25 MB beyond Python's."""
+
     def measure(file: Path) -> int:
         with (tmp_path / "out").open("wb") as out:
             process = subprocess.Popen([sys.executable, "-B", str(QLOG), "-o", "/dev/null", str(file)], stdout=out)

@@ -31,6 +31,8 @@ INSTALLED = {
     "share/man/man1/h2olog.1.gz",
     "share/zsh/site-functions/_h2olog",
 }
+PROGRAMS = {name for name in INSTALLED if name.startswith("bin/")}
+PROGRAMS |= {"share/h2olog/h2olog2qlog", "share/h2olog/quicplot"}
 ELSEWHERE_IN_DEBIAN = {
     "share/doc/h2olog/CHANGELOG.md": ["share/doc/h2olog/changelog.gz", "share/doc/h2olog/changelog.Debian.gz"],
     "share/doc/h2olog/LICENSE": ["share/doc/h2olog/copyright"],
@@ -93,7 +95,8 @@ def check_tree(top: Path, prefix: str, files: set[str]) -> None:
     assert files_below(top) == {f"{prefix.lstrip('/')}/{name}" for name in files}
     below = top / prefix.lstrip("/")
     for name in files:
-        assert (below / name).stat().st_mode & 0o7777 == (0o755 if name.startswith("bin/") else 0o644), name
+        assert (below / name).stat().st_mode & 0o7777 == (0o755 if name in PROGRAMS else 0o644), name
+    assert call(below / "bin/h2olog2qlog", "--help").startswith("usage: h2olog2qlog"), "it finds what lies beside it"
     assert call(below / "bin/h2olog", "--version").startswith(f"h2olog {VERSION}\n")
     page = gzip.decompress((below / "share/man/man1/h2olog.1.gz").read_bytes()).decode()
     assert f".Os h2olog {VERSION}\n" in page

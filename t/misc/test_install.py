@@ -33,6 +33,7 @@ INSTALLED = {
 }
 PROGRAMS = {name for name in INSTALLED if name.startswith("bin/")}
 PROGRAMS |= {"share/h2olog/h2olog2qlog", "share/h2olog/quicplot"}
+LINKS = {"bin/h2olog2qlog", "bin/quicplot"}
 ELSEWHERE_IN_DEBIAN = {
     "share/doc/h2olog/CHANGELOG.md": ["share/doc/h2olog/changelog.gz", "share/doc/h2olog/changelog.Debian.gz"],
     "share/doc/h2olog/LICENSE": ["share/doc/h2olog/copyright"],
@@ -145,7 +146,7 @@ def test_deb_owners_and_modes(deb: Path) -> None:
     lines = call("dpkg-deb", "-c", deb).splitlines()
     assert len(lines) > 20
     for line in lines:
-        assert re.match(r"(drwxr-xr-x|-rwxr-xr-x|-rw-r--r--) root/root ", line), line
+        assert re.match(r"(drwxr-xr-x|-rwxr-xr-x|-rw-r--r--|lrwxrwxrwx) root/root ", line), line
 
 
 def test_deb_control(deb: Path) -> None:
@@ -165,7 +166,7 @@ def test_deb_is_intact(deb: Path, tmp_path: Path) -> None:
     call("dpkg-deb", "-R", deb, tmp_path)
     sums = (tmp_path / "DEBIAN/md5sums").read_text()
     assert {line.split(None, 1)[1] for line in sums.splitlines()} == {
-        name for name in files_below(tmp_path) if not name.startswith("DEBIAN/")
+        name for name in files_below(tmp_path) if not name.startswith("DEBIAN/") and name[len("usr/") :] not in LINKS
     }
     call("md5sum", "--check", "--quiet", "DEBIAN/md5sums", cwd=tmp_path)
 
@@ -189,9 +190,11 @@ def test_rpm_files(rpm: Path) -> None:
     """And no folders but its own: those of others are others' to own."""
     listed = call("rpm", "-qp", "--queryformat", r"[%{FILEMODES:octal} %{FILEUSERNAME} %{FILENAMES}\n]", rpm).splitlines()
     modes = {name: (int(mode, 8), user) for mode, user, name in (line.split(" ", 2) for line in listed)}
-    assert modes.pop("/usr/share/doc/h2olog") == (0o040755, "root")
+    for folder in ("/usr/share/doc/h2olog", "/usr/share/h2olog"):
+        assert modes.pop(folder) == (0o040755, "root")
     assert modes == {
-        f"/usr/{name}": (0o100755 if name.startswith("bin/") else 0o100644, "root") for name in INSTALLED
+        f"/usr/{name}": (0o120777 if name in LINKS else 0o100755 if name in PROGRAMS else 0o100644, "root")
+        for name in INSTALLED
     }  # fmt: skip
 
 

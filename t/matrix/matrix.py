@@ -87,6 +87,7 @@ def build_root(name: str, log: IO[str], architecture: str = "amd64") -> Path:
     own_name = name if architecture == "amd64" else f"{name}-{architecture}"
     root = roots.make_root(own_name, RELEASES[name], ["ca-certificates"], architecture, prepare=prepare, log=log)
     roots.copy_source(root)
+    do(root, "looking for packages", log, "./make.sh", "deps", "test", cwd=roots.SOURCE_IN_ROOT)
     headers = [*root.glob("lib/modules/*/build"), *root.glob("usr/src/linux-headers*")]
     if headers:
         raise Failure(f"there are kernel headers in the root, {headers[0]}: nothing can be said about doing without")
@@ -97,7 +98,7 @@ def describe(root: Path, program: str, row: Row) -> None:
     """Of what is loaded with a program in a root: the versions."""
     version = (root / "etc/debian_version").read_text(encoding="ascii").strip()
     row.distribution = f"Debian {'sid' if '/' in version else version}"
-    row.kernel = os.uname().release
+    row.kernel = re.sub(r"[^\d.].*", "", os.uname().release)  # the rest is a name that somebody gave it
     libraries = read(root, "ldd", program)
     if missing := re.findall(r"(\S+) => not found", libraries):
         raise Failure(f"{program} lacks libraries: {', '.join(missing)}")
@@ -211,17 +212,16 @@ def distribution_row(row: Row, folder: Path, log: IO[str]) -> None:
         raise failure
 
 
-def make_package(root: Path, log: IO[str]) -> Path:
+def make_package(root: Path, log: IO[str]) -> tuple[Path, Path]:
     """The .deb of this source tree, and the stand-in, both built in a root."""
-    build = f"{roots.SOURCE_IN_ROOT}/build-package"
-    do(root, "building", log, "cmake", "-S.", f"-B{build}", "-DH2OLOG_STANDIN=ON", cwd=roots.SOURCE_IN_ROOT)
-    do(root, "building", log, "make", "-C", build, f"-j{os.cpu_count()}")
-    do(root, "packing", log, "cpack", "-G", "DEB", cwd=build)
-    made = root / build.lstrip("/")
-    debs = list(made.glob("*.deb"))
+    do(root, "packing", log, "./make.sh", "package", cwd=roots.SOURCE_IN_ROOT)
+    debs = list((root / BUILD.lstrip("/")).glob("*.deb"))
     if len(debs) != 1:
-        raise Failure(f"cpack made {len(debs)} packages: {', '.join(deb.name for deb in debs)}")
-    return debs[0]
+        raise Failure(f"there are {len(debs)} packages: {', '.join(deb.name for deb in debs)}")
+    build = f"{BUILD}-standin"
+    do(root, "building", log, "cmake", f"-S{roots.SOURCE_IN_ROOT}", f"-B{build}", "-DH2OLOG_STANDIN=ON")
+    do(root, "building", log, "make", "-C", build, f"-j{os.cpu_count()}", Path(STANDIN).name)
+    return debs[0], root / f"{build}/{STANDIN}".lstrip("/")
 
 
 @contextlib.contextmanager
@@ -276,9 +276,9 @@ def leaves_nothing(root: Path, deb: Path, log: IO[str]) -> None:
 def package_row(row: Row, folder: Path, log: IO[str]) -> None:
     builder = build_root(PACKAGES[row.name], log)
     row.compiler = f"gcc {read(builder, 'gcc', '-dumpfullversion').strip()}"
-    deb = make_package(builder, log)
+    deb, standin = make_package(builder, log)
     with clean_root(row.name, RELEASES[PACKAGES[row.name]], log) as root:
-        shutil.copy2(deb.parent / STANDIN, root / "standin")
+        shutil.copy2(standin, root / "standin")
         row.total = 4  # installs, is seen to attach, traces, leaves nothing
         installs(root, deb, log)
         row.passed += 1

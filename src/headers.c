@@ -68,7 +68,9 @@ static int open_locked(int parent, const char *name, int wait)
     int folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
     if (folder >= 0 && flock(folder, LOCK_EX | (wait ? 0 : LOCK_NB)) != 0) {
+        int reason = errno;
         close(folder);
+        errno = reason;
         folder = -1;
     }
     return folder;
@@ -244,7 +246,8 @@ int headers_leave(struct headers *headers)
 void headers_close(struct headers *headers)
 {
     if (headers->is_folder) {
-        remove_tree(headers->root);
+        if (headers->root >= 0)
+            remove_tree(headers->root);
         rmdir(headers->path);
         headers->is_folder = 0;
     }

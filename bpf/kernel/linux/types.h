@@ -13,7 +13,9 @@ typedef __u64 __attribute__((aligned(8))) __aligned_u64;
 typedef unsigned long size_t, uintptr_t;
 typedef long ssize_t;
 typedef int pid_t;
+#if __STDC_VERSION__ < 202311L /* since then, it is a keyword */
 typedef _Bool bool;
+#endif
 
 #ifndef NULL
 #define NULL ((void *)0)

@@ -59,7 +59,7 @@ def chosen(known: list[str], wanted: list[str]) -> list[str]:
 
 # What pytest and cmocka say at the end. What they skipped has not been tested, so it has not passed either.
 PYTEST = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
-CMOCKA = re.compile(r"^\[  (PASSED|SKIPPED|FAILED) +\] (\d+) test\(s\)", re.MULTILINE)
+CMOCKA = re.compile(r"^\[  (PASSED|SKIPPED|FAILED) +\] (?:\w+: )?(\d+) test\(s\)", re.MULTILINE)
 
 
 def count_in(output: str, has_passed: bool) -> tuple[int, int]:

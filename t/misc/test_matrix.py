@@ -79,6 +79,7 @@ def test_counting_what_passed() -> None:
         ("17 passed, 1 skipped in 11.77s", "Test Passed.", (17, 18)),  # green to pytest, but not tested
         ("[  PASSED  ] 12 test(s).\n[  SKIPPED ] 2 test(s), listed below:", "Test Passed.", (12, 14)),
         ("[  PASSED  ] 12 test(s).\n[  FAILED  ] 1 test(s), listed below:", "Test Failed.", (12, 13)),
+        ("[  PASSED  ] 0 test(s).\n[  FAILED  ] tests: 13 test(s), listed below:", "Test Failed.", (0, 13)),  # cmocka 2
         ("[  PASSED  ] 12 test(s).", "Test Failed.", (12, 13)),  # a leak, found at the end
         ("no tests ran in 0.01s", "Test Failed.", (0, 1)),
         ("SEGV", "Test Failed.", (0, 1)),

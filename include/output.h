@@ -20,6 +20,7 @@ struct output {
     char *buffer;
     size_t used;      /* bytes gathered */
     size_t line;      /* where the line that is being written begins */
+    int refusals;     /* how often it took nothing since the interrupt */
     int error;        /* errno of the first write that failed, after which nothing is written */
     uint64_t lines;   /* complete ones, in all */
     uint64_t dropped; /* of these, lost to a failed write */
@@ -29,9 +30,12 @@ struct output {
  * Opens standard output (NULL), or a file, append-only; what is in it stays until output_begin. In a
  * folder where anyone can put something (/tmp), no link of another user's is followed, and no file
  * of another user's opened but `caller`'s. Returns 0, or -1 with errno: ELOOP for such a link, EPERM
- * for such a file.
+ * for such a file, EMLINK for one that has another name.
  */
 int output_open(struct output *output, const char *name, uid_t caller);
+
+/* Standard error, for output_say. */
+void output_open_messages(struct output *output);
 
 /*
  * Empties the file, now that there will be something to write, and gives it to a user if it is new.
@@ -54,6 +58,10 @@ void output_hex(struct output *output, const uint8_t *bytes, size_t size);
 
 /* Ends a line. */
 void output_end_line(struct output *output);
+
+/* Writes a line, of printf's format, at once, as output_flush does. */
+__attribute__((format(printf, 2, 3))) void output_say(struct output *output, const char *format,
+                                                      ...);
 
 /* Takes back what has been written of a line. */
 void output_drop_line(struct output *output);

@@ -20,6 +20,7 @@ struct session {
     struct tracer *tracer;
     struct stream *stream;
     struct output *output;
+    struct output *messages; /* standard error */
     int64_t clock_offset_ns; /* of our CLOCK_MONOTONIC against the kernel's */
     int signals;             /* signalfd of those that end the session */
 };

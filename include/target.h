@@ -12,7 +12,8 @@
 
 /* One place in the code where a probe stands. */
 struct location {
-    char *module;              /* path of the file, as the kernel of this machine can open it */
+    char *module;              /* path by which target's open file is opened once more */
+    char *file;                /* its name, escaped, for messages */
     uint64_t offset;           /* of the probe's instruction in the file */
     uint64_t semaphore_offset; /* of its semaphore in the file; 0: it has none */
     char *arguments;           /* its operands, as the note has them: not to be trusted */
@@ -33,6 +34,8 @@ struct target {
     uint64_t pid_device, pid_inode; /* of its pid namespace */
     struct target_probe *probes;
     size_t num_probes;
+    int *files; /* the binary, and its libraries; until target_settle */
+    size_t num_files;
 };
 
 /*
@@ -46,6 +49,12 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
  * the file of its name. Returns as target_open does.
  */
 int target_read_probes(struct target *target, char *error, size_t error_size);
+
+/*
+ * To be called once uprobes are attached: closes the files. Returns 0, or -1 with a sentence in
+ * `error` if the process runs another program by now than the one whose probes were read.
+ */
+int target_settle(struct target *target, char *error, size_t error_size);
 
 /* Whether the process has ended. */
 bool target_has_ended(const struct target *target);

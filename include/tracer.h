@@ -22,6 +22,7 @@ struct tracer {
     int dispatch; /* descriptor, -1 where each location has an event of its own */
     int *links;   /* what the probes hang on: closing them detaches */
     size_t num_links;
+    int interrupt; /* readable when loading and attaching are to end early; -1: never */
 };
 
 /* Version of the running kernel, as LINUX_VERSION_CODE. */
@@ -39,7 +40,7 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
 
 /*
  * Compiles and loads the program, and lets the compiler go. What libbcc prints goes to stderr if
- * `verbose` or if it failed.
+ * `verbose` or if it failed. If it was interrupted, there is no sentence; so with tracer_attach.
  */
 int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
                 size_t error_size);

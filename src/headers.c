@@ -181,8 +181,10 @@ static int open_in_folder(struct headers *headers, uint32_t kernel_version, cons
         return -1;
     }
     if (write_tree(headers->root, kernel_version) != 0) {
-        snprintf(error, error_size, "%s has no room for the headers of the compiler: %s", parent,
-                 strerror(errno));
+        snprintf(error, error_size,
+                 errno == EMFILE ? "%s cannot take the headers of the compiler: %s (ulimit -n)"
+                                 : "%s has no room for the headers of the compiler: %s",
+                 parent, strerror(errno));
         return -1;
     }
     return 0;

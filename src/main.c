@@ -2,6 +2,7 @@
  * The order of a run, and nothing else.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ struct run {
     struct choice choice;
     struct tracer tracer;
     struct program program;
-    struct output output;
+    struct output output, messages;
     size_t ring_size;
     char error[1024];
 };
@@ -78,6 +79,7 @@ static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
         return say_unless_listed(choice_print_list(stdout, &run->options, NULL));
+    privilege_harden();
     if (target_open(&run->target, run->options.pid, run->error, sizeof(run->error)) != 0 ||
         target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
         return say(COULD_NOT_TRACE, run->error);
@@ -112,7 +114,7 @@ static void explain_choice(const struct run *run)
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {
             const struct location *location = &traced->probe->locations[j];
             char *operands = text_escape(location->arguments);
-            fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->module,
+            fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->file,
                     (unsigned long long)location->offset,
                     (unsigned long long)location->semaphore_offset, operands);
             free(operands);
@@ -121,14 +123,15 @@ static void explain_choice(const struct run *run)
     fputs(run->program.text, stderr);
 }
 
-static void say_attached(const struct run *run)
+static void say_attached(const struct run *run, struct output *messages)
 {
     time_t now = time(NULL);
     struct tm utc;
     char text[32];
 
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(stderr, "%s Attaching pid=%d (%s)\n", text, (int)run->target.pid, run->target.command);
+    output_say(messages, "%s Attaching pid=%d (%s)", text, (int)run->target.pid,
+               run->target.command);
 }
 
 static int open_signals(void)
@@ -145,6 +148,20 @@ static int open_signals(void)
     signal(SIGPIPE, SIG_IGN); /* a write says it, too */
     signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* A server has 150 functions. Thousands keep the compiler busy for minutes. */
+#define FUNCTIONS_MAX 1024
+
+static int check_size(struct run *run)
+{
+    if (run->program.num_functions <= FUNCTIONS_MAX)
+        return 0;
+    snprintf(run->error, sizeof(run->error),
+             "the probes of process %d stand at %zu places that differ, more than %d; choose some "
+             "of them with quic -t or all -t",
+             (int)run->target.pid, run->program.num_functions, FUNCTIONS_MAX);
+    return COULD_NOT_TRACE;
 }
 
 /* Finds the probes, and puts them together as one program. */
@@ -183,7 +200,7 @@ static int prepare(struct run *run)
     program_open(&run->program, operand_native(), &wanted, &run->tracer.maps, say_skipped);
     if (options->debug > 1)
         explain_choice(run);
-    return 0;
+    return check_size(run);
 }
 
 /*
@@ -207,7 +224,7 @@ static int64_t clock_offset_ns(void)
 static int give_up_root(struct run *run)
 {
     if (output_begin(&run->output, run->invoker.caller, run->invoker.caller_group) != 0) {
-        snprintf(run->error, sizeof(run->error), "the output cannot be emptied: %s",
+        snprintf(run->error, sizeof(run->error), "the output cannot be emptied, or made yours: %s",
                  strerror(errno));
         return -1;
     }
@@ -224,20 +241,28 @@ static int trace(struct run *run)
                               .tracer = &run->tracer,
                               .stream = &stream,
                               .output = &run->output,
+                              .messages = &run->messages,
                               .signals = open_signals()};
     int status = COULD_NOT_TRACE;
 
-    run->output.interrupt = session.signals;
+    if (session.signals < 0) {
+        snprintf(run->error, sizeof(run->error), "signals cannot be waited for: %s",
+                 strerror(errno));
+        return status;
+    }
+    run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = session.signals;
     session.clock_offset_ns = clock_offset_ns();
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
-        return status;
+        return run->error[0] != '\0' ? status : 0; /* a signal ended it */
     if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
         snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
     } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
-                             sizeof(run->error)) == 0) {
+                             sizeof(run->error)) != 0) {
+        status = run->error[0] != '\0' ? status : 0;
+    } else if (target_settle(&run->target, run->error, sizeof(run->error)) == 0) {
         if (options->debug != 0)
-            say_attached(run);
+            say_attached(run, &run->messages);
         if (give_up_root(run) == 0)
             status = session_run(&session);
     }
@@ -252,7 +277,9 @@ static int explain_no_output(const char *file, int code)
     fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
             code == ELOOP   ? "a link of another user's is on the way to it"
             : code == EPERM ? "it is another user's, in a folder where everybody can put files"
-                            : strerror(code));
+            : code == EMLINK
+                ? "it has another name, too, and is in a folder where everybody can put files"
+                : strerror(code));
     free(name);
     return COULD_NOT_TRACE;
 }
@@ -268,6 +295,7 @@ static int run_tracer(struct run *run)
         return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
     if (output_open(&run->output, run->options.write, run->invoker.caller) != 0)
         return explain_no_output(run->options.write, errno);
+    output_open_messages(&run->messages);
     status = prepare(run);
     if (status == 0)
         status = trace(run);
@@ -279,14 +307,31 @@ static int run_tracer(struct run *run)
     }
     tracer_close(&run->tracer);
     output_close(&run->output);
+    output_close(&run->messages);
     return status;
+}
+
+/*
+ * Who starts h2olog with a descriptor closed does not get messages into the file that would have its
+ * number: it is taken, by something that cannot be written (0: read).
+ */
+static void take_closed_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+    }
 }
 
 int main(int argc, char **argv)
 {
-    struct run run = {.target.pidfd = -1, .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
+    struct run run = {.target.pidfd = -1,
+                      .output.fd = -1,
+                      .messages.fd = -1,
+                      .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
     int status = 0;
 
+    take_closed_descriptors();
     if (options_parse(&run.options, argc, argv, run.error, sizeof(run.error)) != 0)
         status = say(WRONG_USAGE, run.error);
     else if (run.options.help)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -127,7 +128,6 @@ static int filter_system_calls(void)
         SCMP_SYS(write),
         SCMP_SYS(close),
         SCMP_SYS(brk),
-        SCMP_SYS(mmap),
         SCMP_SYS(munmap),
         SCMP_SYS(mremap),
         SCMP_SYS(madvise),
@@ -154,6 +154,9 @@ static int filter_system_calls(void)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int result = filter == NULL ? -ENOMEM : 0;
 
+    if (result == 0) /* memory, but none for code */
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+                                  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     for (size_t i = 0; result == 0 && i != sizeof(allowed) / sizeof(allowed[0]); ++i) {
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
         if (result == -EDOM || result == -EINVAL) /* this architecture has no such call */
@@ -170,8 +173,9 @@ static int filter_system_calls(void)
 int privilege_drop(const struct identity *invoker, bool keep_root, char *error, size_t error_size)
 {
     drop_bounding_set();
-    if ((!keep_root && drop_user(invoker) != 0) || (keep_root && setgroups(0, NULL) != 0) ||
-        drop_capabilities() != 0 ||
+    if (keep_root)
+        (void)!setgroups(0, NULL); /* which takes CAP_SETGID; -r is for who lacks it */
+    if ((!keep_root && drop_user(invoker) != 0) || drop_capabilities() != 0 ||
         prctl(PR_SET_DUMPABLE, !IS_CONFINED) != 0 /* a change of ids sets it to fs.suid_dumpable */
         || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         snprintf(
@@ -223,6 +227,8 @@ void privilege_explain_refusal(const char *what, int code, char *error, size_t e
                  "CONFIG_UPROBES";
     else if (code == ENOMEM)
         reason = "; there is no memory for them";
+    else if (code == EMFILE)
+        reason = "; raise the limit of open files (ulimit -n)";
     else if (refused && !has_capability(CAP_SYS_ADMIN) &&
              !(has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
         reason = "; this process lacks CAP_BPF and CAP_PERFMON (kernel.unprivileged_bpf_disabled, "

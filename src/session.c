@@ -4,13 +4,14 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdbool.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "http.h"
 #include "json.h"
+#include "text.h"
 
 /* A quiet server's events wait so long for their line. */
 #define TICK_MS 50
@@ -67,7 +68,8 @@ static void print_event(void *context, const struct event *event)
         return;
     }
     if (printing->malformed++ == 0)
-        fputs("h2olog: an event is malformed, and left out; so will be others like it\n", stderr);
+        output_say(printing->session->messages,
+                   "h2olog: an event is malformed, and left out; so will be others like it");
 }
 
 static void print_lost(void *context, uint64_t count)
@@ -83,7 +85,8 @@ static void print_lost(void *context, uint64_t count)
     }
     /* between the lines between which they are missing, where both go to one terminal */
     output_flush(printing->session->output);
-    fprintf(stderr, "h2olog: %" PRIu64 " events are lost here; a larger -b holds more\n", count);
+    output_say(printing->session->messages,
+               "h2olog: %" PRIu64 " events are lost here; a larger -b holds more", count);
 }
 
 /* -d: "2026-11-22T12:23:01Z 1234.5 events/s, 0 lost". */
@@ -95,9 +98,9 @@ static void report(struct printing *printing, uint64_t now_ns)
     struct tm utc;
 
     strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    fprintf(stderr, "%s %.1f events/s, %" PRIu64 " lost\n", time_text,
-            (double)(printing->events - printing->reported_events) / seconds,
-            printing->lost - printing->reported_lost);
+    output_say(printing->session->messages, "%s %.1f events/s, %" PRIu64 " lost", time_text,
+               (double)(printing->events - printing->reported_events) / seconds,
+               printing->lost - printing->reported_lost);
     printing->reported_ns = now_ns;
     printing->reported_events = printing->events;
     printing->reported_lost = printing->lost;
@@ -131,30 +134,34 @@ static bool wait_for_events(const struct session *session)
 static void print_total(const struct printing *printing)
 {
     const struct session *session = printing->session;
+    struct output *messages = session->messages;
 
     if (printing->lost != 0)
-        fprintf(stderr, "h2olog: %" PRIu64 " events were lost in all\n", printing->lost);
+        output_say(messages, "h2olog: %" PRIu64 " events were lost in all", printing->lost);
     if (printing->malformed != 0)
-        fprintf(stderr, "h2olog: %" PRIu64 " events were malformed\n", printing->malformed);
+        output_say(messages, "h2olog: %" PRIu64 " events were malformed", printing->malformed);
     for (size_t i = 0; session->options->debug != 0 && i != session->choice->num_probes; ++i) {
         const struct target_probe *probe = session->choice->probes[i].probe;
         uint64_t lost = tracer_lost(session->tracer, i);
         if (lost != 0)
-            fprintf(stderr, "%s:%s %" PRIu64 " lost\n", probe->provider, probe->name, lost);
+            output_say(messages, "%s:%s %" PRIu64 " lost", probe->provider, probe->name, lost);
     }
 }
 
 static int conclude(const struct printing *printing)
 {
     const struct output *output = printing->session->output;
+    char *name;
 
     print_total(printing);
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return 0;
-    fprintf(stderr, "h2olog: %s cannot be written: %s; %" PRIu64 " lines are lost\n",
-            output->name != NULL ? output->name : "standard output",
-            output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
-            output->dropped);
+    name = text_escape(output->name != NULL ? output->name : "standard output");
+    output_say(printing->session->messages,
+               "h2olog: %s cannot be written: %s; %" PRIu64 " lines are lost", name,
+               output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
+               output->dropped);
+    free(name);
     return 1;
 }
 

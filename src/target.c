@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,7 +147,7 @@ bool target_has_ended(const struct target *target)
 /* Which file is being read, and where its code lies. */
 struct module {
     struct target *target;
-    const char *path;
+    const char *path, *file;
     struct segment {
         uint64_t address, size, offset;
     } segments[16];
@@ -225,19 +226,50 @@ static void add_note(const char *path, const struct bcc_elf_usdt *note, void *co
         memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
     probe->locations[probe->num_locations++] = (struct location){
         .module = memory_format("%s", module->path),
+        .file = memory_format("%s", module->file),
         .offset = offset,
         .semaphore_offset = note->semaphore != 0 ? note->semaphore_offset : 0,
         .arguments = memory_format("%s", note->arg_fmt != NULL ? note->arg_fmt : ""),
     };
 }
 
-static int read_module(struct target *target, const char *path)
+static char *read_file_name(const char *link)
 {
-    struct module module = {.target = target, .path = path};
+    char name[PATH_MAX];
+    ssize_t size = readlink(link, name, sizeof(name) - 1);
 
-    if (bcc_elf_foreach_load_section(path, add_segment, &module) < 0 || module.num_segments == 0)
+    name[size > 0 ? size : 0] = '\0';
+    return text_escape(name);
+}
+
+/*
+ * A file is opened once, and by its descriptor from then on, for its notes and for the uprobes in
+ * it: what /proc/PID/exe leads to can be another file a moment later, if the process wants to, and
+ * one of its choice would get uprobes and semaphores at places of its choice.
+ */
+static int read_module(struct target *target, const char *link)
+{
+    char path[64], *file;
+    struct module module = {.target = target};
+    int result = -1, fd = open(link, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
         return -1;
-    return bcc_elf_foreach_usdt(path, add_note, &module);
+    target->files = memory_grow(target->files, target->num_files + 1, sizeof(target->files[0]));
+    target->files[target->num_files++] = fd;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    file = read_file_name(path);
+    module.path = path;
+    module.file = file;
+    if (bcc_elf_foreach_load_section(path, add_segment, &module) >= 0 && module.num_segments != 0)
+        result = bcc_elf_foreach_usdt(path, add_note, &module);
+    free(file);
+    return result;
+}
+
+static bool is_same_file(const struct stat *one, const struct stat *other)
+{
+    return one->st_ino == other->st_ino && one->st_dev == other->st_dev;
 }
 
 /*
@@ -249,7 +281,7 @@ static void read_libraries(struct target *target)
     struct stat exe, mapped;
     char path[128];
     char *maps = read_proc(target->pid, "maps", NULL), *rest = maps, *line;
-    ino_t last = 0;
+    struct stat last = {0};
 
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
     if (maps == NULL || stat(path, &exe) != 0) {
@@ -264,10 +296,9 @@ static void read_libraries(struct target *target)
             continue;
         snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)target->pid,
                  from, to);
-        if (stat(path, &mapped) != 0 || mapped.st_ino == last ||
-            (mapped.st_ino == exe.st_ino && mapped.st_dev == exe.st_dev))
+        if (stat(path, &mapped) != 0 || is_same_file(&mapped, &last) || is_same_file(&mapped, &exe))
             continue;
-        last = mapped.st_ino;
+        last = mapped;
         read_module(target, path);
     }
     free(maps);
@@ -304,12 +335,41 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
     return 0;
 }
 
+static void close_files(struct target *target)
+{
+    for (size_t i = 0; i != target->num_files; ++i)
+        close(target->files[i]);
+    free(target->files);
+    target->files = NULL;
+    target->num_files = 0;
+}
+
+int target_settle(struct target *target, char *error, size_t error_size)
+{
+    struct stat traced, running;
+    char path[64];
+    int result = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
+    if (fstat(target->files[0], &traced) == 0 && stat(path, &running) == 0 &&
+        !is_same_file(&traced, &running)) {
+        snprintf(error, error_size,
+                 "process %d has become another program while it was being attached to",
+                 (int)target->pid);
+        result = -1;
+    }
+    close_files(target);
+    return result;
+}
+
 void target_dispose(struct target *target)
 {
+    close_files(target);
     for (size_t i = 0; i != target->num_probes; ++i) {
         struct target_probe *probe = &target->probes[i];
         for (size_t j = 0; j != probe->num_locations; ++j) {
             free(probe->locations[j].module);
+            free(probe->locations[j].file);
             free(probe->locations[j].arguments);
         }
         free(probe->locations);

@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,7 +115,7 @@ static int create_lost_map(struct tracer *tracer)
 
 static int explain_ring(size_t ring_size, char *error, size_t error_size)
 {
-    if (errno == EPERM || errno == EACCES || errno == ENOSYS)
+    if (errno == EPERM || errno == EACCES || errno == ENOSYS || errno == EMFILE)
         return explain_refusal("BPF maps", error, error_size);
     if (tracer_kernel_version() < KERNEL(5, 8))
         snprintf(error, error_size, "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
@@ -127,6 +128,17 @@ static int explain_ring(size_t ring_size, char *error, size_t error_size)
     return -1;
 }
 
+/* A descriptor a function, and on kernels before 6.10 one a location. */
+static void raise_files_limit(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
 int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
                 size_t error_size)
 {
@@ -137,7 +149,9 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
         .kernel_version = tracer_kernel_version(),
         .num_probes = num_probes,
         .dispatch = -1,
+        .interrupt = -1,
     };
+    raise_files_limit();
     setrlimit(RLIMIT_MEMLOCK, &unlimited); /* until 5.11, maps count as locked memory */
     tracer->maps.ring = create_map(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, ring_size, 0);
     if (tracer->maps.ring < 0)
@@ -257,7 +271,7 @@ static int load(struct tracer *tracer, const char *name, bool multi, char *error
 
     if (fd >= 0)
         return fd;
-    if (errno == EPERM || errno == ENOSYS)
+    if (errno == EPERM || errno == ENOSYS || errno == EMFILE)
         return explain_refusal("BPF programs", error, error_size);
     load_function(tracer, name, multi, log, sizeof(log));
     fputs(log, stderr);
@@ -269,12 +283,22 @@ static int load(struct tracer *tracer, const char *name, bool multi, char *error
     return -1;
 }
 
+/* Whether a signal has come that is to end it all. */
+static bool is_interrupted(const struct tracer *tracer)
+{
+    struct pollfd signals = {.fd = tracer->interrupt, .events = POLLIN};
+
+    return poll(&signals, 1, 0) > 0;
+}
+
 static int load_all(struct tracer *tracer, const struct program *program, bool multi, char *error,
                     size_t error_size)
 {
     tracer->programs = memory_grow(NULL, program->num_functions, sizeof(tracer->programs[0]));
     for (size_t i = 0; i != program->num_functions; ++i) {
-        int fd = load(tracer, program->functions[i].name, multi, error, error_size);
+        int fd = is_interrupted(tracer)
+                     ? -1
+                     : load(tracer, program->functions[i].name, multi, error, error_size);
         uint32_t key = (uint32_t)i;
         if (fd < 0)
             return -1;
@@ -424,10 +448,10 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
         const struct program_function *function = &program->functions[i];
         for (size_t j = 0; j != function->num_locations; ++j) {
             const struct location *location = function->locations[j];
-            int result = 0;
-            if (tracer->dispatch < 0)
+            int result = is_interrupted(tracer) ? -1 : 0;
+            if (result == 0 && tracer->dispatch < 0)
                 result = attach_location(tracer, location, i, pid, error, error_size);
-            else if (is_first_of_module(program, i, j))
+            else if (result == 0 && is_first_of_module(program, i, j))
                 result = attach_module(tracer, program, location->module, pid, error, error_size);
             if (result != 0)
                 return -1;

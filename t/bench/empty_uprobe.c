@@ -61,7 +61,8 @@ static int attach(const struct target *target, const char *name, char *error, si
     struct program_function function = find_locations(target, name);
     const struct program program = {.functions = &function, .num_functions = 1};
     int fd = load_empty_program(multi);
-    struct tracer tracer = {.programs = &fd, .num_programs = 1, .dispatch = multi ? fd : -1};
+    struct tracer tracer = {
+        .programs = &fd, .num_programs = 1, .dispatch = multi ? fd : -1, .interrupt = -1};
 
     if (function.num_locations == 0) {
         snprintf(error, error_size, "the process has no probe %s", name);

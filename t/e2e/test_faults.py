@@ -158,6 +158,82 @@ def test_file_of_a_limited_size(serve: Serve, trace: Trace, tmp_path: Path) -> N
     assert printed + told_lost(tracer, file, "File too large") == count
 
 
+# --- nobody reads, and nobody will ---
+
+
+BURST = "repeat 200000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
+
+
+def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
+    """A hung ssh, say: h2olog can be ended all the same."""
+    server = serve(script=BURST)
+    memory = Memory(server)
+    master, slave = os.openpty()
+    try:
+        tracer = trace(server, stdout=slave)
+        server.play()
+        time.sleep(0.5 * SLOWNESS)
+        assert tracer.process.poll() is None
+        start = time.monotonic()
+        assert tracer.stop(signal.SIGTERM) == 1
+        assert time.monotonic() - start < 5.0 * SLOWNESS
+        assert "standard output cannot be written: nobody reads it; " in tracer.messages()
+        assert memory.switched_on() == set()
+    finally:
+        os.close(master)
+        os.close(slave)
+
+
+def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
+    """The same of stderr, on a pipe that is full."""
+    server = serve(script=BURST)
+    memory = Memory(server)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    while True:
+        try:
+            os.write(writer, bytes(4096))
+        except BlockingIOError:
+            break
+    os.set_blocking(writer, True)
+    process = subprocess.Popen(
+        [str(BUILD / "h2olog"), "-b", "64K", "-p", str(server.pid), "-w", str(tmp_path / "out")], stderr=writer
+    )
+    try:
+        wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+        stopped(process, server.play)  # the ring overflows
+        time.sleep(0.5 * SLOWNESS)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5.0 * SLOWNESS) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reader)
+        os.close(writer)
+    assert memory.switched_on() == set()
+
+
+@pytest.mark.parametrize("pid", ["server", "none"])
+def test_closed_descriptors(serve: Serve, tmp_path: Path, pid: str) -> None:
+    """A file does not get their numbers, and with them what is said."""
+    server, file = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n"), tmp_path / "out"
+    memory = Memory(server)
+    file.write_text("before")
+    number = str(server.pid) if pid == "server" else str(2**22 + 1)
+    command = f'exec "$0" -d -p {number} -w {file} <&- >&- 2>&-'
+    process = subprocess.Popen(["sh", "-c", command, str(BUILD / "h2olog")])
+    if pid == "none":
+        assert process.wait(PATIENCE) == 1
+        assert file.read_text() == "before"
+        return
+    wait_until(lambda: memory.switched_on() == HTTP_PROBES and file.stat().st_size == 0, "attaching")
+    server.play()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(PATIENCE) == 0
+    assert file.read_text() == "1 2 TxStatus   200\n"
+
+
 # --- h2olog is killed ---
 
 
@@ -749,10 +825,10 @@ class Forker:
 
     FIRINGS = 100
 
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [str(BUILD / "t" / "standin" / "standin-forker")], stdout=subprocess.PIPE, text=True
-        )
+    BINARY = BUILD / "t" / "standin" / "standin-forker"
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen([str(self.BINARY), *arguments], stdout=subprocess.PIPE, text=True)
         self.pid, _ = self.hear("ready")
 
     def hear(self, what: str) -> tuple[int, int]:
@@ -780,6 +856,29 @@ def forker() -> Iterator[Forker]:
     yield opened
     opened.process.kill()
     opened.process.communicate()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_becomes_another_program_while_it_is_attached_to(room: Room, tmp_path: Path, program: str) -> None:  # noqa: F811
+    """What was read of the one is not done to the other: that could be a program of root's, at places of its choice."""
+    other = tmp_path / "other"
+    shutil.copy(Forker.BINARY, other)
+    forker = Forker(str(other))
+    folders = lambda: folders_of(room, process.pid)  # noqa: E731
+    try:
+        process = room.start(program, "-p", str(forker.pid), before=NO_MOUNTS, stderr=subprocess.PIPE)
+        wait_until(lambda: any((folder / "include").exists() for folder in folders()), "compiling")
+        process.send_signal(signal.SIGSTOP)
+        os.kill(forker.pid, signal.SIGHUP)
+        assert forker.hear("ready") == (forker.pid, 0)
+        process.send_signal(signal.SIGCONT)
+        _, messages = process.communicate(timeout=PATIENCE)
+        sentence = f"h2olog: process {forker.pid} has become another program while it was being attached to\n"
+        assert (process.returncode, messages.decode()) == (1, sentence)
+        assert forker.fire(forker.pid) == 0
+    finally:
+        forker.process.kill()
+        forker.process.communicate()
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -201,14 +201,15 @@ class Room:
         self.before = set(self.paths())  # mount(8) leaves something there itself
 
     def start(
-        self, program: str, *arguments: str, before: Callable[[], None] | None = None
-    ) -> subprocess.Popen[bytes]:
+        self, program: str, *arguments: str, before: Callable[[], None] | None = None,
+        stderr: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
         """Starts h2olog in it; its binary comes along as a descriptor, as /tmp may be where it is."""
         binary = os.open(BUILD / program, os.O_RDONLY)
         try:
             return subprocess.Popen(
                 ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", f"/proc/self/fd/{binary}", *arguments],
-                pass_fds=[binary], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=[binary], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
                 preexec_fn=before,
             )  # fmt: skip
         finally:

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 _Noreturn void check_failed(const char *condition, const char *file, int line)
 {
@@ -25,6 +26,8 @@ char *string_of(const uint8_t *bytes, size_t size)
 void printed_open(struct output *output)
 {
     check(output_open(output, NULL, 0) == 0);
+    if (output->fd > STDERR_FILENO)
+        close(output->fd);
     output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* should there ever be a full batch */
     check(output->fd >= 0);
 }

@@ -1,4 +1,5 @@
-/* A server that forks workers, for the test that they are not traced with it. Every process of it fires
+/* A server that forks workers, for the test that they are not traced with it; and that becomes another
+ * program, its argument, on SIGHUP. Every process of it fires
  * h2o:send_response with its own pid as the connection, whether or not anybody listens, on SIGUSR1; on
  * SIGUSR2 it forks a worker. It says what it did, and how its semaphore stands. */
 #include <signal.h>
@@ -35,7 +36,7 @@ static void fork_worker(void)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     sigset_t set;
     int number = 0;
@@ -43,10 +44,13 @@ int main(void)
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     sigaddset(&set, SIGUSR2);
+    sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     say("ready");
     while (sigwait(&set, &number) == 0) {
-        if (number == SIGUSR2) {
+        if (number == SIGHUP) {
+            execv(argv[argc - 1], argv);
+        } else if (number == SIGUSR2) {
             fork_worker();
         } else {
             fire();

@@ -486,6 +486,31 @@ static void trusted_files_are_opened(void **state)
     check_file_of(*state, 0755, 12345, true);
 }
 
+/* Another name of a file of the system leads there as a link does. */
+static void hard_links_are_refused(void **state)
+{
+    struct folder *folder = *state;
+    char other[128], file[160];
+    struct output output;
+
+    if (geteuid() != 0)
+        skip(); /* who is not root may not make them (fs.protected_hardlinks) */
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(file, sizeof(file), "%s/file", other);
+    write_file(folder->file, "precious\n");
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, 01777), 0);
+    assert_int_equal(link(folder->file, file), 0);
+    assert_int_equal(output_open(&output, file, CALLER), -1);
+    assert_int_equal(errno, EMLINK);
+    assert_int_equal(chmod(other, 0755), 0);
+    assert_int_equal(output_open(&output, file, CALLER), 0);
+    output_close(&output);
+    check_file(folder->file, "precious\n");
+    unlink(file);
+    rmdir(other);
+}
+
 /* The file of a run that came to nothing goes, and not what has its name by then. */
 static void only_its_own_file_is_removed(void **state)
 {
@@ -542,11 +567,15 @@ static void file_cannot_be_opened(void **state)
 
 static void standard_output(void **state)
 {
+    struct stat opened, standard;
     struct output output;
 
     (void)state;
     assert_int_equal(output_open(&output, NULL, geteuid()), 0);
-    assert_int_equal(output.fd, STDOUT_FILENO);
+    assert_int_equal(fstat(output.fd, &opened), 0);
+    assert_int_equal(fstat(STDOUT_FILENO, &standard), 0);
+    assert_int_equal(opened.st_ino, standard.st_ino);
+    assert_int_equal(opened.st_dev, standard.st_dev);
     assert_null(output.name);
     output_close(&output);
     /* it is not closed: it is not ours */
@@ -646,6 +675,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_files_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_files_are_opened, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(hard_links_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(only_its_own_file_is_removed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_is_appended_to, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_cannot_be_opened, folder_open, folder_close),

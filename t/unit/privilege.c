@@ -212,6 +212,7 @@ struct forbidden {
     const char *name;
     long number;
     const void *first, *second;
+    long third;
 };
 
 static const char *const no_words[] = {NULL};
@@ -219,43 +220,44 @@ static const char *const no_words[] = {NULL};
 /* Calls that would do something if they were let, and are what somebody who took over h2olog would want. */
 static const struct forbidden forbidden[] = {
 #ifndef H2OLOG_SANITIZED /* at its end, the sanitizer itself wants these */
-    {"openat", SYS_openat, (void *)-100, "/dev/null"},
-    {"read", SYS_read, NULL, NULL},
-    {"prctl", SYS_prctl, (void *)PR_GET_DUMPABLE, NULL},
-    {"getpid", SYS_getpid, NULL, NULL},
+    {"openat", SYS_openat, (void *)-100, "/dev/null", 0},
+    {"read", SYS_read, NULL, NULL, 0},
+    {"prctl", SYS_prctl, (void *)PR_GET_DUMPABLE, NULL, 0},
+    {"getpid", SYS_getpid, NULL, NULL, 0},
 #endif
 #ifdef SYS_open
-    {"open", SYS_open, "/dev/null", NULL},
-    {"fork", SYS_fork, NULL, NULL},
-    {"vfork", SYS_vfork, NULL, NULL},
+    {"open", SYS_open, "/dev/null", NULL, 0},
+    {"fork", SYS_fork, NULL, NULL, 0},
+    {"vfork", SYS_vfork, NULL, NULL, 0},
 #endif
-    {"execve", SYS_execve, "/bin/true", no_words},
-    {"execveat", SYS_execveat, (void *)-100, "/bin/true"},
-    {"socket", SYS_socket, (void *)2, (void *)1},
-    {"connect", SYS_connect, NULL, NULL},
-    {"ptrace", SYS_ptrace, NULL, NULL},
-    {"process_vm_readv", SYS_process_vm_readv, NULL, NULL},
-    {"bpf", SYS_bpf, NULL, NULL},
-    {"perf_event_open", SYS_perf_event_open, NULL, NULL},
-    {"setuid", SYS_setuid, NULL, NULL},
-    {"setresuid", SYS_setresuid, NULL, NULL},
-    {"setgid", SYS_setgid, NULL, NULL},
-    {"setgroups", SYS_setgroups, NULL, NULL},
-    {"capset", SYS_capset, NULL, NULL},
-    {"seccomp", SYS_seccomp, NULL, NULL},
-    {"kill", SYS_kill, NULL, NULL},
-    {"clone", SYS_clone, NULL, NULL},
-    {"unshare", SYS_unshare, NULL, NULL},
-    {"mount", SYS_mount, NULL, NULL},
-    {"unlinkat", SYS_unlinkat, NULL, NULL},
-    {"fchmod", SYS_fchmod, (void *)-1, NULL},
-    {"fchown", SYS_fchown, (void *)-1, NULL},
-    {"ftruncate", SYS_ftruncate, (void *)-1, NULL},
-    {"dup", SYS_dup, (void *)-1, NULL},
-    {"ioctl", SYS_ioctl, (void *)-1, NULL},
-    {"mprotect", SYS_mprotect, NULL, NULL},
-    {"setrlimit", SYS_setrlimit, NULL, NULL},
-    {"no such call", 4000, NULL, NULL},
+    {"execve", SYS_execve, "/bin/true", no_words, 0},
+    {"execveat", SYS_execveat, (void *)-100, "/bin/true", 0},
+    {"socket", SYS_socket, (void *)2, (void *)1, 0},
+    {"connect", SYS_connect, NULL, NULL, 0},
+    {"ptrace", SYS_ptrace, NULL, NULL, 0},
+    {"process_vm_readv", SYS_process_vm_readv, NULL, NULL, 0},
+    {"bpf", SYS_bpf, NULL, NULL, 0},
+    {"perf_event_open", SYS_perf_event_open, NULL, NULL, 0},
+    {"setuid", SYS_setuid, NULL, NULL, 0},
+    {"setresuid", SYS_setresuid, NULL, NULL, 0},
+    {"setgid", SYS_setgid, NULL, NULL, 0},
+    {"setgroups", SYS_setgroups, NULL, NULL, 0},
+    {"capset", SYS_capset, NULL, NULL, 0},
+    {"seccomp", SYS_seccomp, NULL, NULL, 0},
+    {"kill", SYS_kill, NULL, NULL, 0},
+    {"clone", SYS_clone, NULL, NULL, 0},
+    {"unshare", SYS_unshare, NULL, NULL, 0},
+    {"mount", SYS_mount, NULL, NULL, 0},
+    {"unlinkat", SYS_unlinkat, NULL, NULL, 0},
+    {"fchmod", SYS_fchmod, (void *)-1, NULL, 0},
+    {"fchown", SYS_fchown, (void *)-1, NULL, 0},
+    {"ftruncate", SYS_ftruncate, (void *)-1, NULL, 0},
+    {"dup", SYS_dup, (void *)-1, NULL, 0},
+    {"ioctl", SYS_ioctl, (void *)-1, NULL, 0},
+    {"mprotect", SYS_mprotect, NULL, NULL, 0},
+    {"mmap of code", SYS_mmap, NULL, (void *)4096, PROT_READ | PROT_EXEC},
+    {"setrlimit", SYS_setrlimit, NULL, NULL, 0},
+    {"no such call", 4000, NULL, NULL, 0},
 };
 
 static int call(const void *argument)
@@ -263,8 +265,8 @@ static int call(const void *argument)
     const struct forbidden *forbidden_call = argument;
 
     drop(forbidden_call->number % 2 == 0); /* with the uid of root, it is no better */
-    syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second, NULL, NULL, NULL,
-            NULL);
+    syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second,
+            forbidden_call->third, NULL, NULL, NULL);
     return 0;
 }
 

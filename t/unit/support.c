@@ -149,6 +149,8 @@ void printed_open(struct output *output)
 
     assert_true(fd >= 0);
     assert_int_equal(output_open(output, NULL, 0), 0);
+    if (output->fd > STDERR_FILENO)
+        close(output->fd);
     output->fd = fd;
 }
 
@@ -170,10 +172,7 @@ char *printed_take(struct output *output)
 
 void printed_close(struct output *output)
 {
-    int fd = output->fd;
-
     output_close(output);
-    close(fd);
 }
 
 /* The code point of the sequence at `text` and its length; -1 if it is none. */

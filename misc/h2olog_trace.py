@@ -85,7 +85,7 @@ class Trace:
 
     def events(self) -> Iterator[TracedEvent]:
         """Those that belong to a connection, and the notes of h2olog that it lost some."""
-        for event in self.objects():
+        for event in self.numbered():
             kind = event["type"]
             if kind == "h2olog-event-lost":
                 self.tick(event)
@@ -95,6 +95,25 @@ class Trace:
             if connection is not None:
                 yield kind, connection, event
         self.check()
+
+    def numbered(self) -> Iterator[Event]:
+        """
+        All of them. A server says of the first path of a connection that it is of connection 0, as it is made before
+        the connection has its number; what that is says the event behind it in the same thread.
+        """
+        held: dict[Any, Event] = {}
+        for event in self.objects():
+            thread = event.get("tid") if type(event.get("tid")) is int else None
+            path = held.pop(thread, None)
+            if path is not None:
+                if event["type"] in ("accept", "connect"):
+                    path["conn"] = event.get("conn")
+                yield path
+            if event["type"] == "new-path" and event.get("path-index") == 0:
+                held[thread] = event
+            else:
+                yield event
+        yield from held.values()
 
     def objects(self) -> Iterator[Event]:
         for file in self.files:
@@ -244,6 +263,7 @@ def run(program: str, main: Callable[[], None]) -> int:
         say(program, str(trouble))
         return 1
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         say(program, f"cannot write {error.filename or 'to stdout'}: {error.strerror}")
         return 1
     return 0

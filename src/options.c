@@ -34,16 +34,18 @@ static const struct option_row {
 } rows[] = {
     {'p', "pid", "PID", IN_ANY, "trace the server of this process id"},
     {'t', "tracepoint", "GLOB", IN_JSON,
-     "trace only these: quicly:accept, accept, 'quicly:*', 'h2o:h3s_*'; '-' and '_' are the same; "
+     "with quic or all: trace only these: quicly:accept, accept, 'quicly:*', 'h2o:h3s_*'; '-' and "
+     "'_' are the same; "
      "may be repeated"},
     {'s', "response-header", "NAME", IN_ANY,
      "of the response headers, print only this one, in any case; may be repeated"},
     {'a', "application-data", NULL, IN_JSON,
-     "also print application data: what streams and datagrams carry"},
+     "with quic or all: also print application data: what streams and datagrams carry"},
     {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
     {'b', "buffer", "SIZE", IN_ANY,
-     "size of the ring of each CPU, such as 512K or 4M; by default, enough for a pause of 0.1 s at "
-     "500,000 events a second"},
+     "size of the ring of each CPU, such as 64M; by default, the CPUs together have 16M, enough "
+     "for a "
+     "pause of 0.1 s at 500,000 events a second"},
     {'r', "keep-root", NULL, IN_ANY,
      "stay root while printing; by default, it is given up once the probes are attached"},
     {'l', "list", NULL, IN_ANY,
@@ -204,8 +206,9 @@ static int explain_getopt(int got, char **argv, char *error, size_t error_size)
     const char *word = optopt != 0 && row == NULL ? letter : argv[optind - 1];
 
     if (got == ':' && row != NULL) {
-        snprintf(error, error_size, "-%c (--%s) needs its %s", row->letter, row->name,
-                 row->argument != NULL ? row->argument : "argument");
+        snprintf(error, error_size, "-%c (--%s) needs its %s%s", row->letter, row->name,
+                 row->argument != NULL ? row->argument : "argument",
+                 row->letter == 'p' ? "; if pgrep gave none, no h2o runs here" : "");
         return -1;
     }
     if (row != NULL)
@@ -317,7 +320,7 @@ void options_print_help(FILE *file)
     }
     fputs("\nExamples:\n"
           "  sudo h2olog -p $(pgrep -o h2o)                the requests and responses\n"
-          "  sudo h2olog -p $(pgrep -o h2o) -s server      of response headers, only that\n"
+          "  sudo h2olog -p $(pgrep -o h2o) -s set-cookie  of response headers, only that\n"
           "  sudo h2olog quic -p $(pgrep -o h2o) | jq      QUIC, as JSON\n"
           "  h2olog -l                                     the tracepoints there are\n\n"
           "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace;\n"

@@ -116,8 +116,8 @@ def test_hostile_pid() -> None:
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["-p"], "-p (--pid) needs its PID"),
-        (["--pid"], "-p (--pid) needs its PID"),
+        (["-p"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
+        (["--pid"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
         (["-p", "1", "-s"], "-s (--response-header) needs its NAME"),
         (["-p", "1", "-w"], "-w (--write) needs its FILE"),
         (["-p", "1", "-b"], "-b (--buffer) needs its SIZE"),

@@ -181,7 +181,7 @@ def test_tracepoints_need_no_root(complete: Complete, old_server: int) -> None:
 
 
 def test_headers(complete: Complete) -> None:
-    assert {"server", "set-cookie"} <= set(complete("h2olog -s se"))
+    assert {"set-cookie"} <= set(complete("h2olog -s se"))
     assert "content-type" in complete("h2olog --response-header=content-t")
 
 
@@ -321,7 +321,7 @@ def terminal(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pyt
         ("quic -t 'quicly:packet_lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
         ("quic --tracepoint=quicly:packet_lo\t-d", ["quic", "--tracepoint=quicly:packet_lost", "-d"]),
         ("quic -t pto -t picotls:cl\t-d", ["quic", "-t", "pto", "-t", "picotls:client_random", "-d"]),
-        ("-s serv\t-d", ["-s", "server", "-d"]),
+        ("-s set-c\t-d", ["-s", "set-cookie", "-d"]),
         ("-b 51\t-d", ["-b", "512K", "-d"]),
         ("-w trace\\ o\t-d", ["-w", "trace one.jsonl", "-d"]),
         ("-w trace-\tx", ["-w", "trace-2/x"]),

@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -217,6 +218,22 @@ static bool has_capability(unsigned capability)
            (data[capability / 32].effective >> capability % 32 & 1) != 0;
 }
 
+/*
+ * Whether this kernel counts BPF maps as locked memory, and there is a limit to that, which root can
+ * raise if it is whole. What h2olog needs by default is less than 64 MiB.
+ */
+static bool memory_is_limited(void)
+{
+    struct utsname name;
+    struct rlimit limit;
+    unsigned major = 0, minor = 0;
+
+    uname(&name);
+    sscanf(name.release, "%u.%u", &major, &minor);
+    return (major < 5 || (major == 5 && minor < 11)) && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+           limit.rlim_cur < (rlim_t)64 << 20;
+}
+
 void privilege_explain_refusal(const char *what, int code, char *error, size_t error_size)
 {
     const bool refused = code == EPERM || code == EACCES;
@@ -234,6 +251,9 @@ void privilege_explain_refusal(const char *what, int code, char *error, size_t e
         reason = "; this process lacks CAP_BPF and CAP_PERFMON (kernel.unprivileged_bpf_disabled, "
                  "kernel.perf_event_paranoid): run it as root, or give the container these "
                  "capabilities, or CAP_SYS_ADMIN";
+    else if (code == EPERM && memory_is_limited())
+        reason = "; before Linux 5.11 they count as locked memory, which is limited (ulimit -l): "
+                 "give the container CAP_SYS_RESOURCE, or no such limit";
     else if (refused && file_says("/sys/kernel/security/lockdown", "[confidentiality]"))
         reason =
             "; the kernel is locked down (/sys/kernel/security/lockdown says confidentiality): "

@@ -27,7 +27,9 @@ from types import SimpleNamespace
 from typing import Any, Callable, Iterator
 
 import pytest
-from conftest import BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, run, wait_until
+from conftest import (
+    BUILD, HAS_LINKS, KERNEL, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, run, wait_until,
+)  # fmt: skip
 from test_life import (  # noqa: F401 (a fixture)
     COUNT, HTTP_PROBES, LINES, SCRIPT, Memory, Objects, Room, alive, objects_of, room,
 )  # fmt: skip
@@ -711,7 +713,8 @@ DOCKER = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write "
     "setfcap"
 ).split()
-ADDED = ["cap_39", "cap_38", "sys_ptrace"]  # bpf and perfmon: setpriv of Debian 11 does not know these by name
+BASE = ["cap_39", "cap_38", "sys_ptrace"]  # bpf and perfmon: setpriv of Debian 11 does not know these by name
+ADDED = BASE if KERNEL >= (5, 11) else [*BASE, "sys_resource"]  # for the limit of locked memory
 
 CONTAINER = """
 root=$1 program=$2 capabilities=$3; shift 3
@@ -770,6 +773,16 @@ def test_h2olog_in_a_container(serve: Serve, tmp_path: Path, program: str, more:
     assert tracer.lines() == LINES
     assert memory.switched_on() == set()
     assert left_in_tracefs(tracer.process.pid) == []
+
+
+if KERNEL < (5, 11):  # later, maps are not locked memory
+
+    def test_locked_memory_takes_a_capability(serve: Serve, tmp_path: Path) -> None:
+        tracer = start_in_container(tmp_path, serve(), "h2olog", BASE)
+        wait_until(lambda: tracer.process.poll() is not None or "Attaching" in tracer.messages(), "the start")
+        assert tracer.stop() == 1
+        said = tracer.messages()
+        assert re.fullmatch(r"h2olog: the kernel refuses BPF maps: .*ulimit -l.*CAP_SYS_RESOURCE.*\n", said), said
 
 
 def test_uprobe_events_take_admin(serve: Serve, tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ writing = threading.Lock()
 
 
 def set_up() -> None:
-    mounted = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()} if is_proc_there() else set()
+    mounts = Path("/proc/mounts")
+    mounted = {line.split()[1] for line in mounts.read_text().splitlines()} if mounts.exists() else set()
     for kind, folder in MOUNTS:
         if folder not in mounted:
             os.makedirs(folder, exist_ok=True)
@@ -51,10 +52,6 @@ def set_up() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_:
         fcntl.ioctl(any_, 0x8914, struct.pack("16sh22x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
     RESULTS.mkdir()
-
-
-def is_proc_there() -> bool:
-    return Path("/proc/mounts").exists()
 
 
 def settings() -> dict[str, str]:
@@ -82,6 +79,14 @@ def run_file(file: Path) -> None:
     keep_results()
     last = (RESULTS / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()[-1:]
     say(f"{name}: status {status}, {time.monotonic() - start:.0f} s: {''.join(last)}")
+
+
+def run_unit_test() -> None:
+    """The one that depends on the kernel; cmocka reports as pytest does."""
+    variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/unit-privilege.xml"}
+    status = subprocess.run([str(BUILD / "t/unit/unit-privilege")], env={**os.environ, **variables}).returncode
+    keep_results()
+    say(f"unit-privilege: status {status}")
 
 
 def measure(mode: str) -> tuple[float, float]:
@@ -126,6 +131,7 @@ def run_tests() -> None:
         PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LC_ALL="C.UTF-8", H2OLOG_BUILD_DIR=str(BUILD)
     )
     say(f"Linux {os.uname().release} {os.uname().machine}")
+    run_unit_test()
     measure_all()
     wanted = os.environ.get("H2OLOG_FILES", "")
     files = {file.stem[len("test_") :]: file for file in sorted((SOURCE / "t/e2e").glob("test_*.py"))}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from conftest import Server, Tracer, refusing, run
+from conftest import Server, Tracer, refusing, refusing_uprobes, run
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -80,7 +80,7 @@ def test_ends_early(serve: Serve, arguments: list[str], status: int) -> None:
 
 
 @pytest.mark.parametrize("before", [
-    refusing("bpf", errno.EPERM), refusing("bpf", errno.EPERM, 5), refusing("bpf", errno.EPERM, 28),
+    refusing("bpf", errno.EPERM), refusing("bpf", errno.EPERM, 5), refusing_uprobes("h2olog", errno.EPERM),
 ])  # fmt: skip
 def test_refused(serve: Serve, before: Before) -> None:
     """Maps, programs, links."""

@@ -18,7 +18,7 @@ from typing import Callable, Iterator, Set, Tuple
 
 import pytest
 from conftest import (
-    BUILD, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, take_uprobe_events, wait_until,
+    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, take_uprobe_events, wait_until,
 )  # fmt: skip
 
 Serve = Callable[..., Server]
@@ -137,6 +137,8 @@ def test_nothing_remains_of_many_probes(serve: Serve, trace: Trace) -> None:
 @pytest.mark.parametrize("mode", ["http", "quic"])
 def test_detaches_at_once(serve: Serve, trace: Trace, mode: str) -> None:
     """0.3 s are promised; a busy machine gets more. (Without links for many uprobes it is 0.1 s a location.)"""
+    if mode == "quic" and not HAS_LINKS:
+        pytest.skip("not applicable: before Linux 6.10, the kernel takes its time for each place; t/matrix tells it")
     took = []
     server = serve(script=SCRIPT)
     for _ in range(3):
@@ -309,7 +311,9 @@ def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     fired, not_enabled = server.wait_played()
     lost = sum(int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M))
     assert not_enabled > 0
-    assert 0 <= fired - len(tracer.lines()) - lost <= 10  # those that were fired just as it let go
+    # Those that were fired just as it let go; without links, the semaphore stays on for some 0.1 s longer.
+    missed = fired - len(tracer.lines()) - lost
+    assert missed >= 0 and (missed <= 10 or not HAS_LINKS)
     assert lost > 0 or tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
 
 

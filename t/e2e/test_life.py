@@ -311,9 +311,10 @@ def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     fired, not_enabled = server.wait_played()
     lost = sum(int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M))
     assert not_enabled > 0
-    # Those that were fired just as it let go; without links, the semaphore stays on for some 0.1 s longer.
+    # Those that were fired between the kernel's letting go of the probe and of its semaphore, a few ms on a busy
+    # machine; without links, it is some 0.1 s.
     missed = fired - len(tracer.lines()) - lost
-    assert missed >= 0 and (missed <= 10 or not HAS_LINKS)
+    assert missed >= 0 and (missed <= 1000 or not HAS_LINKS)
     assert lost > 0 or tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
 
 

@@ -173,6 +173,8 @@ INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max,
  * Appends text that ends with a NUL, without the NUL, and puts its size to *size; NULL is empty.
  * The helper's answer is compared once, as an unsigned number: of two comparisons, the compiler makes
  * one of another register, whose bound verifiers before 5.18 do not know to be that of the size.
+ * It counts the NUL; but older kernels answer 0 of text that is empty (maccess: fix
+ * strncpy_from_user_nofault() empty string handling).
  */
 INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, u32 nth)
 {
@@ -183,8 +185,9 @@ INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, 
         return end;
     got = probe_read_user_str(scratch->event + end, EVENT_STRING_MAX, (const void *)from) - 1;
     asm volatile("" : "+r"(got));
-    if (got >= EVENT_STRING_MAX) { /* an error, too */
-        ((struct event_head *)scratch->event)->flags |= 1 << nth;
+    if (got >= EVENT_STRING_MAX) { /* an error, or that 0 */
+        if (got + 1 != 0)
+            ((struct event_head *)scratch->event)->flags |= 1 << nth;
         return end;
     }
     *size = got;

@@ -127,7 +127,7 @@ static int write_file(int root, const char *path, const char *content)
     char parent[PATH_MAX];
     size_t size = strlen(content);
     ssize_t written;
-    int fd;
+    int fd, code;
 
     for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
         snprintf(parent, sizeof(parent), "%.*s", (int)(slash - path), path);
@@ -138,9 +138,9 @@ static int write_file(int root, const char *path, const char *content)
     if (fd < 0)
         return -1;
     written = write(fd, content, size);
-    if (written >= 0 && (size_t)written != size)
-        errno = ENOSPC;
+    code = written < 0 ? errno : ENOSPC;
     close(fd);
+    errno = code;
     return written >= 0 && (size_t)written == size ? 0 : -1;
 }
 

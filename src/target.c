@@ -235,10 +235,9 @@ static void add_note(const char *path, const struct bcc_elf_usdt *note, void *co
 
 static char *read_file_name(const char *link)
 {
-    char name[PATH_MAX];
-    ssize_t size = readlink(link, name, sizeof(name) - 1);
+    char name[PATH_MAX] = "";
 
-    name[size > 0 ? size : 0] = '\0';
+    (void)!readlink(link, name, sizeof(name) - 1); /* which leaves the last NUL */
     return text_escape(name);
 }
 

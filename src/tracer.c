@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -316,6 +317,8 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
 {
     int result;
 
+    /* else, where huge pages are on, what the compiler leaves here and there grows to whole ones */
+    (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     if (compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
     result =

@@ -90,13 +90,13 @@ demo() {
     done
     cat "$attached"
     for path in / /status/404 /bytes/100000; do
-        printf '$ curl %s%s\n' "$url" "$path"
+        printf "\$ curl -H 'Cookie: id=42' %s%s\n" "$url" "$path"
         curl -s -o /dev/null -H 'Cookie: id=42' "$url$path"
         sleep 0.2
     done
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
-    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -o h2o)\n'
+    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -ox h2o)\n'
 }
 
 case ${1:-build} in
@@ -158,6 +158,7 @@ help | -h | --help)
     usage
     ;;
 *)
+    say "there is no command '$1'; there are:"
     usage >&2
     exit 2
     ;;

@@ -63,7 +63,8 @@ void target_dispose(struct target *target);
 
 /*
  * Prints the h2o processes of this machine to a string (to be freed): "123 (h2o -c x.conf)", a line
- * each.
+ * each. Not those that another h2o has started: such a child keeps its private keys (neverbleed),
+ * and answers nobody.
  */
 char *target_list_servers(void);
 

@@ -84,7 +84,7 @@ static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_siz
     value = strtol(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
         value > INT_MAX)
-        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -o h2o)",
+        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -ox h2o)",
                     text);
     *pid = (pid_t)value;
     return 0;
@@ -137,6 +137,9 @@ static int apply(struct options *options, const struct option_row *row, const ch
 {
     switch (row->letter) {
     case 'p':
+        if (options->pid != 0)
+            return fail(error, error_size,
+                        "-p takes one process id; trace '%s' with an h2olog of its own", argument);
         return parse_pid(argument, &options->pid, error, error_size);
     case 't':
         if (argument[0] == '\0')
@@ -319,9 +322,9 @@ void options_print_help(FILE *file)
         print_wrapped(file, rows[i].help, 30);
     }
     fputs("\nExamples:\n"
-          "  sudo h2olog -p $(pgrep -o h2o)                the requests and responses\n"
-          "  sudo h2olog -p $(pgrep -o h2o) -s set-cookie  of response headers, only that\n"
-          "  sudo h2olog quic -p $(pgrep -o h2o) | jq      QUIC, as JSON\n"
+          "  sudo h2olog -p $(pgrep -ox h2o)                the requests and responses\n"
+          "  sudo h2olog -p $(pgrep -ox h2o) -s set-cookie  of response headers, only that\n"
+          "  sudo h2olog quic -p $(pgrep -ox h2o) | jq      QUIC, as JSON\n"
           "  h2olog -l                                     the tracepoints there are\n\n"
           "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace;\n"
           "2, wrong usage.\n",

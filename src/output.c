@@ -134,6 +134,10 @@ static int open_file(struct output *output, uid_t caller)
 {
     const char *name = last_part(output->name);
 
+    if (name[0] == '\0') { /* "folder/" */
+        errno = EISDIR;
+        return -1;
+    }
     output->folder = open_parent(output->name, caller);
     if (output->folder < 0)
         return -1;

@@ -90,20 +90,23 @@ static char *read_command(pid_t pid, const char *name)
     return escaped;
 }
 
-/* The process that a thread belongs to; 0 if there is no such thread. */
-static pid_t thread_group(pid_t tid)
+/*
+ * Of another process or thread, what its status says on the line `field`, such as "\nTgid:"; 0 if
+ * there is no such thread.
+ */
+static pid_t relative(pid_t tid, const char *field)
 {
     char *status = read_proc(tid, "status", NULL);
-    const char *line = status != NULL ? strstr(status, "\nTgid:") : NULL;
-    pid_t group = line != NULL ? (pid_t)strtol(line + 6, NULL, 10) : 0;
+    const char *line = status != NULL ? strstr(status, field) : NULL;
+    pid_t found = line != NULL ? (pid_t)strtol(line + strlen(field), NULL, 10) : 0;
 
     free(status);
-    return group;
+    return found;
 }
 
 int target_open(struct target *target, pid_t pid, char *error, size_t error_size)
 {
-    pid_t group = thread_group(pid);
+    pid_t group = relative(pid, "\nTgid:");
     struct stat namespace;
     char path[64];
 
@@ -382,6 +385,15 @@ void target_dispose(struct target *target)
         close(target->pidfd);
 }
 
+static bool is_h2o(pid_t pid)
+{
+    char *name = read_name(pid);
+    bool is = name != NULL && strcmp(name, "h2o") == 0;
+
+    free(name);
+    return is;
+}
+
 char *target_list_servers(void)
 {
     DIR *proc = opendir("/proc");
@@ -390,15 +402,14 @@ char *target_list_servers(void)
 
     while (proc != NULL && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        char *name = isdigit((unsigned char)entry->d_name[0]) ? read_name(pid) : NULL;
-        if (name != NULL && strcmp(name, "h2o") == 0) {
-            char *command = read_command(pid, name);
+        if (isdigit((unsigned char)entry->d_name[0]) && is_h2o(pid) &&
+            !is_h2o(relative(pid, "\nPPid:"))) {
+            char *command = read_command(pid, "h2o");
             char *longer = memory_format("%s%d (%s)\n", list, (int)pid, command);
             free(list);
             free(command);
             list = longer;
         }
-        free(name);
     }
     if (proc != NULL)
         closedir(proc);

@@ -39,14 +39,14 @@ def sleeper(tmp_path: Path) -> Iterator[Start]:
     """Starts processes that do nothing: sleeper("h2o", "100") is one of that name; returns its pid."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str, *arguments: str) -> int:
+    def start(name: str, *arguments: str, command: str = "read line; exit 0") -> int:
         binary = tmp_path / name
         if not binary.exists():
             binary.write_bytes(BASH.read_bytes())
             binary.chmod(0o755)
         # with nothing to read, it waits; its arguments can be any
         process = subprocess.Popen(
-            [str(binary), "-c", "read line; exit 0", *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            [str(binary), "-c", command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         processes.append(process)
         comm = Path(f"/proc/{process.pid}/comm")
@@ -95,6 +95,17 @@ def test_no_pid_and_no_server() -> None:
     )
 
 
+def test_what_a_server_has_started_is_no_server(sleeper: Start, tmp_path: Path) -> None:
+    """A child that has its name keeps its private keys, and answers nobody."""
+    parent = sleeper("h2o", "parent", command="(read line <&3) 3<&0 & wait; exit 0")
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    wait_until(lambda: children.read_text() != "", "the child to start")
+    child = int(children.read_text())
+    assert Path(f"/proc/{child}/comm").read_text() == "h2o\n"
+    listed = [int(line.split()[0]) for line in run().stderr.splitlines()[2:]]
+    assert parent in listed and child not in listed
+
+
 def test_hostile_server_in_the_list(sleeper: Start, tmp_path: Path) -> None:
     """A command line can neither forge a line of the list nor reach the terminal."""
     pid = sleeper("h2o", "a\n  1 (forged)\n\x1b[2J")
@@ -105,11 +116,11 @@ def test_hostile_server_in_the_list(sleeper: Start, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
 def test_pid_is_no_number(word: str) -> None:
-    fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; try -p $(pgrep -o h2o)", "-p", word)
+    fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; try -p $(pgrep -ox h2o)", "-p", word)
 
 
 def test_hostile_pid() -> None:
-    sentence = r"-p takes a process id, not '1\x0a2\x1b[2J\xff'; try -p $(pgrep -o h2o)"
+    sentence = r"-p takes a process id, not '1\x0a2\x1b[2J\xff'; try -p $(pgrep -ox h2o)"
     fails(WRONG_USAGE, sentence, "-p", os.fsdecode(b"1\n2\x1b[2J\xff"))
 
 
@@ -118,6 +129,7 @@ def test_hostile_pid() -> None:
     [
         (["-p"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
         (["--pid"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
+        (["-p", "1", "-p", "2"], "-p takes one process id; trace '2' with an h2olog of its own"),
         (["-p", "1", "-s"], "-s (--response-header) needs its NAME"),
         (["-p", "1", "-w"], "-w (--write) needs its FILE"),
         (["-p", "1", "-b"], "-b (--buffer) needs its SIZE"),
@@ -252,6 +264,7 @@ def test_file_that_cannot_be_opened(serve: Serve, tmp_path: Path) -> None:
     for file, reason in {
         tmp_path / "missing" / "file": "No such file or directory",
         tmp_path: "Is a directory",
+        f"{tmp_path}/": "Is a directory",
         tmp_path / ("n" * 256): "File name too long",
     }.items():
         sentence = f"{file} cannot be opened for writing: {reason}"

@@ -171,7 +171,7 @@ def test_tracepoints_of_a_server(complete: Complete, old_server: int) -> None:
 
 def test_tracepoints_without_such_a_server(complete: Complete, server: int) -> None:
     """One that has none, and words that only a shell could make a number of."""
-    for pid in (str(server), "$(pgrep -o h2o)", "nonsense"):
+    for pid in (str(server), "$(pgrep -ox h2o)", "nonsense"):
         assert set(complete(f"h2olog quic -p {pid} -t ")) == tracepoints()
 
 

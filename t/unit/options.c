@@ -240,7 +240,7 @@ static void pids(void **state)
         REFUSE(bad[i], "-p", bad[i]);
         REFUSE("-p", "-p", bad[i]);
     }
-    REFUSE("-p", "-p", ""); /* what $(pgrep -o h2o) is when no server runs */
+    REFUSE("-p", "-p", ""); /* what $(pgrep -ox h2o) is when no server runs */
 }
 
 static void buffer_sizes(void **state)

@@ -318,6 +318,8 @@ def terminal(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pyt
         ("quic --tr\tpto", ["quic", "--tracepoint=pto"]),
         ("quic -t quicly:packet_lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
         ("quic -t packet_lo\t-d", ["quic", "-t", "packet_lost", "-d"]),
+        ("quic -t packet-lo\t-d", ["quic", "-t", "packet_lost", "-d"]),
+        ("quic -t quicly:packet-lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
         ("quic -t 'quicly:packet_lo\t-d", ["quic", "-t", "quicly:packet_lost", "-d"]),
         ("quic --tracepoint=quicly:packet_lo\t-d", ["quic", "--tracepoint=quicly:packet_lost", "-d"]),
         ("quic -t pto -t picotls:cl\t-d", ["quic", "-t", "pto", "-t", "picotls:client_random", "-d"]),

@@ -44,9 +44,9 @@ def help_modes() -> list[str]:
     return match.group(1).split("|")
 
 
-def page() -> str:
+def page(name: str = "h2olog.1") -> str:
     """As it is read, without what makes letters bold."""
-    rendered = output_of("mandoc", "-T", "utf8", "-O", "width=200", GENERATED / "h2olog.1")
+    rendered = output_of("mandoc", "-T", "utf8", "-O", "width=200", GENERATED / name)
     return re.sub(".\b", "", rendered)
 
 
@@ -60,12 +60,21 @@ def version() -> str:
     return match.group(1)
 
 
-# --- the page, and --help ------------------------------------------------------------------------------
+# --- the pages, and --help ------------------------------------------------------------------------------
 
 
 def test_page_and_help_have_the_same_options() -> None:
     section = page().partition("\nOPTIONS\n")[2].partition("\nTEXT OUTPUT\n")[0]
     assert re.findall(r"^     -(\w), --([a-z-]+)(?: ([A-Z]+))?$", section, re.M) == help_options()
+
+
+@pytest.mark.parametrize("program", ["quicplot", "h2olog2qlog"])
+def test_pages_of_the_scripts_have_their_options(program: str) -> None:
+    helped = re.findall(r"^  -(\w)(?: [A-Z|]+)?, --([a-z-]+)(?: ([A-Z|]+))?", output_of(TOP / "misc" / program, "--help"), re.M)
+    section = page(f"{program}.1").partition("\nOPTIONS\n")[2].partition("\nEXIT STATUS\n")[0]
+    written = re.findall(r"^     -(\w), --([a-z-]+)(?: ([A-Z |]+))?$", section, re.M)
+    assert sorted((letter, name, argument.replace(" ", "")) for letter, name, argument in written) == sorted(helped)
+    assert len(helped) >= 3
 
 
 def test_page_has_the_texts_of_help() -> None:

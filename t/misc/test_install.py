@@ -29,6 +29,8 @@ INSTALLED = {
     "share/h2olog/quicplot",
     "share/fish/vendor_completions.d/h2olog.fish",
     "share/man/man1/h2olog.1.gz",
+    "share/man/man1/h2olog2qlog.1.gz",
+    "share/man/man1/quicplot.1.gz",
     "share/zsh/site-functions/_h2olog",
 }
 PROGRAMS = {name for name in INSTALLED if name.startswith("bin/")}

@@ -97,7 +97,7 @@ def test_no_pid_and_no_server() -> None:
 
 def test_what_a_server_has_started_is_no_server(sleeper: Start, tmp_path: Path) -> None:
     """A child that has its name keeps its private keys, and answers nobody."""
-    parent = sleeper("h2o", "parent", command="(read line <&3) 3<&0 & wait; exit 0")
+    parent = sleeper("h2o", "parent", command="exec 3<&0; (read line <&3) & wait; exit 0")
     children = Path(f"/proc/{parent}/task/{parent}/children")
     wait_until(lambda: children.read_text() != "", "the child to start")
     child = int(children.read_text())

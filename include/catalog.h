@@ -38,7 +38,10 @@ void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct 
 
 void catalog_dispose(struct catalog *catalog);
 
-/* A version as text: "2020-06-05 to 2020-06-06", "since 2026-06-10". */
+/*
+ * A version as text: "h2o 2020-06-05 to 2020-06-06", "h2o since 2026-06-10", "the source tree that
+ * this h2olog was built with".
+ */
 void catalog_version(const struct catalog *catalog, char *text, size_t size);
 
 /*

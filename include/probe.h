@@ -52,6 +52,9 @@ struct argument {
 #define PROBE_ARGUMENTS_MAX 16
 #define PROBE_VARIABLE_MAX  15
 
+/* The date of what a source tree has that the lists have not (-DH2O_SOURCE_DIR): after all else. */
+#define PROBE_SOURCE_DATE 99991231
+
 /* A probe as h2o declared it between two dates. */
 struct signature {
     const char *provider;

@@ -792,18 +792,21 @@ def tables(arguments: argparse.Namespace) -> str:
         found, said = read(file)
         signatures += found
         marks.setdefault(found[0].provider, Marks()).add(said)
-    newest = max((date for s in signatures for date in (s.since, s.until) if date), default="2000-01-01")
     for file in arguments.source:
         found, said = read(file)
         marks.setdefault(found[0].provider, Marks()).add(said)
-        signatures = merge_source(signatures, found, f"{int(newest[:4]) + 1}{newest[4:]}")
+        signatures = merge_source(signatures, found)
     check_overlap(signatures)
     stats = read_stats(arguments.conn_stats)
     sizes = sorted({field.size for field in stats})
     return "".join(write_tables(lay_out(signatures, marks, sizes), stats))
 
 
-def merge_source(signatures: list[Signature], plain: list[Signature], after: str) -> list[Signature]:
+# When a source tree is of, nobody says: after all else. It is PROBE_SOURCE_DATE in include/probe.h.
+SOURCE_DATE = "9999-12-31"
+
+
+def merge_source(signatures: list[Signature], plain: list[Signature]) -> list[Signature]:
     """A source tree's own list is one version more, the newest: what differs in it begins after all else."""
     provider = plain[0].provider
     check_overlap(plain)
@@ -815,10 +818,10 @@ def merge_source(signatures: list[Signature], plain: list[Signature], after: str
             if now is not None and now.arguments == s.arguments:
                 del declared_now[s.probe]
             else:
-                s = Signature(s.provider, s.probe, s.arguments, s.since, after, s.file, s.line)
+                s = Signature(s.provider, s.probe, s.arguments, s.since, SOURCE_DATE, s.file, s.line)
         merged.append(s)
     for s in declared_now.values():
-        merged.append(Signature(s.provider, s.probe, s.arguments, after, None, s.file, s.line))
+        merged.append(Signature(s.provider, s.probe, s.arguments, SOURCE_DATE, None, s.file, s.line))
     return merged
 
 

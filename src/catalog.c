@@ -271,10 +271,15 @@ void catalog_version(const struct catalog *catalog, char *text, size_t size)
 
     print_date(catalog->since, since, sizeof(since));
     print_date(catalog->until, until, sizeof(until));
-    if (catalog->until == 0)
-        snprintf(text, size, "since %s", since);
+    if (catalog->since == PROBE_SOURCE_DATE)
+        snprintf(text, size, "the source tree that this h2olog was built with");
+    else if (catalog->until == PROBE_SOURCE_DATE)
+        snprintf(text, size, "h2o since %s, up to the source tree that this h2olog was built with",
+                 since);
+    else if (catalog->until == 0)
+        snprintf(text, size, "h2o since %s", since);
     else
-        snprintf(text, size, "%s to %s", since, until);
+        snprintf(text, size, "h2o %s to %s", since, until);
 }
 
 /* Copies with '-' as '_', but for the ranges of a glob: [a-f]. */

@@ -100,11 +100,11 @@ static void say_skipped(const struct traced *traced, const struct location *loca
 /* -dd: what was decided, and why. */
 static void explain_choice(const struct run *run)
 {
-    char version[64];
+    char version[128];
 
     catalog_version(&run->catalog, version, sizeof(version));
-    fprintf(stderr, "the probes of this server are those of h2o %s: %zu of its %zu match\n",
-            version, run->catalog.num_matching, run->catalog.num_traced);
+    fprintf(stderr, "the probes of this server are those of %s: %zu of its %zu match\n", version,
+            run->catalog.num_matching, run->catalog.num_traced);
     for (size_t i = 0; i != run->choice.num_probes; ++i) {
         const struct traced *traced = &run->choice.probes[i];
         fprintf(stderr, "%s%s\n", traced->signature->declaration,

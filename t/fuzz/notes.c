@@ -297,7 +297,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct target target;
     struct catalog catalog;
     struct choice choice;
-    char error[1024] = "", version[64], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
+    char error[1024] = "", version[128], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
 
     read_notes(&target, text);
     catalog_open(&catalog, arch, &target);

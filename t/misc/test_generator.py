@@ -1,7 +1,7 @@
 """misc/gen_quic_bpf.py: what it makes of good lists, and what it says of bad ones.
 
-What h2o had when is t/data/probes.json, which was taken from its history; nothing here is worked out by the
-generator itself.
+What h2o had when is t/data/probes.json, which was taken from its history; nothing of it is worked out by the
+generator itself. What the lists have of later dates is believed: it takes no other file to add a signature.
 """
 
 from __future__ import annotations
@@ -62,9 +62,28 @@ class Fact(NamedTuple):
     arguments: Arguments
 
 
-FACT_LIST = [
+HISTORY = [
     Fact(p["provider"], p["probe"], p["from"], p["until"], tuple((t, n) for t, n in p["args"])) for p in FACTS["probes"]
 ]
+LAST_DATE = max(date for f in HISTORY for date in (f.since, f.until) if date is not None)
+
+
+def with_later_ones(history: list[Fact]) -> list[Fact]:
+    """What has been added to the lists since, and which of the older ones that has ended."""
+    listed = [
+        Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
+        for file in LISTS
+        for s in gen_quic_bpf.read_list(file)
+    ]
+    ended = {f._replace(until=None): f for f in listed if f.until is not None and f.until > LAST_DATE}
+    return [ended.get(f, f) for f in history] + [f for f in listed if f.since > LAST_DATE]
+
+
+FACT_LIST = with_later_ones(HISTORY)
+
+
+def arguments_of(facts: list[Fact]) -> set[tuple[str, str]]:
+    return {(f"{f.provider}:{f.probe}", name) for f in facts for _, name in f.arguments}
 
 
 def facts_at(date: str, provider: str) -> set[tuple[str, Arguments]]:
@@ -124,7 +143,8 @@ def number_of(date: str | None) -> int:
 
 
 def test_there_are_208_facts() -> None:
-    assert len(FACT_LIST) == len(set(FACT_LIST)) == 208
+    assert len(HISTORY) == len(set(HISTORY)) == 208
+    assert len(FACT_LIST) == len(set(FACT_LIST))
 
 
 @pytest.mark.parametrize("file", LISTS, ids=PROVIDERS)
@@ -158,22 +178,23 @@ def marked(kind: str) -> set[tuple[str, str]]:
 
 def test_marks_are_right() -> None:
     h2o_marks = {(probe, name) for probe, names in FACTS["appdata"].items() for name in names}
-    assert marked("secret") == SECRETS
-    assert marked("appdata") == (h2o_marks - SECRETS) | ALSO_APPLICATION_DATA
-    assert marked("text") == {("picotls:client_random", "bytes")}
+    known = arguments_of(HISTORY)
+    assert marked("secret") & known == SECRETS
+    assert marked("appdata") & known == (h2o_marks - SECRETS) | ALSO_APPLICATION_DATA
+    assert marked("text") & known == {("picotls:client_random", "bytes")}
 
 
 def test_marks_name_arguments_that_exist() -> None:
     """A mark that is misspelled would mark nothing."""
-    there = {(f"{f.provider}:{f.probe}", name) for f in FACT_LIST for _, name in f.arguments}
+    there = arguments_of(FACT_LIST)
     for kind in ("appdata", "secret", "text"):
         assert marked(kind) <= there
 
 
 def test_no_secret_is_unmarked() -> None:
-    """Every argument of all h2o's history whose name speaks of a secret."""
-    there = {(f"{f.provider}:{f.probe}", name) for f in FACT_LIST for _, name in f.arguments}
-    assert {(probe, name) for probe, name in there if "secret" in name} == SECRETS
+    """Every argument of all h2o's history whose name speaks of a secret, and of what came later."""
+    assert {(probe, name) for probe, name in arguments_of(HISTORY) if "secret" in name} == SECRETS
+    assert {(probe, name) for probe, name in arguments_of(FACT_LIST) if "secret" in name} <= marked("secret")
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -187,7 +208,7 @@ def tables() -> str:
 def test_tables_have_every_signature_once(tables: str) -> None:
     found = sorted((row.declaration, row.since, row.until) for row in rows_of(tables))
     assert found == sorted((declaration_of(f), number_of(f.since), number_of(f.until)) for f in FACT_LIST)
-    assert "const size_t num_signatures = 208;\n" in tables
+    assert f"const size_t num_signatures = {len(FACT_LIST)};\n" in tables
 
 
 def fields_of(tables: str) -> list[tuple[str, str, bool]]:
@@ -214,7 +235,7 @@ def keys_of(tables: str) -> list[tuple[str, list[str]]]:
 def test_no_key_is_there_twice(tables: str) -> None:
     """A JSON object has each of its names once."""
     found = keys_of(tables)
-    assert len(found) == 208  # the least that is printed of an event is its time
+    assert len(found) == len(FACT_LIST)  # the least that is printed of an event is its time
     for probe, keys in found:
         assert len(keys) == len(set(keys)), probe
 
@@ -226,7 +247,7 @@ def test_tables_have_no_secret_and_know_application_data(tables: str) -> None:
         assert (probe, name.replace("_", "-")) not in {(field[0], field[1]) for field in fields}
     application_data = {(probe, key) for probe, key, is_data in fields if is_data}
     wanted = {(probe, name) for probe, names in FACTS["appdata"].items() for name in names}
-    wanted = (wanted | ALSO_APPLICATION_DATA) - SECRETS
+    wanted = (wanted | ALSO_APPLICATION_DATA | (marked("appdata") - arguments_of(HISTORY))) - SECRETS
     headers = {(p, n) for p, n in wanted if p in ("h2o:receive_request_header", "h2o:send_response_header")}
     assert application_data == {(probe, name.replace("_", "-")) for probe, name in wanted - headers}
 
@@ -240,7 +261,7 @@ def test_capture_reads_no_secret(tables: str) -> None:
             seen += 1
             assert f"arg{len(names) - 1}" not in row.capture
             assert f"arg{len(names) - 2}" in row.capture  # so they are called that
-    assert seen == 9
+    assert seen >= 9
 
 
 def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
@@ -252,8 +273,8 @@ def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
     assert found == [
         (size, key, offset, str(widths[type_][0]), widths[type_][1]) for size, key, offset, type_ in wanted
     ]
-    assert len(found) == 208
-    assert "const size_t num_stats_fields = 208;\n" in tables
+    assert len(found) >= 208
+    assert f"const size_t num_stats_fields = {len(found)};\n" in tables
 
 
 def test_output_is_deterministic(tmp_path: Path, tables: str) -> None:
@@ -526,7 +547,7 @@ def test_source_marks_its_application_data(write: Callable[..., Path]) -> None:
 
 def test_source_that_says_nothing_new(write: Callable[..., Path]) -> None:
     """What h2o has now is no version more."""
-    plain = [write(run("plain", "--at", "2026-06-20", file).stdout, f"plain-{file.name}") for file in LISTS]
+    plain = [write(run("plain", "--at", "2999-01-01", file).stdout, f"plain-{file.name}") for file in LISTS]
     assert make_tables(*LISTS, source=plain) == make_tables(*LISTS)
 
 

@@ -130,34 +130,66 @@ static void names_follow_the_version(void **state)
     notes_close(&target);
 }
 
+/* The first date after `date` that the lists have; 0 if they have none. */
+static uint32_t date_after(uint32_t date)
+{
+    uint32_t found = 0;
+
+    for (size_t i = 0; i != 2 * num_signatures; ++i) {
+        uint32_t other = i % 2 == 0 ? signatures[i / 2].since : signatures[i / 2].until;
+        if (other > date && (found == 0 || other < found))
+            found = other;
+    }
+    return found;
+}
+
 static void versions(void **state)
 {
     static const struct {
         const char *notes;
         enum operand_arch arch;
-        uint32_t since, until;
+        uint32_t since, until; /* 0: current, unless there is a newer list by now */
         const char *text;
     } servers[] = {
-        {"usdt-notes-2020-06.tsv", OPERAND_X86_64, 20200321, 20200605, "2020-03-21 to 2020-06-05"},
-        {"usdt-notes-2024-10.tsv", OPERAND_X86_64, 20240728, 20241218, "2024-07-28 to 2024-12-18"},
-        {"usdt-notes-2026-06.tsv", OPERAND_X86_64, 20260610, 0, "since 2026-06-10"},
-        {"usdt-notes-2026-06-aarch64.tsv", OPERAND_AARCH64, 20260610, 0, "since 2026-06-10"},
+        {"usdt-notes-2020-06.tsv", OPERAND_X86_64, 20200321, 20200605,
+         "h2o 2020-03-21 to 2020-06-05"},
+        {"usdt-notes-2024-10.tsv", OPERAND_X86_64, 20240728, 20241218,
+         "h2o 2024-07-28 to 2024-12-18"},
+        {"usdt-notes-2026-06.tsv", OPERAND_X86_64, 20260610, 0, "h2o since 2026-06-10"},
+        {"usdt-notes-2026-06-aarch64.tsv", OPERAND_AARCH64, 20260610, 0, "h2o since 2026-06-10"},
     };
 
     (void)state;
     for (size_t i = 0; i != sizeof(servers) / sizeof(servers[0]); ++i) {
         struct target target;
         struct catalog catalog;
-        char text[64];
+        char text[128];
         notes_open(&target, servers[i].notes);
         catalog_open(&catalog, servers[i].arch, &target);
         assert_int_equal(catalog.since, servers[i].since);
-        assert_int_equal(catalog.until, servers[i].until);
+        assert_int_equal(catalog.until,
+                         servers[i].until != 0 ? servers[i].until : date_after(servers[i].since));
+        catalog.until = servers[i].until;
         catalog_version(&catalog, text, sizeof(text));
         check_string(servers[i].notes, text, servers[i].text);
         catalog_dispose(&catalog);
         notes_close(&target);
     }
+}
+
+/* A source tree's lists have no date that could be told. */
+static void versions_of_a_source_tree(void **state)
+{
+    const struct catalog newer = {.since = PROBE_SOURCE_DATE};
+    const struct catalog older = {.since = 20260610, .until = PROBE_SOURCE_DATE};
+    char text[128];
+
+    (void)state;
+    catalog_version(&newer, text, sizeof(text));
+    check_string("newer", text, "the source tree that this h2olog was built with");
+    catalog_version(&older, text, sizeof(text));
+    check_string("older", text,
+                 "h2o since 2026-06-10, up to the source tree that this h2olog was built with");
 }
 
 static bool is_current(const struct signature *signature, uint32_t date)
@@ -586,6 +618,7 @@ int main(void)
         cmocka_unit_test(signatures_of_2026_06_on_aarch64),
         cmocka_unit_test(names_follow_the_version),
         cmocka_unit_test(versions),
+        cmocka_unit_test(versions_of_a_source_tree),
         cmocka_unit_test(reads_every_version),
         cmocka_unit_test(a_server_can_lack_probes),
         cmocka_unit_test(a_server_can_lack_most_probes),

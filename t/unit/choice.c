@@ -423,6 +423,22 @@ static void lists_a_server(void **state)
     notes_close(&target);
 }
 
+/* How many probes there have been, whatever their signatures. */
+static size_t num_probes(void)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        bool is_first = true;
+        for (size_t j = 0; j != i && is_first; ++j)
+            is_first = strcmp(signatures[i].provider, signatures[j].provider) != 0 ||
+                       strcmp(signatures[i].probe, signatures[j].probe) != 0;
+        count += is_first;
+    }
+    assert_true(count >= 160); /* so many has t/data/probes.json */
+    return count;
+}
+
 /* -l alone: each probe that there has been, once, as it was last declared. */
 static void lists_all_there_are(void **state)
 {
@@ -452,7 +468,7 @@ static void lists_all_there_are(void **state)
         strcpy(last, name);
         ++count;
     }
-    assert_int_equal(count, 160);
+    assert_int_equal(count, num_probes());
     free(text);
 }
 

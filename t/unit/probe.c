@@ -76,12 +76,14 @@ static void spell_bits(unsigned bits, char *text, size_t size)
 static void fields_are_as_worked_out(void **state)
 {
     char *text = data_read("fields.tsv"), *rest = text, *columns[5];
-    size_t count = 0;
+    size_t count = 0, later = 0;
+    uint32_t newest = 0;
 
     (void)state;
     while (data_row(&rest, columns, 5) == 5) {
-        const struct signature *signature =
-            find_signature(columns[0], (uint32_t)strtoul(columns[1], NULL, 10));
+        uint32_t since = (uint32_t)strtoul(columns[1], NULL, 10);
+        const struct signature *signature = find_signature(columns[0], since);
+        newest = since > newest ? since : newest;
         char spelled[2048];
         spell_fields(signature, spelled, sizeof(spelled));
         check_string(signature->declaration, spelled, columns[2]);
@@ -93,7 +95,9 @@ static void fields_are_as_worked_out(void **state)
     }
     free(text);
     assert_int_equal(count, 208); /* those of t/data/probes.json */
-    assert_int_equal(num_signatures, count);
+    for (size_t i = 0; i != num_signatures; ++i)
+        later += signatures[i].since > newest;
+    assert_int_equal(num_signatures, count + later);
 }
 
 static void secrets_are_never_read(void **state)

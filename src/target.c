@@ -306,14 +306,32 @@ static void read_libraries(struct target *target)
     free(maps);
 }
 
+#define KERNEL_THREAD 0x00200000u /* PF_KTHREAD of linux/sched.h, which programs do not get */
+
+static bool is_kernel_thread(pid_t pid)
+{
+    char *stat = read_proc(pid, "stat", NULL);
+    const char *behind_name = stat != NULL ? strrchr(stat, ')') : NULL;
+    unsigned flags = 0;
+    bool read =
+        behind_name != NULL && sscanf(behind_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1;
+
+    free(stat);
+    return read && (flags & KERNEL_THREAD) != 0;
+}
+
 int target_read_probes(struct target *target, char *error, size_t error_size)
 {
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
-    if (access(path, R_OK) != 0 && errno == ENOENT && !target_has_ended(target)) {
-        snprintf(error, error_size, "process %d (%s) is a thread of the kernel, not a server",
-                 (int)target->pid, target->name);
+    if (access(path, R_OK) != 0 && errno == ENOENT) {
+        if (is_kernel_thread(target->pid))
+            snprintf(error, error_size, "process %d (%s) is a thread of the kernel, not a server",
+                     (int)target->pid, target->name);
+        else /* it can be on its way out for a while before its pidfd says so */
+            snprintf(error, error_size, "process %d ended before it could be traced",
+                     (int)target->pid);
         return -1;
     }
     if (access(path, R_OK) != 0 && (errno == EACCES || errno == EPERM)) {

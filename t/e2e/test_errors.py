@@ -196,6 +196,24 @@ def test_thread_of_the_kernel() -> None:
     fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a thread of the kernel, not a server", "-p", "2")
 
 
+@pytest.mark.parametrize("arguments", [[], ["-l"]])
+def test_process_on_its_way_out(arguments: list[str]) -> None:
+    """Its memory is gone, but it has not ended: here, as only its first thread has."""
+    number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # SYS_exit, of one thread
+    script = (
+        "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
+        f"ctypes.CDLL(None).syscall({number}, 0)"
+    )
+    with subprocess.Popen(["/usr/bin/python3", "-c", script], stdin=subprocess.DEVNULL) as process:
+        try:
+            state = Path(f"/proc/{process.pid}/stat")
+            wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", "its first thread to end")
+            sentence = f"process {process.pid} ended before it could be traced"
+            fails(COULD_NOT_TRACE, sentence, *arguments, "-p", str(process.pid))
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("name, shown", [("nginx", "nginx"), ("a b)", "a b)"), ("\x1b[31mred", r"\x1b[31mred")])
 def test_process_without_probes(sleeper: Start, program: str, name: str, shown: str) -> None:

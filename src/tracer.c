@@ -6,6 +6,8 @@
 #include <linux/perf_event.h>
 #include <malloc.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <bcc/bcc_common.h>
@@ -344,6 +347,42 @@ static int explain_attach(const char *what, char *error, size_t error_size)
     return explain_refusal(what, error, error_size);
 }
 
+/*
+ * bpf(BPF_LINK_CREATE), in a process of its own that shares the descriptors. If this one were killed
+ * amid it, the kernel could take back none of the probes ("failed to unregister, leaking uprobe"):
+ * with SIGKILL pending, it does not touch the server's memory. That process goes on to the end, and
+ * takes the link with it if nobody has it by then. Returns the link, or -1 with errno.
+ */
+static int create_link(const struct link_create *attr)
+{
+    struct {
+        int fd, code;
+    } *made = mmap(NULL, sizeof(*made), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t child;
+    int fd, code;
+
+    if (made == MAP_FAILED)
+        return -1;
+    made->fd = -1;
+    made->code = EINTR; /* if it is killed */
+    child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
+    if (child <= 0) {
+        if (child == 0)
+            setsid(); /* what kills a group does not find it */
+        made->fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, attr, sizeof(*attr));
+        made->code = errno;
+        if (child == 0)
+            _exit(0);
+    }
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    fd = made->fd;
+    code = made->code;
+    munmap(made, sizeof(*made));
+    errno = code;
+    return fd;
+}
+
 /* One link for all locations that lie in one file. */
 static int attach_module(struct tracer *tracer, const struct program *program, const char *module,
                          pid_t pid, char *error, size_t error_size)
@@ -373,7 +412,7 @@ static int attach_module(struct tracer *tracer, const struct program *program, c
     attr.offsets = pointer(offsets);
     attr.ref_ctr_offsets = pointer(semaphores);
     attr.cookies = pointer(cookies);
-    fd = (int)syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+    fd = create_link(&attr);
     free(offsets);
     free(semaphores);
     free(cookies);

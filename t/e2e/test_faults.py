@@ -6,7 +6,6 @@ refusals of the kernel that are the same for whoever starts it, in test_errors.p
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import mmap
@@ -24,11 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator
+from typing import Callable, Iterator
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, KERNEL, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, run, wait_until,
+    BUILD, HAS_LINKS, KERNEL, PATIENCE, SLOWNESS, Server, Tracer, change_uprobe_events, mount_apart, refusing,
+    refusing_uprobes, run, take_uprobe_events, uprobe_events, wait_until,
 )  # fmt: skip
 from test_life import (  # noqa: F401 (a fixture)
     COUNT, HTTP_PROBES, LINES, SCRIPT, Memory, Objects, Room, alive, objects_of, room,
@@ -75,20 +75,7 @@ def end_of(tracer: Tracer) -> tuple[int, float]:
 @contextmanager
 def small_disk(size: str) -> Iterator[Path]:
     """A file system in memory of so much, that is mounted nowhere and ends with its descriptor."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(number: int, *arguments: Any) -> int:
-        result: int = libc.syscall(number, *arguments)
-        if result < 0:
-            raise OSError(ctypes.get_errno(), f"system call {number}")
-        return result
-
-    fsopen, fsconfig, fsmount, set_string, create = 430, 431, 432, 1, 6
-    context = call(fsopen, b"tmpfs", 0)
-    call(fsconfig, context, set_string, b"size", size.encode(), 0)
-    call(fsconfig, context, create, None, None, 0)
-    root = call(fsmount, context, 0, 0)
-    os.close(context)
+    root = mount_apart("tmpfs", size=size)
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{root}")
     finally:
@@ -747,10 +734,20 @@ def start_in_container(folder: Path, server: Server, program: str, capabilities:
 
 def left_in_tracefs(pid: int) -> list[str]:
     """Uprobes that a process made by name; they do not end with it."""
-    events = [Path(folder, "uprobe_events") for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")]
-    readable = [file for file in events if file.exists()]
-    assert readable, "tracefs is mounted nowhere"
-    return [line for line in readable[0].read_text().splitlines() if f"h2olog_{pid}_" in line]
+    return [line for line in uprobe_events().read_text().splitlines() if f"h2olog_{pid}_" in line]
+
+
+def test_event_in_tracefs_is_found(serve: Serve) -> None:
+    """What the tests below rely on."""
+    server, name = serve(), f"h2olog_{os.getpid()}_found"
+    assert left_in_tracefs(os.getpid()) == [] and take_uprobe_events(server) == []
+    change_uprobe_events(f"p:{name} /proc/{server.pid}/exe:0x1000")
+    try:
+        assert len(left_in_tracefs(os.getpid())) == len(take_uprobe_events(server)) == 1
+    finally:
+        for line in left_in_tracefs(os.getpid()):
+            change_uprobe_events(f"-:{line.split()[0].partition(':')[2]}")
+    assert left_in_tracefs(os.getpid()) == []
 
 
 @pytest.mark.parametrize(
@@ -942,8 +939,9 @@ def test_no_locked_memory(serve: Serve, trace: Trace, program: str) -> None:
 
 def test_lockdown_is_named(serve: Serve) -> None:
     """A kernel that is locked down cannot be had for a test: what it says of itself and the refusal are made up."""
-    server, security = serve(), "/sys/kernel/security"
-    script = f"mount -t tmpfs none {security}\necho 'none integrity [confidentiality]' >{security}/lockdown\n"
+    server, lockdown = serve(), "/sys/kernel/security/lockdown"
+    script = "mount -t tmpfs none /sys/kernel\nmkdir /sys/kernel/security\n"
+    script += f"echo 'none integrity [confidentiality]' >{lockdown}\n"
     done = run(
         "--mount", "sh", "-ec", f'{script}exec "$0" "$@"', str(BUILD / "h2olog"), "-p", str(server.pid),
         program="/usr/bin/unshare", before=refusing("bpf", errno.EPERM),

@@ -73,9 +73,10 @@ class PidNamespace:
         assert self.holder.stdout.readline() == b"\n", "no pid namespace can be made"
         (self.init,) = children_of(self.holder.pid)
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, cwd: str = "/") -> list[str]:
         """What runs a command in it, as a child of the process that is started out here."""
-        return ["nsenter", f"--target={self.init}", *self.entering, "--pid", "--mount", "--", *words]
+        entering = ["nsenter", f"--target={self.init}", *self.entering, "--pid", "--mount"]
+        return [*entering, "--", "env", "-C", cwd, *words]
 
     def start(self, *words: str, **how: Any) -> subprocess.Popen[Any]:
         self.started.append(subprocess.Popen(self.command(*words), **how))

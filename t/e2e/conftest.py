@@ -84,6 +84,18 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.01 * SLOWNESS)
 
 
+# How often a time that is promised is measured before it is too long: others may use the machine meanwhile.
+TRIES = 10
+
+
+def soon_enough(measure: Callable[[], float], limit: float) -> None:
+    """Of some measurements, one is within the limit. What is too slow by itself is so each time."""
+    took: list[float] = []
+    while not took or took[-1] > limit:
+        assert len(took) < TRIES, took
+        took.append(measure())
+
+
 def slowed(script: str) -> str:
     """A script of the stand-in, with the rates that this machine is up to."""
     return re.sub(r"^rate (\d+)$", lambda match: f"rate {max(1, int(match.group(1)) // SLOWNESS)}", script, flags=re.M)

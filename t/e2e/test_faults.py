@@ -126,7 +126,7 @@ def test_full_disk_in_mid_traffic(serve: Serve, trace: Trace) -> None:
         status, _ = end_of(tracer)
         took = time.monotonic() - full
         content = (disk / "out").read_bytes().decode()
-    assert status == 1 and took < 5.0 * SLOWNESS
+    assert status == 1 and took < PATIENCE
     lines = content.split("\n")[:-1]
     assert lines == [f"1 {number} TxStatus   200" for number in range(len(lines))]
     assert 0 < told_lost(tracer, disk / "out", "No space left on device") < 50_000 * took + 50_000
@@ -163,9 +163,7 @@ def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
         server.play()
         time.sleep(0.5 * SLOWNESS)
         assert tracer.process.poll() is None
-        start = time.monotonic()
         assert tracer.stop(signal.SIGTERM) == 1
-        assert time.monotonic() - start < 5.0 * SLOWNESS
         assert "standard output cannot be written: nobody reads it; " in tracer.messages()
         assert memory.switched_on() == set()
     finally:
@@ -194,7 +192,7 @@ def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
         time.sleep(0.5 * SLOWNESS)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5.0 * SLOWNESS) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -979,7 +977,7 @@ def test_wall_clock_jumps(serve: Serve, trace: Trace, tmp_path: Path, jump: Call
     expected = []
     for seconds in (0, 3600, -86400, 0.5):
         jump(seconds)
-        time.sleep(0.2 * SLOWNESS)  # for longer than h2olog looks away
+        time.sleep(0.5 * SLOWNESS)  # for longer than h2olog looks away
         begin = time.time() + seconds
         check_played(server, 10)
         expected.append((begin, time.time() + seconds))

@@ -209,7 +209,7 @@ if Path("/proc/2/comm").exists() and is_called(2, "kthreadd"):
 
 
 def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path: Path) -> None:
-    """It has no memory, as one that is on its way out; that it is the kernel's, its stat says. Here, that is made up."""
+    """It has no memory, as one on its way out. That it is the kernel's, its stat says; here, that is made up."""
     stat, name = tmp_path / "stat", Path(f"/proc/{without_memory}/comm").read_text().strip()
     fields = Path(f"/proc/{without_memory}/stat").read_text().split()  # its name is one word
     fields[8] = str(int(fields[8]) | 0x00200000)  # PF_KTHREAD

@@ -204,7 +204,8 @@ def clone_source(root: Path) -> str:
     git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE)]
     try:
         subprocess.run([*git, "bundle", "create", "--quiet", str(bundle), "HEAD"], check=True)
-        subprocess.run(["git", "-c", "advice.detachedHead=false", "clone", "--quiet", str(bundle), str(target)], check=True)
+        clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet"]
+        subprocess.run([*clone, str(bundle), str(target)], check=True)
     finally:
         bundle.unlink(missing_ok=True)
     return SOURCE_IN_ROOT

@@ -45,11 +45,12 @@ need() {
     done
     [ -n "$missing" ] || return 0
     say "installing$missing"
+    # What apt says goes to stderr: a reader of stdout that leaves (| head) must not end it halfway.
     # shellcheck disable=SC2086 # a word a package
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing \
         >/dev/null 2>&1; then # an old list, or none
-        as_root apt-get update -q
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
+        as_root apt-get update -q >&2
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2
     fi
 }
 
@@ -71,32 +72,54 @@ build() {
     rm -f build.log
 }
 
+# Prints, and ends the demo if nobody reads any longer.
+show() {
+    # shellcheck disable=SC2059 # the first argument is the format
+    printf "$@" 2>/dev/null || exit 1
+}
+
+# h2olog ends with the server, so the server is all that has to be ended.
+end_demo() {
+    trap '' HUP INT PIPE TERM
+    [ -z "$server_pid" ] || kill "$server_pid" 2>/dev/null || :
+    wait
+    rm -rf "$demo_folder"
+}
+
 demo() {
     server=build/t/standin/standin-2026-06
-    out=$(mktemp) && attached=$(mktemp)
+    server_pid=
+    demo_folder=$(mktemp -d)
+    out=$demo_folder/out attached=$demo_folder/attached
+    touch "$out" "$attached"
+    # A shell that a signal ends does not run its EXIT trap, unless the signal has a trap of its own.
+    trap end_demo EXIT
+    trap 'exit 1' HUP INT PIPE TERM
     "$server" >"$out" &
     server_pid=$!
-    tracer_pid=
-    trap 'kill $server_pid 2>/dev/null || :; rm -f "$out" "$attached"' EXIT
-    while ! grep -q listening "$out"; do sleep 0.1; done
+    while ! grep -q listening "$out"; do
+        kill -0 "$server_pid" 2>/dev/null || { say "the stand-in server does not start"; exit 1; }
+        sleep 0.1
+    done
     url=http://$(sed -n 's/^listening on \([^ ]*\) .*/\1/p' "$out")
 
-    printf '\n$ sudo h2olog -d -p %s &\n' "$server_pid"
+    show '\n$ sudo h2olog -d -p %s &\n' "$server_pid"
     as_root build/h2olog -d -p "$server_pid" 2>"$attached" &
     tracer_pid=$!
     while ! grep -q Attaching "$attached"; do
         kill -0 $tracer_pid 2>/dev/null || { cat "$attached" >&2; exit 1; }
         sleep 0.1
     done
-    cat "$attached"
+    show '%s\n' "$(cat "$attached")"
     for path in / /status/404 /bytes/100000; do
-        printf "\$ curl -H 'Cookie: id=42' %s%s\n" "$url" "$path"
+        show "\$ curl -H 'Cookie: id=42' %s%s\n" "$url" "$path"
         curl -s -o /dev/null -H 'Cookie: id=42' "$url$path"
         sleep 0.2
     done
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
-    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -ox h2o)\n'
+    server_pid=
+    show '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -ox h2o)\n'
 }
 
 case ${1:-build} in

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Callable, Iterator
 
 import pytest
-from conftest import BUILD, PATIENCE, Server, Tracer, refusing, refusing_uprobes, run, take_uprobe_events, wait_until
+from conftest import (
+    BUILD, PATIENCE, PidNamespace, Server, Tracer, children_of, refusing, refusing_uprobes, run, take_uprobe_events,
+    wait_until,
+)  # fmt: skip
 
 Serve = Callable[..., Server]
 Start = Callable[..., int]
@@ -34,23 +37,32 @@ def fails(
     assert (done.stderr, done.returncode, done.stdout) == (f"h2olog: {sentence}\n", status, "")
 
 
+BASH = Path("/bin/bash").resolve()
+
+
+def sleeping(binary: Path, command: str = "read line; exit 0") -> list[str]:
+    """The command of a process that does nothing, of the name of its binary. Other arguments can be added."""
+    if not binary.exists():
+        binary.write_bytes(BASH.read_bytes())
+        binary.chmod(0o755)
+    return [str(binary), "-c", command]  # with nothing to read, it waits
+
+
+def is_called(pid: int, name: str) -> bool:
+    return Path(f"/proc/{pid}/comm").read_bytes() == name.encode() + b"\n"
+
+
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[Start]:
     """Starts processes that do nothing: sleeper("h2o", "100") is one of that name; returns its pid."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(name: str, *arguments: str, command: str = "read line; exit 0") -> int:
-        binary = tmp_path / name
-        if not binary.exists():
-            binary.write_bytes(BASH.read_bytes())
-            binary.chmod(0o755)
-        # with nothing to read, it waits; its arguments can be any
+    def start(name: str, *arguments: str) -> int:
         process = subprocess.Popen(
-            [str(binary), "-c", command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            [*sleeping(tmp_path / name), *arguments], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         processes.append(process)
-        comm = Path(f"/proc/{process.pid}/comm")
-        wait_until(lambda: comm.read_bytes() == name.encode() + b"\n", f"{name} to start")
+        wait_until(lambda: is_called(process.pid, name), f"{name} to start")
         return process.pid
 
     yield start
@@ -59,59 +71,58 @@ def sleeper(tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-BASH = Path("/bin/bash").resolve()
-
-
 # --- wrong usage ---
 
 
-def test_no_pid_lists_servers(sleeper: Start, tmp_path: Path) -> None:
-    pids = [sleeper("h2o", "-c", f"conf-{number}") for number in range(2)]
-    sleeper("h2o-not")
-    done = run()
+def start_in(pids: PidNamespace, binary: Path, *arguments: str, **how: str) -> int:
+    """Such a process in a pid namespace; its pid in there."""
+    words = [*sleeping(binary, **how), *arguments]
+    process = pids.start(*words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    name = binary.name
+    wait_until(lambda: any(is_called(pid, name) for pid in children_of(process.pid)), f"{name} to start")
+    return pids.pid_of(process)
+
+
+def run_in(pids: PidNamespace) -> subprocess.CompletedProcess[str]:
+    """h2olog without a pid, where there are no servers but those that were started there."""
+    done = pids.run(str(BUILD / "h2olog"), timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
-    first, second, *servers = done.stderr.splitlines()
-    assert first == "h2olog: say which server to trace: -p PID"
-    assert second == "These run here:"
-    for number, pid in enumerate(pids):
-        assert servers.count(f"  {pid} ({tmp_path}/h2o -c read line; exit 0 -c conf-{number})") == 1
-    assert not any("h2o-not" in server for server in servers)
+    return done
 
 
-def in_own_pids(script: str) -> subprocess.CompletedProcess[str]:
-    """Runs a shell script where there are no processes but its own; $H2OLOG is h2olog."""
-    return subprocess.run(
-        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script],
-        env={**os.environ, "H2OLOG": str(BUILD / "h2olog")}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+def test_no_pid_lists_servers(pids: PidNamespace, tmp_path: Path) -> None:
+    servers = [start_in(pids, tmp_path / "h2o", "-c", f"conf-{number}") for number in range(2)]
+    start_in(pids, tmp_path / "h2o-not")
+    assert sorted(run_in(pids).stderr.splitlines()) == sorted([
+        "h2olog: say which server to trace: -p PID",
+        "These run here:",
+        *(f"  {pid} ({tmp_path}/h2o -c read line; exit 0 -c conf-{nth})" for nth, pid in enumerate(servers)),
+    ])  # fmt: skip
 
 
-def test_no_pid_and_no_server() -> None:
-    done = in_own_pids('"$H2OLOG"; exit $?')
-    assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
-    assert done.stderr == (
+def test_no_pid_and_no_server(pids: PidNamespace, tmp_path: Path) -> None:
+    start_in(pids, tmp_path / "h2o-not")
+    assert run_in(pids).stderr == (
         "h2olog: say which server to trace: -p PID\nNo process of the name h2o runs here; pgrep -a finds others.\n"
     )
 
 
-def test_what_a_server_has_started_is_no_server(sleeper: Start, tmp_path: Path) -> None:
+def test_what_a_server_has_started_is_no_server(pids: PidNamespace, tmp_path: Path) -> None:
     """A child that has its name keeps its private keys, and answers nobody."""
-    parent = sleeper("h2o", "parent", command="exec 3<&0; (read line <&3) & wait; exit 0")
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    wait_until(lambda: children.read_text() != "", "the child to start")
-    child = int(children.read_text())
-    assert Path(f"/proc/{child}/comm").read_text() == "h2o\n"
-    listed = [int(line.split()[0]) for line in run().stderr.splitlines()[2:]]
-    assert parent in listed and child not in listed
+    command = "exec 3<&0; (read line <&3) & wait; exit 0"
+    parent = start_in(pids, tmp_path / "h2o", "parent", command=command)
+    (outside,) = children_of(pids.started[-1].pid)
+    wait_until(lambda: children_of(outside) != [], "the child to start")
+    assert is_called(children_of(outside)[0], "h2o")
+    assert run_in(pids).stderr.splitlines()[2:] == [f"  {parent} ({tmp_path}/h2o -c {command} parent)"]
 
 
-def test_hostile_server_in_the_list(sleeper: Start, tmp_path: Path) -> None:
+def test_hostile_server_in_the_list(pids: PidNamespace, tmp_path: Path) -> None:
     """A command line can neither forge a line of the list nor reach the terminal."""
-    pid = sleeper("h2o", "a\n  1 (forged)\n\x1b[2J")
-    servers = run().stderr.split("\n")[2:]
-    assert servers.count(rf"  {pid} ({tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J)") == 1
-    assert "  1 (forged)" not in servers
+    pid = start_in(pids, tmp_path / "h2o", "a\n  1 (forged)\n\x1b[2J")
+    assert run_in(pids).stderr.split("\n")[2:] == [
+        rf"  {pid} ({tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J)", ""
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
@@ -190,15 +201,28 @@ def test_thread(serve: Serve, program: str) -> None:
     fails(COULD_NOT_TRACE, sentence, "-p", str(threads[0]), program=program)
 
 
-def test_thread_of_the_kernel() -> None:
-    if Path("/proc/2/comm").read_text() != "kthreadd\n":
-        pytest.fail("this machine's /proc does not show the threads of the kernel")
-    fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a thread of the kernel, not a server", "-p", "2")
+# A container has none: there, the test below it is the only one.
+if Path("/proc/2/comm").exists() and is_called(2, "kthreadd"):
+
+    def test_thread_of_the_kernel() -> None:
+        fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a thread of the kernel, not a server", "-p", "2")
 
 
-@pytest.mark.parametrize("arguments", [[], ["-l"]])
-def test_process_on_its_way_out(arguments: list[str]) -> None:
-    """Its memory is gone, but it has not ended: here, as only its first thread has."""
+def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path: Path) -> None:
+    """It has no memory, as one on its way out. That it is the kernel's, its stat says; here, that is made up."""
+    stat, name = tmp_path / "stat", Path(f"/proc/{without_memory}/comm").read_text().strip()
+    fields = Path(f"/proc/{without_memory}/stat").read_text().split()  # its name is one word
+    fields[8] = str(int(fields[8]) | 0x00200000)  # PF_KTHREAD
+    stat.write_text(" ".join(fields) + "\n")
+    script = f'mount --bind {stat} /proc/{without_memory}/stat; exec "$0" "$@"'
+    words = ["sh", "-ec", script, str(BUILD / "h2olog"), "-p", str(without_memory)]
+    sentence = f"process {without_memory} ({name}) is a thread of the kernel, not a server"
+    fails(COULD_NOT_TRACE, sentence, "--mount", *words, program="/usr/bin/unshare")
+
+
+@pytest.fixture
+def without_memory() -> Iterator[int]:
+    """A process whose memory is gone, but that has not ended: as only its first thread has."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # SYS_exit, of one thread
     script = (
         "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
@@ -208,10 +232,15 @@ def test_process_on_its_way_out(arguments: list[str]) -> None:
         try:
             state = Path(f"/proc/{process.pid}/stat")
             wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z", "its first thread to end")
-            sentence = f"process {process.pid} ended before it could be traced"
-            fails(COULD_NOT_TRACE, sentence, *arguments, "-p", str(process.pid))
+            yield process.pid
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-l"]])
+def test_process_on_its_way_out(without_memory: int, arguments: list[str]) -> None:
+    sentence = f"process {without_memory} ended before it could be traced"
+    fails(COULD_NOT_TRACE, sentence, *arguments, "-p", str(without_memory))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

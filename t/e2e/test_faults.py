@@ -6,7 +6,6 @@ refusals of the kernel that are the same for whoever starts it, in test_errors.p
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import mmap
@@ -24,11 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator
+from typing import Callable, Iterator
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, KERNEL, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, run, wait_until,
+    BUILD, HAS_LINKS, KERNEL, PATIENCE, SLOWNESS, Server, Tracer, change_uprobe_events, mount_apart, refusing,
+    refusing_uprobes, run, take_uprobe_events, uprobe_events, wait_until,
 )  # fmt: skip
 from test_life import (  # noqa: F401 (a fixture)
     COUNT, HTTP_PROBES, LINES, SCRIPT, Memory, Objects, Room, alive, objects_of, room,
@@ -75,20 +75,7 @@ def end_of(tracer: Tracer) -> tuple[int, float]:
 @contextmanager
 def small_disk(size: str) -> Iterator[Path]:
     """A file system in memory of so much, that is mounted nowhere and ends with its descriptor."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(number: int, *arguments: Any) -> int:
-        result: int = libc.syscall(number, *arguments)
-        if result < 0:
-            raise OSError(ctypes.get_errno(), f"system call {number}")
-        return result
-
-    fsopen, fsconfig, fsmount, set_string, create = 430, 431, 432, 1, 6
-    context = call(fsopen, b"tmpfs", 0)
-    call(fsconfig, context, set_string, b"size", size.encode(), 0)
-    call(fsconfig, context, create, None, None, 0)
-    root = call(fsmount, context, 0, 0)
-    os.close(context)
+    root = mount_apart("tmpfs", size=size)
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{root}")
     finally:
@@ -139,7 +126,7 @@ def test_full_disk_in_mid_traffic(serve: Serve, trace: Trace) -> None:
         status, _ = end_of(tracer)
         took = time.monotonic() - full
         content = (disk / "out").read_bytes().decode()
-    assert status == 1 and took < 5.0 * SLOWNESS
+    assert status == 1 and took < PATIENCE
     lines = content.split("\n")[:-1]
     assert lines == [f"1 {number} TxStatus   200" for number in range(len(lines))]
     assert 0 < told_lost(tracer, disk / "out", "No space left on device") < 50_000 * took + 50_000
@@ -176,9 +163,7 @@ def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
         server.play()
         time.sleep(0.5 * SLOWNESS)
         assert tracer.process.poll() is None
-        start = time.monotonic()
         assert tracer.stop(signal.SIGTERM) == 1
-        assert time.monotonic() - start < 5.0 * SLOWNESS
         assert "standard output cannot be written: nobody reads it; " in tracer.messages()
         assert memory.switched_on() == set()
     finally:
@@ -207,7 +192,7 @@ def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
         time.sleep(0.5 * SLOWNESS)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5.0 * SLOWNESS) == 0
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()
@@ -747,10 +732,20 @@ def start_in_container(folder: Path, server: Server, program: str, capabilities:
 
 def left_in_tracefs(pid: int) -> list[str]:
     """Uprobes that a process made by name; they do not end with it."""
-    events = [Path(folder, "uprobe_events") for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")]
-    readable = [file for file in events if file.exists()]
-    assert readable, "tracefs is mounted nowhere"
-    return [line for line in readable[0].read_text().splitlines() if f"h2olog_{pid}_" in line]
+    return [line for line in uprobe_events().read_text().splitlines() if f"h2olog_{pid}_" in line]
+
+
+def test_event_in_tracefs_is_found(serve: Serve) -> None:
+    """What the tests below rely on."""
+    server, name = serve(), f"h2olog_{os.getpid()}_found"
+    assert left_in_tracefs(os.getpid()) == [] and take_uprobe_events(server) == []
+    change_uprobe_events(f"p:{name} /proc/{server.pid}/exe:0x1000")
+    try:
+        assert len(left_in_tracefs(os.getpid())) == len(take_uprobe_events(server)) == 1
+    finally:
+        for line in left_in_tracefs(os.getpid()):
+            change_uprobe_events(f"-:{line.split()[0].partition(':')[2]}")
+    assert left_in_tracefs(os.getpid()) == []
 
 
 @pytest.mark.parametrize(
@@ -942,8 +937,9 @@ def test_no_locked_memory(serve: Serve, trace: Trace, program: str) -> None:
 
 def test_lockdown_is_named(serve: Serve) -> None:
     """A kernel that is locked down cannot be had for a test: what it says of itself and the refusal are made up."""
-    server, security = serve(), "/sys/kernel/security"
-    script = f"mount -t tmpfs none {security}\necho 'none integrity [confidentiality]' >{security}/lockdown\n"
+    server, lockdown = serve(), "/sys/kernel/security/lockdown"
+    script = "mount -t tmpfs none /sys/kernel\nmkdir /sys/kernel/security\n"
+    script += f"echo 'none integrity [confidentiality]' >{lockdown}\n"
     done = run(
         "--mount", "sh", "-ec", f'{script}exec "$0" "$@"', str(BUILD / "h2olog"), "-p", str(server.pid),
         program="/usr/bin/unshare", before=refusing("bpf", errno.EPERM),
@@ -981,7 +977,7 @@ def test_wall_clock_jumps(serve: Serve, trace: Trace, tmp_path: Path, jump: Call
     expected = []
     for seconds in (0, 3600, -86400, 0.5):
         jump(seconds)
-        time.sleep(0.2 * SLOWNESS)  # for longer than h2olog looks away
+        time.sleep(0.5 * SLOWNESS)  # for longer than h2olog looks away
         begin = time.time() + seconds
         check_played(server, 10)
         expected.append((begin, time.time() + seconds))

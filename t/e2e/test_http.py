@@ -11,7 +11,7 @@ import time
 from typing import Callable, Sequence
 
 import pytest
-from conftest import PATIENCE, SLOWNESS, Server, Tracer
+from conftest import PATIENCE, SLOWNESS, Server, Tracer, soon_enough
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -293,16 +293,22 @@ def test_lines_come_at_once(serve: Serve, trace: Trace) -> None:
     readable, writable = os.pipe()
     tracer = trace(server, stdout=writable)
     os.close(writable)
-    client, rest, delays = Client(server, 1), b"", []
-    for _ in range(21):
-        time.sleep(random.uniform(0, 0.1 * SLOWNESS))  # or else each request would come just after the last one's lines
-        before = time.monotonic()
-        expected = client.ask("/")
-        lines, rest = read_lines(readable, len(expected), rest)
-        delays.append(time.monotonic() - before)
-        assert lines == expected and rest == b""
-    assert statistics.median(delays) < 0.1 * SLOWNESS
-    assert sorted(delays)[-3] < 0.5 * SLOWNESS, delays  # the machine may be busy twice
+    client, rest = Client(server, 1), b""
+
+    def delay() -> float:
+        """The median; the longest but two counts a fifth."""
+        nonlocal rest
+        delays = []
+        for _ in range(21):
+            time.sleep(random.uniform(0, 0.1 * SLOWNESS))  # or else each would come just after the last one's lines
+            before = time.monotonic()
+            expected = client.ask("/")
+            lines, rest = read_lines(readable, len(expected), rest)
+            delays.append(time.monotonic() - before)
+            assert lines == expected and rest == b""
+        return max(statistics.median(delays), sorted(delays)[-3] / 5)
+
+    soon_enough(delay, 0.1 * SLOWNESS)
     assert tracer.stop() == 0
     assert os.read(readable, 1) == b""
     os.close(readable)

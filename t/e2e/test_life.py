@@ -18,7 +18,8 @@ from typing import Callable, Iterator, Set, Tuple
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, take_uprobe_events, wait_until,
+    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, soon_enough,
+    take_uprobe_events, wait_until,
 )  # fmt: skip
 
 Serve = Callable[..., Server]
@@ -139,15 +140,16 @@ def test_detaches_at_once(serve: Serve, trace: Trace, mode: str) -> None:
     """0.3 s are promised; a busy machine gets more. (Without links for many uprobes it is 0.1 s a location.)"""
     if mode == "quic" and not HAS_LINKS:
         pytest.skip("not applicable: before Linux 6.10, the kernel takes its time for each place; t/matrix tells it")
-    took = []
     server = serve(script=SCRIPT)
-    for _ in range(3):
+
+    def detach() -> float:
         tracer = trace(server, mode)
         server.play()
         start = time.monotonic()
         assert tracer.stop() == 0
-        took.append(time.monotonic() - start)
-    assert min(took) < 0.5 * SLOWNESS, took
+        return time.monotonic() - start
+
+    soon_enough(detach, 0.5 * SLOWNESS)
 
 
 # --- failed starts ---
@@ -303,7 +305,7 @@ def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
 
 def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     """What was fired until it let go of the server is printed, or told of if a busy machine did not keep up."""
-    server = serve(script="repeat 3000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    server = serve(script="repeat 30000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server)
     server.start_playing()
     tracer.wait_lines(20_000)

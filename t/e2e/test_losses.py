@@ -286,7 +286,7 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
     assert printed + lost == 3 * count
     assert lost > count  # it did stall
     assert lost_by_probe(tracer) == {"quicly:packet_sent": lost}
-    assert min(stalled, stalled_too) < 2 * reading + 1 * SLOWNESS, (stalled, stalled_too, reading)
+    assert min(stalled, stalled_too) < 2 * reading + 5 * SLOWNESS, (stalled, stalled_too, reading)
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
@@ -300,7 +300,7 @@ def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> Non
     time.sleep(0.3 * SLOWNESS)  # by now, the pipe is full
     try:
         tracer.process.send_signal(signal.Signals[end])
-        tracer.process.wait(3 * SLOWNESS)
+        tracer.process.wait(PATIENCE)
     finally:
         os.close(readable)
 

@@ -246,7 +246,7 @@ def test_report(serve: Serve, trace: Trace) -> None:
     _, report, *rest = tracer.err.read_text(encoding="utf-8").splitlines()
     match = re.fullmatch(rf"({TIME}) (\d+\.\d) events/s, (\d+) lost", report)
     assert match is not None, report
-    assert 9 < took < 20 * SLOWNESS  # a busy machine may be late
+    assert 9 < took < PATIENCE  # a busy machine may be late
     assert 1000 / (took + 2) <= float(match.group(2)) <= 100
     assert match.group(3) == "0"
     assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=PATIENCE)

@@ -6,6 +6,7 @@
 
     debian-*   everything is built and tested in a root of that release, without kernel headers
     deb-*      the package that was built in that root is installed and used in another, clean one
+    fresh-*    the two commands of the README, in a clone of HEAD in a root that has nothing but the smallest Debian
     kernel-*   the end-to-end tests run on that kernel of Debian's, in a machine that qemu emulates
     arm64      so they do on aarch64; the unit tests, too
 
@@ -36,6 +37,7 @@ from table import Row, chosen, count_in, count_tests, table
 # By row, the suite that its root is made of.
 RELEASES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
 KERNELS = {"kernel-5.10": "debian-11", "kernel-6.1": "debian-12", "kernel-6.12": "debian-13", "arm64": "debian-12"}
+FRESH = {"fresh-11": "bullseye", "fresh-12": "bookworm", "fresh-13": "trixie"}
 PACKAGES = {"deb-12": "debian-12", "deb-13": "debian-13"}  # by row, the row whose root builds the package
 
 BUILD = f"{roots.SOURCE_IN_ROOT}/build"
@@ -293,6 +295,64 @@ def package_row(row: Row, folder: Path, log: IO[str]) -> None:
         row.passed += 1
 
 
+def processes_in(root: Path) -> list[str]:
+    """The processes whose root folder is this one: pid and command line of each."""
+    found, place = [], root.stat()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.path.samestat((process / "root").stat(), place):
+                words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                found.append(f"{process.name} {' '.join(words).strip()}")
+    return found
+
+
+def type_command(root: Path, command: str, log: IO[str]) -> str:
+    """Runs a command as the first user of a machine types it; returns what it prints, which is in the log, too."""
+    log.write(f"\n--- typing: {command}\n")
+    start = time.monotonic()
+    with (Path(log.name).parent / "typed").open("w+", encoding="utf-8", errors="replace") as typed:
+        words = ["sh", "-c", command]
+        done = roots.run_logged(roots.command_in_fresh(root, words, roots.SOURCE_IN_ROOT), typed)
+        typed.seek(0)
+        output = typed.read()
+    log.write(f"{output}\n--- status {done.returncode}, {time.monotonic() - start:.0f} s\n")
+    log.flush()
+    if left := processes_in(root):
+        raise Failure(f"{command} leaves running: {', '.join(left)}")
+    if done.returncode != 0:
+        raise Failure(f"{command} fails")
+    return output
+
+
+def fresh_row(row: Row, folder: Path, log: IO[str]) -> None:
+    with clean_root(row.name, FRESH[row.name], log) as root:
+        roots.copy_resolver(root)
+        roots.clone_source(root)
+        shown = type_command(root, "./make.sh demo", log)
+        for line in ("1 1 RxProtocol HTTP/1.1", "2 1 TxStatus   404", "That was h2olog."):
+            if line not in shown:
+                raise Failure(f"./make.sh demo does not show {line!r}")
+        last = root / f"{BUILD}/Testing/Temporary/LastTest.log".lstrip("/")
+        failure = None
+        try:
+            tested = type_command(root, "./make.sh test", log)
+            if not re.search(r"^Total Test time \(real\) = +[\d.]+ sec\n\Z", tested, re.M):
+                raise Failure("ctest's summary is not the last of what ./make.sh test prints")
+        except Failure as error:  # the rest of the row is worth seeing all the same
+            failure = error
+        if not last.exists():
+            raise failure or Failure("no test has run")
+        row.passed, row.total, failed = count_tests(last.read_text(encoding="utf-8", errors="replace"))
+        row.compiler = f"gcc {read(root, 'gcc', '-dumpfullversion').strip()}"
+        describe(root, f"{BUILD}/h2olog", row)
+        with serving(root, f"{BUILD}/{STANDIN}") as server:
+            measure_attaching(server, folder, f"{BUILD}/h2olog", row)
+        if failed:
+            raise Failure(f"these tests fail: {', '.join(failed)}")
+        if failure is not None:
+            raise failure
+
+
 def cross_compile(builder: Path, target: Path, log: IO[str]) -> None:
     """Builds in a root of this architecture what is to run in one of arm64, which is its sysroot."""
     do(builder, "installing", log, "apt-get", "install", "-y", "--no-install-recommends", "gcc-aarch64-linux-gnu")
@@ -359,6 +419,7 @@ def emulated_row(row: Row, folder: Path, log: IO[str]) -> None:
 ROWS: dict[str, Callable[[Row, Path, IO[str]], None]] = {
     **{name: distribution_row for name in RELEASES},
     **{name: package_row for name in PACKAGES},
+    **{name: fresh_row for name in FRESH},
     **{name: emulated_row for name in KERNELS},
 }
 

@@ -29,6 +29,9 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
 }
 
+# What the first user of a fresh machine finds in it: no locale, nothing that keeps apt from asking.
+FRESH_ENVIRONMENT = {"PATH": ENVIRONMENT["PATH"], "HOME": "/root", "TERM": "linux"}
+
 # Run by sh: $1 is a root, the rest is a command. The kernel's tracing files may be mounted elsewhere, or not at all.
 # In a mere chroot, the tests could make neither mounts nor user namespaces of their own.
 ENTER = """
@@ -40,6 +43,31 @@ mount --rbind /dev "$root/dev"
 if [ -d "$root/sys/kernel/tracing" ] && ! [ -e "$root/sys/kernel/tracing/uprobe_events" ]; then
     mount -t tracefs tracefs "$root/sys/kernel/tracing" || :
 fi
+cd "$root"
+pivot_root . .
+umount -l .
+exec "$@"
+"""
+
+# The same as a container does it: the root has its own /sys and /dev. Neither tracefs nor debugfs is mounted there.
+ENTER_FRESH = """
+root=$1; shift
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount -t sysfs sysfs "$root/sys"
+mount -t tmpfs -o mode=755 tmpfs "$root/dev"
+mkdir "$root/dev/pts" "$root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts"
+mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+for node in null zero full random urandom tty; do
+    touch "$root/dev/$node"
+    mount --bind "/dev/$node" "$root/dev/$node"
+done
+ln -s pts/ptmx "$root/dev/ptmx"
+ln -s /proc/self/fd "$root/dev/fd"
+ln -s fd/0 "$root/dev/stdin"
+ln -s fd/1 "$root/dev/stdout"
+ln -s fd/2 "$root/dev/stderr"
 cd "$root"
 pivot_root . .
 umount -l .
@@ -131,16 +159,27 @@ def command_in(
     return in_namespace("sh", "-euc", ENTER, "sh", str(root), *entered)
 
 
+def command_in_fresh(root: Path, command: Sequence[str], cwd: str = "/") -> list[str]:
+    """The same for the first user of a fresh machine, or of a container that may trace."""
+    variables = [f"{key}={value}" for key, value in FRESH_ENVIRONMENT.items()]
+    return in_namespace("sh", "-euc", ENTER_FRESH, "sh", str(root), "env", "-i", "-C", cwd, *variables, *command)
+
+
 def run_in(
     root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None,
     log: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Runs a command in a root to its end."""
+    copy_resolver(root)
+    return run_logged(command_in(root, command, cwd, environment), log)
+
+
+def copy_resolver(root: Path) -> None:
+    """Names are looked up in a root as they are here."""
     resolver = root / "etc/resolv.conf"
     resolver.unlink(missing_ok=True)  # a link out of the root, in some releases
     if Path("/etc/resolv.conf").exists():
         shutil.copyfile("/etc/resolv.conf", resolver)
-    return run_logged(command_in(root, command, cwd, environment), log)
 
 
 def copy_source(root: Path) -> str:
@@ -156,4 +195,17 @@ def copy_source(root: Path) -> str:
             continue  # removed, but not from the index yet
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(SOURCE / name, target / name, follow_symlinks=False)
+    return SOURCE_IN_ROOT
+
+
+def clone_source(root: Path) -> str:
+    """Clones the repository at HEAD into a root, as `git clone` from elsewhere would; where it is then."""
+    bundle, target = root / "h2olog.bundle", root / SOURCE_IN_ROOT.lstrip("/")
+    git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE)]
+    try:
+        subprocess.run([*git, "bundle", "create", "--quiet", str(bundle), "HEAD"], check=True)
+        clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet"]
+        subprocess.run([*clone, str(bundle), str(target)], check=True)
+    finally:
+        bundle.unlink(missing_ok=True)
     return SOURCE_IN_ROOT

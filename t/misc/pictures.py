@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Iterable, NamedTuple
 
@@ -60,10 +61,18 @@ def read_lines(text: str) -> list[Event]:
 # --- programs ------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=None)
+def list_fonts() -> None:
+    """Where matplotlib has drawn nothing before, it lists the fonts, and says so if that takes it five seconds."""
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], stderr=subprocess.DEVNULL, timeout=120)
+
+
 def run(
     program: Path, *arguments: str | Path, text: str | None = None, **more: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a program on a text that it gets by its stdin, to its end."""
+    if program == QUICPLOT:
+        list_fonts()
     return subprocess.run(
         [sys.executable, "-B", str(program), *map(str, arguments)],
         input=(text or "").encode("utf-8", "surrogateescape"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Callable, Iterator, NamedTuple, Sequence
 
 import pytest
+
+from surroundings import PidNamespace
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
 GENERATED = BUILD / "generated"
@@ -30,66 +30,82 @@ IMPOSTOR = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'h2o'); print('rea
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[int]:
+def pids() -> Iterator[PidNamespace]:
+    """Where the shells and the servers are, and no others: a pid is completed by those that there are."""
+    made = PidNamespace()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def server(pids: PidNamespace) -> int:
     """The pid of what is called h2o."""
-    process = subprocess.Popen([sys.executable, "-c", IMPOSTOR], stdout=subprocess.PIPE, text=True)
+    process = pids.start(sys.executable, "-c", IMPOSTOR, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
-    yield process.pid
-    process.kill()
-    process.wait()
+    return pids.pid_of(process)
 
 
 @pytest.fixture(scope="module")
-def old_server() -> Iterator[int]:
+def old_server(pids: PidNamespace) -> int:
     """The pid of a stand-in that has other tracepoints than today's."""
-    process = subprocess.Popen([BUILD / "t" / "standin" / "standin-2020-06"], stdout=subprocess.PIPE, text=True)
+    process = pids.start(str(BUILD / "t" / "standin" / "standin-2020-06"), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline().startswith("listening on ")
-    yield process.pid
-    process.kill()
-    process.wait()
+    return pids.pid_of(process)
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
+def folder(pids: PidNamespace) -> Iterator[Folder]:
     """A folder that everybody can look into, with h2olog in it, what completes it, and files to complete."""
-    path = Path(tempfile.mkdtemp(prefix="h2olog-test."))
+    path = Path(tempfile.mkdtemp(prefix="h2olog-test.", dir="/tmp"))  # $TMPDIR can be a folder of one user's
     path.chmod(0o755)
     for source in (H2OLOG, *(GENERATED / f"h2olog.{shell}" for shell in ("bash", "zsh", "fish"))):
         shutil.copy(source, path)
+        (path / source.name).chmod(0o755)
     (path / "h2olog.zsh").rename(path / "_h2olog")
     (path / "trace one.jsonl").touch()
     (path / "trace-2").mkdir()
     (path / "home").mkdir()
     (path / "home").chmod(0o777)  # for fish, which keeps things of each user there
-    yield path
+    yield Folder(path, pids)
     shutil.rmtree(path)
 
 
-def tracepoints(*arguments: str) -> set[str]:
-    listed = subprocess.run([H2OLOG, "-l", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+class Folder(NamedTuple):
+    path: Path
+    pids: PidNamespace  # where its shells run
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def tracepoints(*arguments: str, pids: PidNamespace | None = None) -> set[str]:
+    command = [str(H2OLOG), "-l", *arguments]
+    listed = subprocess.run(
+        command if pids is None else pids.command(*command), check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     return {line.partition("(")[0] for line in listed.splitlines()}
 
 
-def environment(folder: Path, user: str = "own") -> dict[str, str]:
+def environment(folder: Folder, user: str = "own") -> dict[str, str]:
     home = f"{folder}/home/{user}"
     return {
         "PATH": f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(folder), "ZDOTDIR": str(folder),
         "XDG_CONFIG_HOME": home, "XDG_DATA_HOME": home, "XDG_CACHE_HOME": home, "LC_ALL": "C.UTF-8", "TERM": "dumb",
+        "INPUTRC": "/dev/null",
     }  # fmt: skip
 
 
-def as_nobody() -> None:
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+def as_nobody() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--"]
 
 
-def ask(folder: Path, *command: str, before: Callable[[], None] | None = None) -> list[str]:
+def ask(folder: Folder, *command: str, before: Sequence[str] = ()) -> list[str]:
     """Runs a shell in the folder; the lines that it prints. Nothing may go to standard error: that is the prompt's."""
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder, "own" if before is None else "other"), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=PATIENCE, preexec_fn=before,
+        folder.pids.command(*before, *command, cwd=str(folder)), env=environment(folder, "other" if before else "own"),
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
@@ -98,7 +114,7 @@ def ask(folder: Path, *command: str, before: Callable[[], None] | None = None) -
 Complete = Callable[..., list[str]]
 
 
-def complete_bash(folder: Path, line: str, before: Callable[[], None] | None = None) -> list[str]:
+def complete_bash(folder: Folder, line: str, before: Sequence[str] = ()) -> list[str]:
     """As bash calls the function: with the line, and with words that ':' and '=' take apart."""
     words = re.findall(r"[:=]+|[^\s:=]+", line) + ([""] if line.endswith((" ", ":", "=")) else [])
     script = (
@@ -109,7 +125,7 @@ def complete_bash(folder: Path, line: str, before: Callable[[], None] | None = N
     return ask(folder, "bash", "--norc", "--noprofile", "-c", script, "bash", line, *words, before=before)
 
 
-def complete_fish(folder: Path, line: str, before: Callable[[], None] | None = None) -> list[str]:
+def complete_fish(folder: Folder, line: str, before: Sequence[str] = ()) -> list[str]:
     """What stands before the descriptions, less what is typed already."""
     words = line.replace("\\", "\\\\").replace("'", "\\'")
     replies = ask(folder, "fish", "-c", f"source ./h2olog.fish; complete -C '{words}'", before=before)
@@ -121,7 +137,7 @@ SHELLS = {"bash": complete_bash, "fish": complete_fish}
 
 
 @pytest.fixture(params=SHELLS)
-def complete(request: pytest.FixtureRequest, folder: Path) -> Complete:
+def complete(request: pytest.FixtureRequest, folder: Folder) -> Complete:
     return lambda line, **how: SHELLS[request.param](folder, line, **how)
 
 
@@ -150,9 +166,7 @@ def test_options(complete: Complete) -> None:
 
 def test_pids(complete: Complete, server: int) -> None:
     for line in ("h2olog -p ", "h2olog --pid ", "h2olog --pid=", "h2olog quic -d -p "):
-        replies = complete(line)
-        assert str(server) in replies
-        assert all(reply.isdigit() for reply in replies)
+        assert complete(line) == [str(server)]
 
 
 def test_tracepoints(complete: Complete) -> None:
@@ -162,8 +176,8 @@ def test_tracepoints(complete: Complete) -> None:
         assert set(complete(line)) == there
 
 
-def test_tracepoints_of_a_server(complete: Complete, old_server: int) -> None:
-    there = tracepoints("-p", str(old_server))
+def test_tracepoints_of_a_server(complete: Complete, old_server: int, pids: PidNamespace) -> None:
+    there = tracepoints("-p", str(old_server), pids=pids)
     assert 50 < len(there) < len(tracepoints())
     for pid in (f"-p {old_server}", f"-p{old_server}", f"--pid {old_server}", f"--pid={old_server}"):
         assert set(complete(f"h2olog quic {pid} -t ")) == there
@@ -175,9 +189,12 @@ def test_tracepoints_without_such_a_server(complete: Complete, server: int) -> N
         assert set(complete(f"h2olog quic -p {pid} -t ")) == tracepoints()
 
 
-def test_tracepoints_need_no_root(complete: Complete, old_server: int) -> None:
-    for pid in ("", f"-p {old_server}"):
-        assert set(complete(f"h2olog quic {pid} -t ", before=as_nobody)) == tracepoints()
+def test_tracepoints_need_no_root(complete: Complete, old_server: int, pids: PidNamespace) -> None:
+    """Those of another user's server cannot be known; who runs this without root has no other user."""
+    others = [] if os.geteuid() == 0 else ["-p", str(old_server)]
+    assert set(complete("h2olog quic -t ", before=as_nobody())) == tracepoints()
+    replies = set(complete(f"h2olog quic -p {old_server} -t ", before=as_nobody()))
+    assert replies == tracepoints(*others, pids=pids)
 
 
 def test_headers(complete: Complete) -> None:
@@ -189,7 +206,7 @@ def test_sizes(complete: Complete) -> None:
     assert {"512K", "4M"} <= set(complete("h2olog -b "))
 
 
-def test_files(folder: Path) -> None:
+def test_files(folder: Folder) -> None:
     for line in ("h2olog -w tra", "h2olog quic --write tra", "h2olog --write=tra"):
         assert set(complete_fish(folder, line)) == {"trace one.jsonl", "trace-2/"}
         assert complete_bash(folder, line) == []  # left to bash: see below
@@ -199,7 +216,7 @@ def test_nothing_behind_an_option_that_takes_nothing(complete: Complete) -> None
     assert complete("h2olog --debug=") == []
 
 
-def test_bash_in_the_middle(folder: Path) -> None:
+def test_bash_in_the_middle(folder: Folder) -> None:
     """What stands behind the cursor is not looked at."""
     line = "h2olog quic -t quicly:packet_lox -p 1"
     words = ["h2olog", "quic", "-t", "quicly", ":", "packet_lox", "-p", "1"]
@@ -228,7 +245,7 @@ def test_bash_in_the_middle(folder: Path) -> None:
         ("~/h2olog quic -t packet_lo", ["packet_lost"]),
     ],
 )
-def test_bash_words(folder: Path, line: str, replies: list[str]) -> None:
+def test_bash_words(folder: Folder, line: str, replies: list[str]) -> None:
     assert complete_bash(folder, line) == replies
 
 
@@ -239,7 +256,7 @@ class Terminal:
     """An interactive shell, and a program h2olog that asks the real one where the completions do, and tells how it
     was called where a person does."""
 
-    def __init__(self, folder: Path, home: Path, command: list[str], setup: str) -> None:
+    def __init__(self, folder: Folder, home: Path, command: list[str], setup: str) -> None:
         self.called, self.shown = home / "called", b""
         program = home / "h2olog"
         program.write_text(
@@ -247,11 +264,15 @@ class Terminal:
             f'printf "%s\\n" "$@" >{self.called}.new && mv {self.called}.new {self.called}\n'
         )
         program.chmod(0o755)
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.chdir(folder)
-            paths = {"PATH": f"{home}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "ZDOTDIR": str(home)}
-            os.execvpe(command[0], command, environment(folder) | paths | {"PS1": "+ready+ "})
+        paths = {"PATH": f"{home}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "ZDOTDIR": str(home)}
+        # a session in the pid namespace: one out here has no number in there, and there would be no job control
+        words = folder.pids.command("setsid", "--ctty", "--wait", *command, cwd=str(folder))
+        self.fd, other_side = os.openpty()
+        self.process = subprocess.Popen(
+            words, stdin=other_side, stdout=other_side, stderr=other_side, start_new_session=True,
+            env=environment(folder) | paths | {"PS1": "+ready+ "},
+        )  # fmt: skip
+        os.close(other_side)
         self.wait_for(b"+ready+ ")
         self.type(setup + "\n")
         self.wait_for(b"+set up+\r")
@@ -284,8 +305,8 @@ class Terminal:
         return self.called.read_text().splitlines()
 
     def close(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        self.process.kill()
+        self.process.wait()
         os.close(self.fd)
 
 
@@ -304,7 +325,7 @@ KEYBOARDS = {
 
 
 @pytest.fixture(scope="module", params=KEYBOARDS)
-def terminal(request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+def terminal(request: pytest.FixtureRequest, folder: Folder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     command, setup = KEYBOARDS[request.param]
     terminal = Terminal(folder, tmp_path_factory.mktemp("home"), command, setup)
     yield terminal
@@ -344,10 +365,10 @@ def test_typed_pid(terminal: Terminal, server: int) -> None:
     assert terminal.call(f"h2olog -p {server}0000\tquic") == ["-p", f"{server}0000quic"]
 
 
-def test_typed_tracepoint_of_a_server(terminal: Terminal, old_server: int) -> None:
+def test_typed_tracepoint_of_a_server(terminal: Terminal, old_server: int, pids: PidNamespace) -> None:
     """packet_commit is gone by now; h3s_accept was not there yet."""
     calls = {"quicly:packet_com": "quicly:packet_commit", "h2o:h3s_acc": "h2o:h3s_acc-d"}
-    assert "h2o:h3s_accept" in tracepoints() and "h2o:h3s_accept" not in tracepoints("-p", str(old_server))
+    assert "h2o:h3s_accept" in tracepoints() and "h2o:h3s_accept" not in tracepoints("-p", str(old_server), pids=pids)
     for typed, complete in calls.items():
         words = terminal.call(f"h2olog quic -p {old_server} -t {typed}\t-d")
         assert words[:4] == ["quic", "-p", str(old_server), "-t"] and words[4] == complete

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -62,21 +63,23 @@ def call(*command: str | Path, cwd: Path | None = None, **variables: str) -> str
     return done.stdout
 
 
-def sources() -> dict[Path, tuple[int, int]]:
-    """Each file of the source tree, less builds in it, with its size and time."""
-    found = {}
-    for folder, folders, files in os.walk(TOP):
-        folders[:] = [name for name in folders if name != ".git" and not (Path(folder) / name / "CMakeCache.txt").exists()]
-        for path in (Path(folder), *(Path(folder) / name for name in files)):
-            found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
-    return found
+def files_of(top: Path) -> dict[Path, tuple[int, int]]:
+    """Each file and folder, with its size and time."""
+    return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in (top, *top.rglob("*"))}
+
+
+def without_builds(folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if name == ".git" or (Path(folder) / name / "CMakeCache.txt").exists()]
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build folder with a prefix; making it, and packages in it, leaves the source tree alone."""
-    folder, before = tmp_path_factory.mktemp("build"), sources()
-    configure = [CMAKE, "-S", TOP, "-B", folder, f"-DCMAKE_INSTALL_PREFIX={PREFIX}"]
+    """A build folder with a prefix; making it, and packages in it, leaves the source tree alone: a copy, in which
+    nobody else works."""
+    folder, source = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("source") / "h2olog"
+    shutil.copytree(TOP, source, symlinks=True, ignore=without_builds)
+    before = files_of(source)
+    configure = [CMAKE, "-S", source, "-B", folder, f"-DCMAKE_INSTALL_PREFIX={PREFIX}"]
     configure += [f"-D{name}={cached(name)}" for name in ("CMAKE_PREFIX_PATH", "CMAKE_C_COMPILER") if cached(name)]
     call(*configure)
     call(CMAKE, "--build", folder, "--parallel", "2")
@@ -85,7 +88,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
         call(cached("CMAKE_CPACK_COMMAND"), "-G", "DEB;RPM", cwd=folder)
     finally:
         os.umask(umask)
-    assert {path for path, state in sources().items() if before.get(path) != state} == set()
+    after = files_of(source)
+    assert {path for path in after if before.get(path) != after[path]} == set()
     return folder
 
 

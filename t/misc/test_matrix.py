@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -60,6 +62,54 @@ def test_every_package_has_a_release_to_be_built_on() -> None:
     listed = subprocess.run([sys.executable, str(MATRIX / "matrix.py"), "list"], capture_output=True, text=True)
     assert listed.returncode == 0
     assert listed.stdout.split() == list(matrix.ROWS)
+
+
+def test_fresh_rows() -> None:
+    """Each oldest and newest release that is built on has one."""
+    assert set(matrix.FRESH.values()) == set(matrix.RELEASES.values()) - {"sid"}
+
+
+def test_fresh_machine_has_nothing_that_others_have() -> None:
+    command = roots.command_in_fresh(Path("/root-of-it"), ["./make.sh", "test"], "/clone")
+    entering, environment = command.index("sh"), command.index("env")
+    assert "tracefs" not in command[entering + 2] and "rbind" not in command[entering + 2]
+    assert command[environment:] == [
+        "env", "-i", "-C", "/clone", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+        "TERM=linux", "./make.sh", "test",
+    ]  # fmt: skip
+
+
+def test_processes_of_a_root(tmp_path: Path) -> None:
+    assert any(line.startswith(f"{os.getpid()} ") for line in matrix.processes_in(Path("/")))
+    assert matrix.processes_in(tmp_path) == []
+
+
+@pytest.fixture
+def type_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[str, str]]:
+    """Types a command, as into a root that is this machine's; what it printed, and the log."""
+    monkeypatch.setattr(roots, "command_in_fresh", lambda root, words, cwd: list(words))
+
+    def type_(command: str) -> tuple[str, str]:
+        with (tmp_path / "log").open("w") as log:
+            output = matrix.type_command(tmp_path, command, log)
+        return output, (tmp_path / "log").read_text()
+
+    return type_
+
+
+def test_typing(type_here: Callable[[str], tuple[str, str]], tmp_path: Path) -> None:
+    output, log = type_here("echo said; echo complained >&2")
+    assert output == "said\ncomplained\n" and output in log
+    with pytest.raises(matrix.Failure, match="^exit 3 fails$"):
+        type_here("exit 3")
+
+
+def test_what_is_left_running_fails_a_row(
+    type_here: Callable[[str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix, "processes_in", lambda root: ["7 ./server"])
+    with pytest.raises(matrix.Failure, match="^true leaves running: 7 ./server$"):
+        type_here("true")
 
 
 def test_counting_what_passed() -> None:

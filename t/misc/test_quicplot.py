@@ -21,8 +21,8 @@ from typing import Any, Callable
 import pytest
 
 from pictures import (
-    QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, run, span, stated, trace_2020, trace_2026,
-    trace_truth,
+    QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, list_fonts, run, span, stated, trace_2020,
+    trace_2026, trace_truth,
 )  # fmt: skip
 
 BEGIN = 1795350191559
@@ -289,9 +289,8 @@ def test_many_events(tmp_path: Path) -> None:
             window = 9_000_000 if nth == 54321 else 100_000 + nth % 1000
             events = [ack(nth // 5, window, nth % 977), sent(nth // 5, nth)]
             file.writelines(json.dumps({"seq": nth, **event}) + "\n" for event in events)
-    before = time.monotonic()
-    result = run(QUICPLOT, tmp_path / "trace")
-    assert result.returncode == 0 and time.monotonic() - before < 60
+    result = run(QUICPLOT, tmp_path / "trace")  # which has its time
+    assert result.returncode == 0
     assert len(result.stdout) < 2_000_000
     picture = Picture(result.stdout)
     points = picture.steps("congestion-window")
@@ -447,6 +446,7 @@ def test_terminal() -> None:
 
 def test_broken_pipe() -> None:
     """`quicplot | head` is no error."""
+    list_fonts()
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(

@@ -1,0 +1,11 @@
+"""The tests rely on nothing of whoever runs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import surroundings  # noqa: E402
+
+surroundings.settle()

@@ -701,7 +701,30 @@ def counter_width(layout: Layout, value: Value) -> int:
     return next(width for name, _, width, _ in layout.members if name == value.counted_by)
 
 
-def write_tables(layouts: list[Layout], stats: list[StatsField]) -> Iterator[str]:
+def write_stats_layout(layout: StatsLayout, index: int) -> Iterator[str]:
+    yield f"/* {layout.size} bytes: h2o {layout.since} to {layout.until or 'now'} */\n"
+    yield f"static const struct stats_field stats_fields_{index}[] = {{\n"
+    for field in layout.fields:
+        yield f'    {{"{field.key}", {field.offset}, {field.width}, {str(field.signed).lower()}}},\n'
+    yield "};\n\n"
+
+
+def write_stats(stats: list[StatsLayout]) -> Iterator[str]:
+    for index, layout in enumerate(stats):
+        yield from write_stats_layout(layout, index)
+    yield "const struct stats_layout stats_layouts[] = {\n"
+    for index, layout in enumerate(stats):
+        known = "".join(f".{kind} = {offset}, " for kind, offset in layout.known.items())
+        yield (
+            f"    {{.size = {layout.size}, {known}"
+            f".fields = stats_fields_{index}, .num_fields = {len(layout.fields)}}},\n"
+        )
+    if not stats:
+        yield "    {0}\n"
+    yield f"}};\nconst size_t num_stats_layouts = {len(stats)};\n"
+
+
+def write_tables(layouts: list[Layout], stats: list[StatsLayout]) -> Iterator[str]:
     yield "/* Written by misc/gen_quic_bpf.py from the probe lists; see include/probe.h. */\n"
     yield '#include <stddef.h>\n\n#include "event.h"\n#include "probe.h"\n\n'
     for index, layout in enumerate(layouts):
@@ -725,12 +748,7 @@ def write_tables(layouts: list[Layout], stats: list[StatsField]) -> Iterator[str
         yield f"        .capture = {c_string(capture_text(layout), ' ' * 12)},\n"
         yield "    },\n"
     yield f"}};\nconst size_t num_signatures = {len(layouts)};\n\n"
-    yield "const struct stats_field stats_fields[] = {\n"
-    for field in stats:
-        yield f'    {{{field.size}, "{field.key}", {field.offset}, {field.width}, {str(field.signed).lower()}}},\n'
-    if not stats:
-        yield "    {0}\n"
-    yield f"}};\nconst size_t num_stats_fields = {len(stats)};\n"
+    yield from write_stats(stats)
 
 
 def write_plain(signatures: list[Signature]) -> Iterator[str]:
@@ -753,33 +771,91 @@ def write_texts(named: list[tuple[str, Path]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class StatsField:
-    size: int
     key: str
     offset: int
     width: int
     signed: bool
 
 
-def read_stats(file: Path) -> list[StatsField]:
-    """One line a field: size of the struct, name, offset, C type, between tabs."""
-    fields: list[StatsField] = []
+@dataclass
+class StatsLayout:
+    """A layout that h2o had between two dates; several layouts can have one size."""
+
+    size: int
+    since: str
+    until: str | None
+    known: dict[str, int]  # what each struct of the layout has: "pointer", "zero" or "nonzero", and at which offset
+    fields: list[StatsField] = dataclass_field(default_factory=list)
+
+
+# What src/stats.c has room for.
+MAX_LAYOUTS_OF_A_SIZE = 4
+MAX_STATS_SIZE = 4096
+
+
+def read_stats_layout(columns: list[str]) -> StatsLayout:
+    """A line "layout"; ValueError if it is not one."""
+    size, since, until = columns[1:4]
+    known: dict[str, int] = {}
+    for word in columns[4:]:
+        match = re.fullmatch(r"(pointer|zero|nonzero)@([0-9]{1,4})", word)
+        if match is None or match[1] in known:
+            raise ValueError(f"{word!r} is not pointer@OFFSET, zero@OFFSET or nonzero@OFFSET, each once")
+        known[match[1]] = int(match[2])
+    if not re.fullmatch("[0-9]{1,4}", size) or not is_date(since) or not (until == "-" or is_date(until)):
+        raise ValueError("a layout is SIZE, FROM and UNTIL, which is '-' for the current one")
+    if until <= since and until != "-":
+        raise ValueError(f"UNTIL {until} is not after FROM {since}")
+    for kind, offset in known.items():
+        width = 8 if kind == "pointer" else 4
+        if offset == 0 or offset % width != 0 or offset + width > int(size):
+            raise ValueError(f"{kind}@{offset} is not an aligned offset of a struct of {size} bytes, or is 0")
+    return StatsLayout(int(size), since, None if until == "-" else until, known)
+
+
+def read_stats_field(layout: StatsLayout, columns: list[str]) -> StatsField:
+    """A line of a field; ValueError if it is not one."""
+    if len(columns) != 3 or columns[2] not in INTEGERS or not re.fullmatch("[0-9]{1,4}", columns[1]):
+        raise ValueError("a line is FIELD, OFFSET and C type, between tabs")
+    key, offset = columns[0], int(columns[1])
+    width, signed = INTEGERS[columns[2]]
+    if not re.fullmatch("[A-Za-z0-9_.-]+", key):
+        raise ValueError(f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
+    if offset + width > layout.size:
+        raise ValueError(f"{key} lies outside its struct of {layout.size} bytes")
+    for other in layout.fields:
+        if other.key == key:
+            raise ValueError(f"{key} is there twice in this layout of {layout.size} bytes")
+        if other.offset < offset + width and offset < other.offset + other.width:
+            raise ValueError(f"{key} lies where {other.key} lies")
+    return StatsField(key, offset, width, signed)
+
+
+def add_stats_layout(layouts: list[StatsLayout], layout: StatsLayout) -> None:
+    if layout.size > MAX_STATS_SIZE:
+        raise ValueError(f"a struct of {layout.size} bytes is larger than what is captured, {MAX_STATS_SIZE}")
+    if sum(other.size == layout.size for other in layouts) == MAX_LAYOUTS_OF_A_SIZE:
+        raise ValueError(f"there are more than {MAX_LAYOUTS_OF_A_SIZE} layouts of {layout.size} bytes")
+    layouts.append(layout)
+
+
+def read_stats(file: Path) -> list[StatsLayout]:
+    """bpf/conn-stats.tsv, whose comment says what its lines are."""
+    layouts: list[StatsLayout] = []
     for line_number, line in enumerate(read_text(file).splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         columns = line.split("\t")
-        numbers = [int(columns[i]) for i in (0, 2) if i < len(columns) and re.fullmatch("[0-9]{1,9}", columns[i])]
-        if len(columns) != 4 or columns[3] not in INTEGERS or len(numbers) != 2:
-            raise ListError(file, line_number, "a line is SIZE, FIELD, OFFSET and C type, between tabs")
-        (size, offset), key = numbers, columns[1]
-        width, signed = INTEGERS[columns[3]]
-        if not re.fullmatch("[A-Za-z0-9_.-]+", key):
-            raise ListError(file, line_number, f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
-        if offset + width > size or size > 4096:
-            raise ListError(file, line_number, f"{key} lies outside its struct of {size} bytes (at most 4096)")
-        if any(field.size == size and field.key == key for field in fields):
-            raise ListError(file, line_number, f"{key} is there twice for structs of {size} bytes")
-        fields.append(StatsField(size, key, offset, width, signed))
-    return fields
+        try:
+            if columns[0] == "layout" and len(columns) >= 4:
+                add_stats_layout(layouts, read_stats_layout(columns))
+            elif not layouts:
+                raise ValueError("a line that begins a layout is missing: layout, SIZE, FROM and UNTIL, between tabs")
+            else:
+                layouts[-1].fields.append(read_stats_field(layouts[-1], columns))
+        except ValueError as error:
+            raise ListError(file, line_number, str(error)) from error
+    return layouts
 
 
 # --- the commands --------------------------------------------------------------------------------------
@@ -798,7 +874,7 @@ def tables(arguments: argparse.Namespace) -> str:
         signatures = merge_source(signatures, found)
     check_overlap(signatures)
     stats = read_stats(arguments.conn_stats)
-    sizes = sorted({field.size for field in stats})
+    sizes = sorted({layout.size for layout in stats})
     return "".join(write_tables(lay_out(signatures, marks, sizes), stats))
 
 

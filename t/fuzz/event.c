@@ -79,9 +79,9 @@ static size_t stats_size(size_t room)
 {
     size_t size = 0;
 
-    for (size_t i = 0; i != num_stats_fields; ++i) {
-        if (stats_fields[i].size <= room && stats_fields[i].size > size)
-            size = stats_fields[i].size;
+    for (size_t i = 0; i != num_stats_layouts; ++i) {
+        if (stats_layouts[i].size <= room && stats_layouts[i].size > size)
+            size = stats_layouts[i].size;
     }
     return size;
 }

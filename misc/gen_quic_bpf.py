@@ -836,6 +836,8 @@ def add_stats_layout(layouts: list[StatsLayout], layout: StatsLayout) -> None:
         raise ValueError(f"a struct of {layout.size} bytes is larger than what is captured, {MAX_STATS_SIZE}")
     if sum(other.size == layout.size for other in layouts) == MAX_LAYOUTS_OF_A_SIZE:
         raise ValueError(f"there are more than {MAX_LAYOUTS_OF_A_SIZE} layouts of {layout.size} bytes")
+    if layouts and not layouts[-1].fields:
+        raise ValueError(f"the layout of {layouts[-1].size} bytes before this one has no field")
     layouts.append(layout)
 
 
@@ -855,6 +857,8 @@ def read_stats(file: Path) -> list[StatsLayout]:
                 layouts[-1].fields.append(read_stats_field(layouts[-1], columns))
         except ValueError as error:
             raise ListError(file, line_number, str(error)) from error
+    if layouts and not layouts[-1].fields:
+        raise ListError(file, line_number, f"the layout of {layouts[-1].size} bytes has no field")
     return layouts
 
 

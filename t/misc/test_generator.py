@@ -264,17 +264,39 @@ def test_capture_reads_no_secret(tables: str) -> None:
     assert seen >= 9
 
 
-def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
-    lines = CONN_STATS.read_text(encoding="utf-8").split("\n")
-    wanted = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    widths = {"uint64_t": (8, "false"), "uint32_t": (4, "false"), "int64_t": (8, "true"), "size_t": (8, "false")}
-    text = tables[tables.index("stats_fields[] = {") :]
-    found = re.findall(r'\{(\d+), "([^"]+)", (\d+), (\d+), (true|false)\}', text)
-    assert found == [
-        (size, key, offset, str(widths[type_][0]), widths[type_][1]) for size, key, offset, type_ in wanted
+def layouts_of(tables: str) -> list[tuple[str, str, list[tuple[str, ...]]]]:
+    """Of each layout of the statistics: its size, what tells it from others, its fields."""
+    fields = {
+        index: re.findall(r'^    \{"([^"]+)", (\d+), (\d+), (true|false)\},$', rows, re.M)
+        for index, rows in re.findall(r"struct stats_field stats_fields_(\d+)\[\] = \{\n(.*?)\};\n", tables, re.S)
+    }
+    return [
+        (size, known, fields[index])
+        for size, known, index, count in re.findall(
+            r"\{\.size = (\d+), (.*?)\.fields = stats_fields_(\d+), \.num_fields = (\d+)\},\n", tables
+        )
+        if len(fields[index]) == int(count)
     ]
-    assert len(found) >= 208
-    assert f"const size_t num_stats_fields = {len(found)};\n" in tables
+
+
+def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
+    """As t/data/conn-stats-layouts.tsv has them, which is from debug information."""
+    wanted: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for line in (TOP / "t" / "data" / "conn-stats-layouts.tsv").read_text(encoding="utf-8").split("\n"):
+        if line and not line.startswith("#"):
+            size, since, _, key, offset, width, signed = line.split("\t")
+            wanted.setdefault((size, since), []).append((key, offset, width, "true" if signed == "1" else "false"))
+    found = layouts_of(tables)
+    assert [(size, fields) for size, _, fields in found] == [(size, fields) for (size, _), fields in wanted.items()]
+    assert len(found) >= 17 and f"const size_t num_stats_layouts = {len(found)};\n" in tables
+    # each has what tells it apart: but the oldest, which has no pointer
+    assert [known for size, known, _ in found if "pointer" not in known] == [""]
+    assert {known for size, known, _ in found if size == "936"} == {
+        ".pointer = 768, .nonzero = 780, ", ".pointer = 776, "
+    }  # fmt: skip
+    assert {known for size, known, _ in found if size == "544"} == {
+        ".pointer = 464, .nonzero = 444, ", ".pointer = 464, .zero = 444, "
+    }  # fmt: skip
 
 
 def test_output_is_deterministic(tmp_path: Path, tables: str) -> None:
@@ -761,33 +783,63 @@ def test_list_that_is_a_folder(tmp_path: Path) -> None:
 
 # --- the layouts of conn_stats -------------------------------------------------------------------------
 
-GOOD_STATS = "# a comment\n936\tcwnd\t0\tuint32_t\n\n936\tsigned\t928\tint64_t\n"
+GOOD_STATS = """\
+# a comment
+layout\t936\t2020-01-01\t2020-02-03\tpointer@768\tnonzero@4
+cwnd\t0\tuint32_t
+
+signed\t928\tint64_t
+layout\t936\t2020-02-03\t-\tzero@4
+cwnd\t8\tuint16_t
+"""
+LAYOUT = "layout\t936\t2020-01-01\t-\n"
+
+
+def layout_line(*columns: str) -> str:
+    return "\t".join(("layout", *columns)) + "\n"
+
 
 BAD_STATS: dict[str, tuple[str | bytes, int, str]] = {
-    "three columns": ("936\tcwnd\t0\n", 1, "tab"),
-    "five columns": ("936\tcwnd\t0\tuint32_t\t\n", 1, "tab"),
-    "blanks": ("# x\n936 cwnd 0 uint32_t\n", 2, "tab"),
-    "unknown type": ("936\tcwnd\t0\tuint33_t\n", 1, "tab"),
-    "a pointer": ("936\tcwnd\t0\tconst char *\n", 1, "tab"),
-    "size no number": ("936\ta\t0\tint\nmany\tcwnd\t0\tuint32_t\n", 2, "tab"),
-    "offset no number": ("936\tcwnd\t-4\tuint32_t\n", 1, "tab"),
-    "no size": ("\tcwnd\t0\tuint32_t\n", 1, "tab"),
-    "no offset": ("936\tcwnd\t\tuint32_t\n", 1, "tab"),
-    "a power": ("93\u00b2\tcwnd\t0\tuint32_t\n", 1, "tab"),
-    "no key": ("936\t\t0\tuint32_t\n", 1, "FIELD|tab"),
-    "outside": (GOOD_STATS + "936\tcwnd\t933\tuint32_t\n", 5, "cwnd.*outside.*936"),
-    "larger than what is captured": ("5000\tcwnd\t0\tuint32_t\n", 1, "cwnd|5000"),
-    "a quote in the key": ('936\tcw"nd\t0\tuint32_t\n', 1, "cw.nd"),
-    "the same key twice": (GOOD_STATS + "936\tcwnd\t4\tuint32_t\n", 5, "cwnd"),
-    "not UTF-8": (b"936\tcw\xefnd\t0\tuint32_t\n", 1, "UTF-8"),
+    "two columns": (LAYOUT + "cwnd\t0\n", 2, "tab"),
+    "four columns": (LAYOUT + "cwnd\t0\tuint32_t\t\n", 2, "tab"),
+    "blanks": ("# x\n" + LAYOUT + "cwnd 0 uint32_t\n", 3, "tab"),
+    "unknown type": (LAYOUT + "cwnd\t0\tuint33_t\n", 2, "tab"),
+    "a pointer": (LAYOUT + "cwnd\t0\tconst char *\n", 2, "tab"),
+    "offset no number": (LAYOUT + "cwnd\t-4\tuint32_t\n", 2, "tab"),
+    "no offset": (LAYOUT + "cwnd\t\tuint32_t\n", 2, "tab"),
+    "a power": (LAYOUT + "cwnd\t\u00b2\tuint32_t\n", 2, "tab"),
+    "no key": (LAYOUT + "\t0\tuint32_t\n", 2, "FIELD"),
+    "outside": (GOOD_STATS + "ssthresh\t933\tuint32_t\n", 8, "ssthresh.*outside.*936"),
+    "a quote in the key": (LAYOUT + 'cw"nd\t0\tuint32_t\n', 2, "cw.nd"),
+    "the same key twice": (GOOD_STATS + "cwnd\t12\tuint32_t\n", 8, "cwnd.*twice"),
+    "two fields at one place": (GOOD_STATS + "ssthresh\t9\tuint8_t\n", 8, "ssthresh.*cwnd"),
+    "not UTF-8": (LAYOUT.encode() + b"cw\xefnd\t0\tuint32_t\n", 1, "UTF-8"),
+    "a field of no layout": ("cwnd\t0\tuint32_t\n", 1, "layout"),
+    "a layout without dates": ("layout\t936\n", 1, "layout"),
+    "size no number": (layout_line("many", "2020-01-01", "-"), 1, "SIZE"),
+    "no size": (layout_line("", "2020-01-01", "-"), 1, "SIZE"),
+    "larger than what is captured": (layout_line("5000", "2020-01-01", "-"), 1, "5000"),
+    "no date": (layout_line("936", "yesterday", "-"), 1, "FROM"),
+    "no such day": (layout_line("936", "2020-01-01", "2020-02-30"), 1, "UNTIL"),
+    "until before from": (layout_line("936", "2020-01-01", "2019-12-31"), 1, "2019-12-31.*after"),
+    "an unknown sign": (layout_line("936", "2020-01-01", "-", "pointed@8"), 1, "pointed@8"),
+    "a sign without a place": (layout_line("936", "2020-01-01", "-", "pointer"), 1, "pointer"),
+    "two signs of a kind": (layout_line("936", "2020-01-01", "-", "zero@8", "zero@16"), 1, "zero@16.*once"),
+    "a pointer outside": (layout_line("936", "2020-01-01", "-", "pointer@936"), 1, "pointer@936"),
+    "a pointer at no aligned place": (layout_line("936", "2020-01-01", "-", "pointer@12"), 1, "pointer@12"),
+    "a sign at 0": (layout_line("936", "2020-01-01", "-", "zero@0"), 1, "zero@0"),
+    "too many of a size": ((LAYOUT + "cwnd\t0\tuint32_t\n") * 5, 9, "936"),
+    "no field": (LAYOUT + layout_line("940", "2020-01-01", "-") + "cwnd\t0\tuint32_t\n", 2, "936.*no field"),
+    "no field at the end": (GOOD_STATS + layout_line("940", "2020-01-01", "-"), 8, "940.*no field"),
 }  # fmt: skip
 
 
 def test_good_stats(write: Callable[..., Path]) -> None:
     text = make_tables(write(GOOD), conn_stats=write(GOOD_STATS, "stats.tsv"))
-    assert re.findall(r'    \{936, "(\w+)", (\d+), (\d), (\w+)\},\n', text) == [
-        ("cwnd", "0", "4", "false"), ("signed", "928", "8", "true")
-    ]  # fmt: skip
+    assert layouts_of(text) == [
+        ("936", ".pointer = 768, .nonzero = 4, ", [("cwnd", "0", "4", "false"), ("signed", "928", "8", "true")]),
+        ("936", ".zero = 4, ", [("cwnd", "8", "2", "false")]),
+    ]
 
 
 @pytest.mark.parametrize("what", BAD_STATS)

@@ -56,6 +56,9 @@ APPLICATION_DATA = {
     (probe, name) for probe, names in FACTS["appdata"].items() for name in names if probe not in HEADERS
 } - SECRETS | {
     ("h2o:h3_frame_receive", "base"),
+    ("h2o:h3_packet_receive", "base"),
+    ("h2o:h3_packet_receive", "bytes"),
+    ("picotls:receive_message", "bytes"),
     ("quicly:crypto_decrypt", "decrypted"),
     ("quicly:new_connection_id_receive", "stateless_reset_token"),
     ("quicly:new_connection_id_send", "stateless_reset_token"),

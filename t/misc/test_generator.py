@@ -40,13 +40,28 @@ SECRETS = {
 
 # What is application data although h2o's own lists do not say so.
 ALSO_APPLICATION_DATA = {
-    ("h2o:h3_frame_receive", "base"),
     ("h2o:h3_frame_receive", "base"),  # as `bytes` was called until 2020-09-04
+    ("h2o:h3_packet_receive", "base"),
+    ("h2o:h3_packet_receive", "bytes"),
+    ("picotls:receive_message", "bytes"),
     ("quicly:crypto_decrypt", "decrypted"),
     ("quicly:new_connection_id_receive", "stateless_reset_token"),
     ("quicly:new_connection_id_send", "stateless_reset_token"),
     ("quicly:stream_receive", "data"),
     ("quicly:stream_send", "data"),
+}
+
+# Bytes that are no payload: they are numbers and tokens of the protocol. Of the packet that quicly:receive has, the first
+# octet alone is read.
+NO_PAYLOAD = {
+    ("picotls:client_random", "bytes"),
+    ("quicly:new_token_receive", "token"),
+    ("quicly:new_token_send", "token"),
+    ("quicly:path_challenge_receive", "bytes"),
+    ("quicly:path_challenge_send", "bytes"),
+    ("quicly:path_response_receive", "bytes"),
+    ("quicly:path_response_send", "bytes"),
+    ("quicly:receive", "bytes"),
 }
 
 Arguments = tuple[tuple[str, str], ...]
@@ -189,6 +204,17 @@ def test_marks_name_arguments_that_exist() -> None:
     there = arguments_of(FACT_LIST)
     for kind in ("appdata", "secret", "text"):
         assert marked(kind) <= there
+
+
+def test_no_payload_is_unmarked() -> None:
+    """Encrypted or not: what is declared as bytes is application data, or is known to be none."""
+    declared = {
+        (f"{f.provider}:{f.probe}", name)
+        for f in FACT_LIST
+        for type_, name in f.arguments
+        if type_ in ("const void *", "const uint8_t *", "uint8_t *")
+    }
+    assert declared - marked("appdata") == NO_PAYLOAD
 
 
 def test_no_secret_is_unmarked() -> None:

@@ -278,9 +278,14 @@ static void lines_of_picotls(void **state)
     draft_number(&bench.draft, "message", 1);
     draft_number(&bench.draft, "result", (uint64_t)-517);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
-    draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
+    draft_number(&bench.draft, "len", 3);
     check_line(&bench,
                "{\"type\":\"receive-message\",\"seq\":1,\"tls\":94526351561200,\"message\":1,"
+               "\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
+    bench.json.application_data = true;
+    draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
+    check_line(&bench,
+               "{\"type\":\"receive-message\",\"seq\":2,\"tls\":94526351561200,\"message\":1,"
                "\"bytes\":\"0100ff\",\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
     bench_close(&bench);
 
@@ -510,6 +515,7 @@ static void long_texts_are_cut(void **state)
     bench_close(&bench);
 
     bench_open(&bench, "picotls:receive_message", 20260629);
+    bench.json.application_data = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_append(&bench.draft, "bytes", value, EVENT_TEXT_MAX, 100000);
     {

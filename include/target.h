@@ -41,7 +41,8 @@ struct target {
     size_t num_probes;
     int *files; /* the binary, and its libraries; until target_settle */
     size_t num_files;
-    struct address_range *mapped_files; /* where files are mapped, libraries among them; ascending */
+    struct address_range
+        *mapped_files; /* where files are mapped, libraries among them; ascending */
     size_t num_mapped_files;
 };
 

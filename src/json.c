@@ -87,8 +87,8 @@ static void print_address(struct output *output, const uint8_t *bytes)
 static void print_stats(const struct json *json, const struct value *value)
 {
     const struct stats_layout *layouts[STATS_LAYOUTS_MAX];
-    const size_t num_layouts = stats_find(value->bytes, value->size, json->mapped_files,
-                                          json->num_mapped_files, layouts);
+    const size_t num_layouts =
+        stats_find(value->bytes, value->size, json->mapped_files, json->num_mapped_files, layouts);
     struct output *output = json->output;
 
     for (size_t i = 0; num_layouts != 0 && i != layouts[0]->num_fields; ++i) {

@@ -47,8 +47,8 @@ provider h2o {
     /**
      * Marks, of ours and of their own.
      */
-    probe with_marks(const char *plain_text, /* @appdata */ const void *bytes, size_t bytes_len,
-                     const void *more, size_t more_len);
+    probe with_marks(const char *plain_text, /* @appdata */ const char *body_text, const char *header_text,
+                     const void *bytes, size_t bytes_len);
     /**
      * What is left out: each for a reason of its own.
      */

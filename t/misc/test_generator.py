@@ -627,7 +627,7 @@ SOURCE_KEYS = {
     "none": "time",
     "nothing": "time",
     "types": "reason port number from spaced count cb is-on time",
-    "with_marks": "plain-text* bytes* bytes-len more* more-len time",
+    "with_marks": "plain-text* body-text* header-text bytes* bytes-len time",
     "left_out": "conn-id odd-len req-id conn time",
     "names": "flags id end event arg0 STAMP register head head-len time",
 }

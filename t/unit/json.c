@@ -657,9 +657,8 @@ static void put_stats(uint8_t bytes[2048], size_t offset, uint64_t value, size_t
 
 static char *append_stats_row(char *line, const struct stats_row *row, const uint8_t *bytes)
 {
-    const long long number = (long long)(row->is_signed
-                                             ? decode_signed(bytes + row->offset, row->width)
-                                             : 0);
+    const long long number =
+        (long long)(row->is_signed ? decode_signed(bytes + row->offset, row->width) : 0);
     char *longer =
         row->is_signed
             ? memory_format("%s,\"%s\":%lld", line, row->key, number)

@@ -999,7 +999,7 @@ def tables(arguments: argparse.Namespace) -> str:
 
 
 def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
-    """Of a source tree, a probe with so many arguments is left out: it can still be traced as one that no list knows."""
+    """Of a source tree, such a probe is left out; it can still be traced as one that no list knows."""
     if len(signature.arguments) <= MAX_ARGUMENTS:
         return False
     sentence = f"warning: {signature.full_name}: has more than {MAX_ARGUMENTS} arguments; this probe is not known"

@@ -51,8 +51,8 @@ ALSO_APPLICATION_DATA = {
     ("quicly:stream_send", "data"),
 }
 
-# Bytes that are no payload: they are numbers and tokens of the protocol. Of the packet that quicly:receive has, the first
-# octet alone is read.
+# Bytes that are no payload: they are numbers and tokens of the protocol. Of the packet that quicly:receive has, only the
+# first octet is read.
 NO_PAYLOAD = {
     ("picotls:client_random", "bytes"),
     ("quicly:new_token_receive", "token"),
@@ -669,6 +669,24 @@ def test_source_with_each_construct(tmp_path: Path) -> None:
         "const struct sockaddr *from, const char *spaced, unsigned long count, uintptr_t cb, bool is_on)"
     )
     compile_captures(tmp_path, done.stdout)
+
+
+def test_source_tree_without_a_list(tmp_path: Path) -> None:
+    """Before 2019-09-24 h2o had no list of quicly. Another folder than the top of a tree has no list of h2o."""
+    tree, build = tmp_path / "h2o", tmp_path / "build"
+    command = ["cmake", "-S", str(TOP), "-B", str(build), f"-DH2O_SOURCE_DIR={tree}"]
+    for name, file in (("deps/picotls/picotls-probes.d", LISTS[2]), ("h2o-probes.d", LISTS[0])):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0 and "H2O_SOURCE_DIR has no h2o-probes.d" in done.stderr
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        assert run("plain", "--at", "2019-09-10", file, "--output", tree / name).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "H2O_SOURCE_DIR has no deps/quicly/quicly-probes.d" in done.stderr
+    rules = (build / "CMakeFiles" / "h2olog-core.dir" / "build.make").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"--source (\S+)", rules)) == [
+        str(tree / "deps" / "picotls" / "picotls-probes.d"), str(tree / "h2o-probes.d")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,15 @@
  * changed or removed it; without `@until` it is current. A plain list out of an h2o source tree has
  * neither: it is read as current.
  *
- * `@appdata` names the arguments that h2o itself marks as application data (and `base`, which `bytes` of
- * h3_frame_receive was called until 2020-09-04); they are read only with
- * `-a`, but for header names and values, which are what h2olog is for.
+ * `@appdata` names the arguments that h2o itself marks as application data, and the payload of packets and
+ * frames, encrypted or not, that it does not mark (`base` is what `bytes` was called until 2020-09-04). They
+ * are read only with `-a`, but for header names and values, which are what h2olog is for.
  */
 
 /* @appdata
 {
     "h3_frame_receive": ["base", "bytes"],
+    "h3_packet_receive": ["base", "bytes"],
     "receive_request_header": ["name", "value"],
     "send_response_header": ["name", "value"],
     "tunnel_on_read": ["bytes"],

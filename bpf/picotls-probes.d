@@ -2,9 +2,17 @@
  * The USDT probes of picotls, h2o's TLS: every signature that h2o has shipped since 2019-08. See
  * h2o-probes.d and quicly-probes.d for what the annotations mean.
  *
+ * `@appdata`: `bytes` of receive_message is the whole handshake message, certificates and tickets among them.
+ *
  * `@text` names what is declared as bytes and is text that ends with a NUL: picotls makes hex of a client
  * random before it fires the probe.
  */
+
+/* @appdata
+{
+    "receive_message": ["bytes"]
+}
+*/
 
 /* @secret
 {

@@ -20,7 +20,9 @@ struct json {
     const struct traced *probes; /* by the ids of the events */
     size_t num_probes;
     bool application_data;
-    bool layers; /* each line also says its `provider` and `tid` */
+    bool layers;                              /* each line also says its `provider` and `tid` */
+    const struct address_range *mapped_files; /* of the server, see target.h; to tell layouts */
+    size_t num_mapped_files;
     uint64_t seq;
     int64_t wall_ns;            /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
     uint64_t last_ns;           /* CLOCK_MONOTONIC of the latest event that was stamped */

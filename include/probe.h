@@ -20,7 +20,7 @@ enum field_kind {
     FIELD_ADDRESS, /* a struct sockaddr_in or sockaddr_in6 at `place` */
     FIELD_TEXT,    /* of no fixed size, see below */
     FIELD_BYTES,
-    FIELD_STATS, /* struct st_quicly_stats_t: see stats_fields */
+    FIELD_STATS, /* struct st_quicly_stats_t: see stats_layouts */
 };
 
 /*
@@ -75,20 +75,28 @@ struct signature {
 extern const struct signature signatures[];
 extern const size_t num_signatures;
 
-/*
- * A field of struct st_quicly_stats_t, for the structs of one size: the probe's argument `size`
- * tells which layout a server has.
- */
+/* A field of struct st_quicly_stats_t. */
 struct stats_field {
-    size_t size; /* of the struct */
     const char *key;
-    size_t offset;
+    uint16_t offset;
     uint8_t width;
     bool is_signed;
 };
 
-/* Ordered by size, then as they are printed. */
-extern const struct stats_field stats_fields[];
-extern const size_t num_stats_fields;
+/*
+ * A layout of struct st_quicly_stats_t. The probe's argument `size` gives the size; two layouts can
+ * have the same size, and then the content of the struct tells which one it is: see stats.h. The
+ * three offsets are 0 where there is nothing of the kind.
+ */
+struct stats_layout {
+    size_t size;
+    uint16_t pointer;       /* of the only pointer, to an object in a file of the server */
+    uint16_t zero, nonzero; /* of a uint32_t that is always 0; of one that is never 0 */
+    const struct stats_field *fields; /* in the order in which they are printed */
+    size_t num_fields;
+};
+
+extern const struct stats_layout stats_layouts[];
+extern const size_t num_stats_layouts;
 
 #endif

@@ -26,6 +26,11 @@ struct target_probe {
     size_t num_locations;
 };
 
+/* Addresses in the process's memory: `end` is behind the last one. */
+struct address_range {
+    uint64_t begin, end;
+};
+
 struct target {
     pid_t pid;
     int pidfd;     /* readable once the process has ended */
@@ -36,6 +41,9 @@ struct target {
     size_t num_probes;
     int *files; /* the binary, and its libraries; until target_settle */
     size_t num_files;
+    struct address_range
+        *mapped_files; /* where files are mapped, libraries among them; ascending */
+    size_t num_mapped_files;
 };
 
 /*

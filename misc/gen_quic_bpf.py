@@ -15,6 +15,7 @@ One pass a function: parse, check, write. Whatever is wrong with a list is one l
 from __future__ import annotations
 
 import argparse
+import copy
 import datetime
 import json
 import re
@@ -29,6 +30,7 @@ class ListError(Exception):
 
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         super().__init__(f"{file}:{line}: {sentence}")
+        self.sentence = sentence
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,23 @@ def declared(argument: Argument) -> str:
 
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-TOKEN = re.compile(r"(?P<comment>/\*.*?\*/|//[^\n]*|\#[^\n]*)|(?P<word>\w+)|(?P<sign>[{}();,*])|(?P<space>\s+)", re.S)
+TOKEN = re.compile(
+    r"(?P<comment>/\*.*?\*/|//[^\n]*|\#[^\n]*)|(?P<word>\w+)|(?P<sign>[{}();,*])|(?P<space>\s+)"
+    r"|(?P<other>[^\x00-\x1f\x7f])", re.S)
 PERIOD = re.compile(r"/\*\s*@from\s+(\S+)(?:\s+@until\s+(\S+))?\s*\*/")
+INLINE_MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*\*/")
 MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*(\{.*\})\s*\*/", re.S)
+
+
+# What a declaration of C begins with.
+DECLARING = ("struct", "union", "enum", "typedef", "extern")
+
+
+def spelled(words: list[str]) -> str:
+    """A type as C spells it, of its words and stars."""
+    name = " ".join(word for word in words if word != "*")
+    stars = "*" * words.count("*")
+    return f"{name} {stars}" if stars else name
 
 
 def is_date(text: str) -> bool:
@@ -97,6 +113,7 @@ class Token:
     text: str
     line: int
     is_comment: bool
+    is_other: bool  # a sign that can stand in declarations of C only
 
 
 def tokens(file: Path, text: str) -> Iterator[Token]:
@@ -106,7 +123,7 @@ def tokens(file: Path, text: str) -> Iterator[Token]:
         if match is None:
             raise ListError(file, line, f"'{text[at]}' does not belong in a probe list")
         if match.lastgroup != "space":
-            yield Token(match.group(), line, match.lastgroup == "comment")
+            yield Token(match.group(), line, match.lastgroup == "comment", match.lastgroup == "other")
         line += match.group().count("\n")
         at = match.end()
 
@@ -120,19 +137,23 @@ class Parser:
         self.next = 0
         self.period: tuple[str | None, str | None] = (None, None)
         self.marks = Marks()
+        self.typedefs: dict[str, str] = {}
+        self.inline: set[str] | None = None  # kinds of the marks before the argument that is being read
 
     def fail(self, sentence: str, line: int | None = None) -> NoReturn:
         if line is None:
             line = self.tokens[min(self.next, len(self.tokens) - 1)].line if self.tokens else 1
         raise ListError(self.file, line, sentence)
 
-    def take(self) -> str:
+    def take(self, in_c: bool = False) -> str:
         """The next token that is not a comment; annotations on the way are noted."""
         while self.next < len(self.tokens) and self.tokens[self.next].is_comment:
             self.annotation(self.tokens[self.next])
             self.next += 1
         if self.next == len(self.tokens):
             self.fail("the list ends in the middle of a declaration")
+        if self.tokens[self.next].is_other and not in_c:
+            self.fail(f"'{self.tokens[self.next].text}' does not belong in a probe list")
         self.next += 1
         return self.tokens[self.next - 1].text
 
@@ -141,6 +162,10 @@ class Parser:
         if found != text:
             self.next -= 1
             self.fail(f"'{text}' is missing before '{found}'")
+
+    def peek(self) -> str:
+        """The token that take() will return."""
+        return next(token.text for token in self.tokens[self.next :] if not token.is_comment)
 
     def at_end(self) -> bool:
         return all(token.is_comment for token in self.tokens[self.next:])
@@ -156,13 +181,18 @@ class Parser:
             self.period = (since, until)
         elif (mark := MARK.fullmatch(comment.text)) is not None:
             self.mark(mark.group(1), mark.group(2), comment.line)
+        elif self.inline is not None and (mark := INLINE_MARK.fullmatch(comment.text)) is not None:
+            self.inline.add(mark.group(1))
         elif re.match(r"/\*\s*@(from|until|appdata|secret|text)\b", comment.text):
             self.fail("this annotation cannot be read; bpf/h2o-probes.d says how it is written", comment.line)
 
-    def mark(self, kind: str, text: str, line: int) -> None:
-        marked = {
+    def marked(self, kind: str) -> set[tuple[str, str]]:
+        return {
             "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts
         }[kind]  # fmt: skip
+
+    def mark(self, kind: str, text: str, line: int) -> None:
+        marked = self.marked(kind)
         try:
             for probe, names in json.loads(text).items():
                 if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -173,19 +203,50 @@ class Parser:
 
     def argument(self, probe: str) -> Argument | None:
         words: list[str] = []
+        self.inline = set()
         while (text := self.take()) not in (",", ")"):
             if text in "{}(;":
                 self.next -= 1
                 self.fail(f"')' is missing after the arguments of {probe}")
             words.append(text)
+        marks, self.inline = self.inline, None
         self.next -= 1
         if not words or words == ["void"]:
             return None
         if len(words) < 2 or not WORD.fullmatch(words[-1]):
             self.fail(f"an argument of {probe} needs a type and a name: '{' '.join(words)}'")
-        type_name = " ".join(word for word in words[:-1] if word != "*")
-        stars = "*" * words[:-1].count("*")
-        return Argument(f"{type_name} {stars}" if stars else type_name, words[-1])
+        for kind in marks:
+            self.marked(kind).add((probe, words[-1]))
+        type_ = self.resolved(spelled(words[:-1]))
+        return Argument(type_ if type_.endswith("*") else type_.removeprefix("const "), words[-1])
+
+    def resolved(self, type_: str) -> str:
+        """A type by its own name, where the list has a typedef for it."""
+        name, stars = type_.rstrip("* "), ["*"] * type_.count("*")
+        known = self.typedefs.get(name.removeprefix("const "))
+        if known is None:
+            return type_
+        const = "const " if name.startswith("const ") else ""
+        return spelled(re.findall(r"\w+|\*", const + known) + stars)
+
+    def declaration(self) -> None:
+        """What C declares before the providers, up to its ';': a type, a structure. Only typedefs matter."""
+        words: list[str] = []
+        depth = 0
+        while (text := self.take(in_c=True)) != ";" or depth > 0:
+            if text == "provider" and depth == 0:
+                self.next -= 1
+                self.fail(f"';' is missing before '{text}'")
+            depth += (text in "{([") - (text in "})]")
+            if depth < 0:
+                self.next -= 1
+                self.fail(f"'{text}' does not belong in a probe list")
+            if depth == 0 and text not in "})]":
+                words.append(text)
+        is_plain = all(WORD.fullmatch(word) or word == "*" for word in words) and words[-1] != "*"
+        num_words = 4 if words[1:2] in (["struct"], ["union"], ["enum"]) else 3  # one without a name is none
+        if words[0] == "typedef" and len(words) >= num_words and is_plain:
+            self.typedefs[words[-1]] = self.resolved(spelled(words[1:-1]))
 
     def probe(self, provider: str) -> Signature:
         name = self.take()
@@ -214,6 +275,9 @@ class Parser:
     def parse(self) -> list[Signature]:
         signatures: list[Signature] = []
         while not self.at_end():
+            if self.peek() in DECLARING:
+                self.declaration()
+                continue
             self.expect("provider")
             provider = self.take()
             if not WORD.fullmatch(provider):
@@ -265,6 +329,10 @@ INTEGERS = {
     "int64_t": (8, True), "uint64_t": (8, False),
     "int": (4, True), "unsigned": (4, False), "unsigned int": (4, False),
     "size_t": (8, False), "ssize_t": (8, True), "pid_t": (4, True),
+    "bool": (1, False), "_Bool": (1, False), "signed char": (1, True), "unsigned char": (1, False),
+    "short": (2, True), "unsigned short": (2, False),
+    "long": (8, True), "unsigned long": (8, False), "long long": (8, True), "unsigned long long": (8, False),
+    "intptr_t": (8, True), "uintptr_t": (8, False), "off_t": (8, True), "time_t": (8, True),
 }  # fmt: skip
 
 # Pointers that tell objects apart, and are printed as integers; the rest of what is private to the server
@@ -277,6 +345,9 @@ PRIVATE = {
     "struct st_h2o_conn_t *", "struct st_quicly_address_token_plaintext_t *",
     "struct st_h2o_ebpf_map_key_t *", "struct st_h2o_iovec_t *", "void *",
 }  # fmt: skip
+
+# What a line says beside the fields of its probe; `tid` is left to an argument of that name.
+LINE_KEYS = ("type", "seq", "provider")
 
 RENAMED = {"at": "time", "num_bytes": "bytes-len"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
@@ -353,12 +424,20 @@ def length_of(signature: Signature, index: int) -> int | None:
     return None
 
 
+def member_of(argument: Argument) -> str:
+    """What the capture calls an argument's member of the event: as h2o does, unless something else is called so."""
+    is_taken = argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name)
+    return f"{argument.name}_" if is_taken else argument.name
+
+
 def is_text(argument: Argument) -> bool:
     return argument.type in ("const char *", "char *")
 
 
 def is_bytes(argument: Argument) -> bool:
-    return argument.type in ("const void *", "uint8_t *", "const uint8_t *")
+    return argument.type in (
+        "const void *", "uint8_t *", "const uint8_t *", "unsigned char *", "const unsigned char *"
+    )  # fmt: skip
 
 
 def looks_secret(argument: Argument) -> bool:
@@ -368,10 +447,15 @@ def looks_secret(argument: Argument) -> bool:
 
 
 class Builder:
-    """Lays one signature out."""
+    """
+    Lays one signature out. What is wrong with one of ours is an error. Who builds with a source tree cannot mend its
+    lists: of a signature of those, an argument that cannot be laid out is left out, with a warning.
+    """
 
     def __init__(self, signature: Signature, marks: Marks, stats_sizes: list[int]) -> None:
         self.signature = signature
+        self.is_of_source = signature.since == SOURCE_DATE
+        self.warnings: list[ListError] = []
         self.marks = marks
         self.stats_sizes = stats_sizes
         self.layout = Layout(signature)
@@ -392,8 +476,7 @@ class Builder:
 
     def integer(self, index: int, key: str, c_type: str, expression: str) -> None:
         width, signed = INTEGERS[c_type]
-        name = self.signature.arguments[index].name
-        self.member(name, f"{'s' if signed else 'u'}{width * 8}", width)
+        name = self.member(member_of(self.signature.arguments[index]), f"{'s' if signed else 'u'}{width * 8}", width)
         self.layout.fixed.append(f"event->{name} = ({'s' if signed else 'u'}{width * 8}){expression};")
         self.layout.fields.append(Value(key, "SIGNED" if signed else "UNSIGNED", width, member=name))
 
@@ -426,10 +509,10 @@ class Builder:
         maximum = NAME_MAX if argument.name == "name" else TEXT_MAX
         nth = self.layout.num_variable
         self.read(length)
-        size = f"event->{counter.name}"
+        size = f"event->{member_of(counter)}"
         pointer = self.read(index, application_data)
         self.append(
-            Value(key_of(argument.name), kind, 0, maximum=maximum, counted_by=counter.name,
+            Value(key_of(argument.name), kind, 0, maximum=maximum, counted_by=member_of(counter),
                   application_data=application_data),
             f"end = append(scratch, end, {pointer}, {size}, {maximum}, {nth});",
         )  # fmt: skip
@@ -465,46 +548,45 @@ class Builder:
     def struct(self, index: int) -> bool:
         """The pointers that h2olog looks behind."""
         argument = self.signature.arguments[index]
-        if argument.type == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
+        type_ = argument.type.removeprefix("const ")
+        if type_ == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
             self.connection = f"{self.read(index)} + CONNECTION_ID"
-        elif argument.type == "struct st_quicly_conn_t *":
+        elif type_ == "struct st_quicly_conn_t *":
             self.behind(
                 f"read_behind(&event->head.conn, 4, {self.read(index)} + CONNECTION_ID",
                 [Value("conn", "UNSIGNED", 4, place=HEAD_CONN, skip_fixed=True)],
             )
-        elif argument.type == "struct st_quicly_stream_t *":
+        elif type_ == "struct st_quicly_stream_t *":
             self.member("stream_id", "s64", 8)
             self.behind(
                 f"read_behind(&event->stream_id, 8, {self.read(index)} + STREAM_ID",
                 [Value("stream-id", "SIGNED", 8, member="stream_id")],
             )
-        elif argument.type == "struct quicly_rtt_t *":
+        elif type_ == "struct quicly_rtt_t *":
             self.member("rtt", "u32", 4, len(RTT))
             self.behind(
                 f"read_behind(event->rtt, 16, {self.read(index)}",
                 [Value(key, "UNSIGNED", 4, place=4 * nth, member="rtt") for nth, key in enumerate(RTT)],
             )
-        elif argument.type == "struct sockaddr *":
-            self.member(argument.name, "u8", 1, ADDRESS_SIZE)
+        elif type_ == "struct sockaddr *":
+            name = self.member(member_of(argument), "u8", 1, ADDRESS_SIZE)
             self.behind(
-                f"read_address(event->{argument.name}, {self.read(index)}",
-                [Value(key_of(argument.name), "ADDRESS", ADDRESS_SIZE, member=argument.name)],
+                f"read_address(event->{name}, {self.read(index)}",
+                [Value(key_of(argument.name), "ADDRESS", ADDRESS_SIZE, member=name)],
             )
-        elif argument.type == "struct st_quicly_stats_t *":
+        elif type_ == "struct st_quicly_stats_t *":
             self.stats(index)
-        elif argument.type in IDENTITIES:
-            self.member(argument.name, "u64", 8)
-            self.layout.fixed.append(f"event->{argument.name} = {self.read(index)};")
-            self.layout.fields.append(Value(key_of(argument.name), "UNSIGNED", 8, member=argument.name))
+        elif type_ in IDENTITIES:
+            name = self.member(member_of(argument), "u64", 8)
+            self.layout.fixed.append(f"event->{name} = {self.read(index)};")
+            self.layout.fields.append(Value(key_of(argument.name), "UNSIGNED", 8, member=name))
         else:
-            return argument.type in PRIVATE
+            return type_ in PRIVATE
         return True
 
     def argument(self, index: int) -> None:
         argument = self.signature.arguments[index]
         marked = (self.signature.probe, argument.name)
-        if argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name):
-            self.fail(f"an argument cannot be called {argument.name}: the capture calls something else so")
         if marked in self.marks.secrets:
             return
         if looks_secret(argument):
@@ -568,12 +650,34 @@ class Builder:
             self.member("stamp", "u64", 8)
             self.layout.fields.append(Value("time", "STAMP", 8, member="stamp"))
 
+    def keys_of_all(self) -> list[str]:
+        """Those that every signature like this has, beside its arguments'."""
+        arguments = [argument.name for argument in self.signature.arguments]
+        keys = list(LINE_KEYS)
+        if "at" not in arguments:
+            keys.append("time")
+        if self.signature.provider == "h2o" and "conn_id" in arguments:
+            keys.append("conn")
+        return keys
+
     def check_keys(self) -> None:
         """No object that is printed has a key twice."""
-        keys = [value.key for value in self.layout.fields]
+        keys = [value.key for value in self.layout.fields] + self.keys_of_all()
         for key in keys:
             if keys.count(key) > 1:
                 self.fail(f"two fields would be called {key}; another argument needs another name")
+
+    def try_argument(self, index: int) -> None:
+        before = copy.deepcopy(self.layout)
+        try:
+            self.argument(index)
+            self.check_keys()
+        except ListError as error:
+            if not self.is_of_source:
+                raise
+            self.layout = before
+            sentence = f"warning: {error.sentence.partition(';')[0]}; this argument is not printed"
+            self.warnings.append(ListError(self.signature.file, self.signature.line, sentence))
 
     def place(self) -> None:
         """Largest first, so that all are aligned and nothing is padded."""
@@ -596,16 +700,20 @@ class Builder:
             if name is not None and length is not None:
                 self.layout.early.append(f"if (!header_wanted({self.read(name)}, {self.read(length)}))\n    return 0;")
         for index in range(len(self.signature.arguments)):
-            self.argument(index)
+            self.try_argument(index)
         self.tie()
         self.stamp()
-        self.check_keys()
         self.place()
         return self.layout
 
 
-def lay_out(signatures: list[Signature], marks: dict[str, Marks], stats_sizes: list[int]) -> list[Layout]:
-    return [Builder(s, marks.get(s.provider, Marks()), stats_sizes).build() for s in signatures]
+def lay_out(
+    signatures: list[Signature], marks: dict[str, Marks], stats_sizes: list[int]
+) -> tuple[list[Layout], list[ListError]]:
+    """The layouts, and what is to be warned of."""
+    builders = [Builder(s, marks.get(s.provider, Marks()), stats_sizes) for s in signatures]
+    layouts = [builder.build() for builder in builders]
+    return layouts, [warning for builder in builders for warning in builder.warnings]
 
 
 def check_overlap(signatures: list[Signature]) -> None:
@@ -701,7 +809,30 @@ def counter_width(layout: Layout, value: Value) -> int:
     return next(width for name, _, width, _ in layout.members if name == value.counted_by)
 
 
-def write_tables(layouts: list[Layout], stats: list[StatsField]) -> Iterator[str]:
+def write_stats_layout(layout: StatsLayout, index: int) -> Iterator[str]:
+    yield f"/* {layout.size} bytes: h2o {layout.since} to {layout.until or 'now'} */\n"
+    yield f"static const struct stats_field stats_fields_{index}[] = {{\n"
+    for field in layout.fields:
+        yield f'    {{"{field.key}", {field.offset}, {field.width}, {str(field.signed).lower()}}},\n'
+    yield "};\n\n"
+
+
+def write_stats(stats: list[StatsLayout]) -> Iterator[str]:
+    for index, layout in enumerate(stats):
+        yield from write_stats_layout(layout, index)
+    yield "const struct stats_layout stats_layouts[] = {\n"
+    for index, layout in enumerate(stats):
+        known = "".join(f".{kind} = {offset}, " for kind, offset in layout.known.items())
+        yield (
+            f"    {{.size = {layout.size}, {known}"
+            f".fields = stats_fields_{index}, .num_fields = {len(layout.fields)}}},\n"
+        )
+    if not stats:
+        yield "    {0}\n"
+    yield f"}};\nconst size_t num_stats_layouts = {len(stats)};\n"
+
+
+def write_tables(layouts: list[Layout], stats: list[StatsLayout]) -> Iterator[str]:
     yield "/* Written by misc/gen_quic_bpf.py from the probe lists; see include/probe.h. */\n"
     yield '#include <stddef.h>\n\n#include "event.h"\n#include "probe.h"\n\n'
     for index, layout in enumerate(layouts):
@@ -725,12 +856,7 @@ def write_tables(layouts: list[Layout], stats: list[StatsField]) -> Iterator[str
         yield f"        .capture = {c_string(capture_text(layout), ' ' * 12)},\n"
         yield "    },\n"
     yield f"}};\nconst size_t num_signatures = {len(layouts)};\n\n"
-    yield "const struct stats_field stats_fields[] = {\n"
-    for field in stats:
-        yield f'    {{{field.size}, "{field.key}", {field.offset}, {field.width}, {str(field.signed).lower()}}},\n'
-    if not stats:
-        yield "    {0}\n"
-    yield f"}};\nconst size_t num_stats_fields = {len(stats)};\n"
+    yield from write_stats(stats)
 
 
 def write_plain(signatures: list[Signature]) -> Iterator[str]:
@@ -753,33 +879,95 @@ def write_texts(named: list[tuple[str, Path]]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class StatsField:
-    size: int
     key: str
     offset: int
     width: int
     signed: bool
 
 
-def read_stats(file: Path) -> list[StatsField]:
-    """One line a field: size of the struct, name, offset, C type, between tabs."""
-    fields: list[StatsField] = []
+@dataclass
+class StatsLayout:
+    """A layout that h2o had between two dates; several layouts can have one size."""
+
+    size: int
+    since: str
+    until: str | None
+    known: dict[str, int]  # what each struct of the layout has: "pointer", "zero" or "nonzero", and at which offset
+    fields: list[StatsField] = dataclass_field(default_factory=list)
+
+
+# What src/stats.c has room for.
+MAX_LAYOUTS_OF_A_SIZE = 4
+MAX_STATS_SIZE = 4096
+
+
+def read_stats_layout(columns: list[str]) -> StatsLayout:
+    """A line "layout"; ValueError if it is not one."""
+    size, since, until = columns[1:4]
+    known: dict[str, int] = {}
+    for word in columns[4:]:
+        match = re.fullmatch(r"(pointer|zero|nonzero)@([0-9]{1,4})", word)
+        if match is None or match[1] in known:
+            raise ValueError(f"{word!r} is not pointer@OFFSET, zero@OFFSET or nonzero@OFFSET, each once")
+        known[match[1]] = int(match[2])
+    if not re.fullmatch("[0-9]{1,4}", size) or not is_date(since) or not (until == "-" or is_date(until)):
+        raise ValueError("a layout is SIZE, FROM and UNTIL, which is '-' for the current one")
+    if until <= since and until != "-":
+        raise ValueError(f"UNTIL {until} is not after FROM {since}")
+    for kind, offset in known.items():
+        width = 8 if kind == "pointer" else 4
+        if offset == 0 or offset % width != 0 or offset + width > int(size):
+            raise ValueError(f"{kind}@{offset} is not an aligned offset of a struct of {size} bytes, or is 0")
+    return StatsLayout(int(size), since, None if until == "-" else until, known)
+
+
+def read_stats_field(layout: StatsLayout, columns: list[str]) -> StatsField:
+    """A line of a field; ValueError if it is not one."""
+    if len(columns) != 3 or columns[2] not in INTEGERS or not re.fullmatch("[0-9]{1,4}", columns[1]):
+        raise ValueError("a line is FIELD, OFFSET and C type, between tabs")
+    key, offset = columns[0], int(columns[1])
+    width, signed = INTEGERS[columns[2]]
+    if not re.fullmatch("[A-Za-z0-9_.-]+", key):
+        raise ValueError(f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
+    if offset + width > layout.size:
+        raise ValueError(f"{key} lies outside its struct of {layout.size} bytes")
+    for other in layout.fields:
+        if other.key == key:
+            raise ValueError(f"{key} is there twice in this layout of {layout.size} bytes")
+        if other.offset < offset + width and offset < other.offset + other.width:
+            raise ValueError(f"{key} lies where {other.key} lies")
+    return StatsField(key, offset, width, signed)
+
+
+def add_stats_layout(layouts: list[StatsLayout], layout: StatsLayout) -> None:
+    if layout.size > MAX_STATS_SIZE:
+        raise ValueError(f"a struct of {layout.size} bytes is larger than what is captured, {MAX_STATS_SIZE}")
+    if sum(other.size == layout.size for other in layouts) == MAX_LAYOUTS_OF_A_SIZE:
+        raise ValueError(f"there are more than {MAX_LAYOUTS_OF_A_SIZE} layouts of {layout.size} bytes")
+    if layouts and not layouts[-1].fields:
+        raise ValueError(f"the layout of {layouts[-1].size} bytes before this one has no field")
+    layouts.append(layout)
+
+
+def read_stats(file: Path) -> list[StatsLayout]:
+    """bpf/conn-stats.tsv, whose comment says what its lines are."""
+    layouts: list[StatsLayout] = []
     for line_number, line in enumerate(read_text(file).splitlines(), 1):
         if not line or line.startswith("#"):
             continue
         columns = line.split("\t")
-        numbers = [int(columns[i]) for i in (0, 2) if i < len(columns) and re.fullmatch("[0-9]{1,9}", columns[i])]
-        if len(columns) != 4 or columns[3] not in INTEGERS or len(numbers) != 2:
-            raise ListError(file, line_number, "a line is SIZE, FIELD, OFFSET and C type, between tabs")
-        (size, offset), key = numbers, columns[1]
-        width, signed = INTEGERS[columns[3]]
-        if not re.fullmatch("[A-Za-z0-9_.-]+", key):
-            raise ListError(file, line_number, f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
-        if offset + width > size or size > 4096:
-            raise ListError(file, line_number, f"{key} lies outside its struct of {size} bytes (at most 4096)")
-        if any(field.size == size and field.key == key for field in fields):
-            raise ListError(file, line_number, f"{key} is there twice for structs of {size} bytes")
-        fields.append(StatsField(size, key, offset, width, signed))
-    return fields
+        try:
+            if columns[0] == "layout" and len(columns) >= 4:
+                add_stats_layout(layouts, read_stats_layout(columns))
+            elif not layouts:
+                raise ValueError("a line that begins a layout is missing: layout, SIZE, FROM and UNTIL, between tabs")
+            else:
+                layouts[-1].fields.append(read_stats_field(layouts[-1], columns))
+        except ValueError as error:
+            raise ListError(file, line_number, str(error)) from error
+    if layouts and not layouts[-1].fields:
+        raise ListError(file, line_number, f"the layout of {layouts[-1].size} bytes has no field")
+    return layouts
 
 
 # --- the commands --------------------------------------------------------------------------------------
@@ -792,14 +980,41 @@ def tables(arguments: argparse.Namespace) -> str:
         found, said = read(file)
         signatures += found
         marks.setdefault(found[0].provider, Marks()).add(said)
+    warnings: list[ListError] = []
+    known = {(s.provider, s.probe, a.name) for s in signatures for a in s.arguments}
     for file in arguments.source:
         found, said = read(file)
+        found = [s for s in found if not is_too_long(s, warnings)]
+        if not found:
+            continue
         marks.setdefault(found[0].provider, Marks()).add(said)
+        marks[found[0].provider].application_data |= unknown_bytes(found, known)
         signatures = merge_source(signatures, found)
     check_overlap(signatures)
     stats = read_stats(arguments.conn_stats)
-    sizes = sorted({field.size for field in stats})
-    return "".join(write_tables(lay_out(signatures, marks, sizes), stats))
+    layouts, more_warnings = lay_out(signatures, marks, sorted({layout.size for layout in stats}))
+    for warning in warnings + more_warnings:
+        print(warning, file=sys.stderr)
+    return "".join(write_tables(layouts, stats))
+
+
+def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
+    """Of a source tree, such a probe is left out; it can still be traced as one that no list knows."""
+    if len(signature.arguments) <= MAX_ARGUMENTS:
+        return False
+    sentence = f"warning: {signature.full_name}: has more than {MAX_ARGUMENTS} arguments; this probe is not known"
+    warnings.append(ListError(signature.file, signature.line, sentence))
+    return True
+
+
+def unknown_bytes(signatures: list[Signature], known: set[tuple[str, str, str]]) -> set[tuple[str, str]]:
+    """Bytes that our lists do not know, and so do not mark, can be payload: that is for -a only."""
+    return {
+        (s.probe, a.name)
+        for s in signatures
+        for a in s.arguments
+        if is_bytes(a) and (s.provider, s.probe, a.name) not in known
+    }
 
 
 # When a source tree is of, nobody says: after all else. It is PROBE_SOURCE_DATE in include/probe.h.

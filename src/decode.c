@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "stats.h"
+
 uint64_t decode_unsigned(const uint8_t *bytes, size_t width)
 {
     uint64_t value64;
@@ -46,15 +48,6 @@ uint16_t decode_id(const struct event *event)
                : (uint16_t)decode_unsigned(event->bytes + offsetof(struct event_head, id), 2);
 }
 
-static int is_known_stats_size(uint64_t size)
-{
-    for (size_t i = 0; i != num_stats_fields; ++i) {
-        if (stats_fields[i].size == size)
-            return 1;
-    }
-    return 0;
-}
-
 /* A value of no fixed size, which begins at *end. */
 static int decode_variable(const struct field *field, const struct event *event, int unread,
                            size_t *end, struct value *value)
@@ -65,7 +58,7 @@ static int decode_variable(const struct field *field, const struct event *event,
     /* a string of just what is captured has been cut, or ends there: nobody knows */
     if (field->kind == FIELD_TEXT && size == EVENT_STRING_MAX - 1 && field->max == EVENT_STRING_MAX)
         ++value->full_size;
-    if (field->kind == FIELD_STATS && !is_known_stats_size(size))
+    if (field->kind == FIELD_STATS && !stats_is_known_size(size))
         size = 0;
     if (size > field->max)
         size = field->max;

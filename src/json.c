@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "memory.h"
+#include "stats.h"
 #include "text.h"
 
 /* What is the same in each line: "{"type":"packet-sent","seq":" and, of each field, ","len":". */
@@ -82,11 +83,17 @@ static void print_address(struct output *output, const uint8_t *bytes)
     output_bytes(output, "\"", 1);
 }
 
-static void print_stats(struct output *output, const struct value *value)
+/* Fields of which it is not certain that they lie where they are read are left out. */
+static void print_stats(const struct json *json, const struct value *value)
 {
-    for (size_t i = 0; i != num_stats_fields; ++i) {
-        const struct stats_field *field = &stats_fields[i];
-        if (field->size != value->size)
+    const struct stats_layout *layouts[STATS_LAYOUTS_MAX];
+    const size_t num_layouts =
+        stats_find(value->bytes, value->size, json->mapped_files, json->num_mapped_files, layouts);
+    struct output *output = json->output;
+
+    for (size_t i = 0; num_layouts != 0 && i != layouts[0]->num_fields; ++i) {
+        const struct stats_field *field = &layouts[0]->fields[i];
+        if (!stats_is_common(field, layouts + 1, num_layouts - 1))
             continue;
         output_bytes(output, ",\"", 2);
         output_string(output, field->key);
@@ -184,7 +191,7 @@ int json_print(struct json *json, const struct event *event)
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];
         if (field->kind == FIELD_STATS && values[i].bytes != NULL)
-            print_stats(output, &values[i]);
+            print_stats(json, &values[i]);
         if (field->kind == FIELD_STATS || (field->application_data && !json->application_data) ||
             (field->kind == FIELD_TIED && (head.flags & EVENT_TIED) == 0))
             continue;

@@ -40,7 +40,7 @@ static const struct option_row {
     {'s', "response-header", "NAME", IN_ANY,
      "of the response headers, print only this one, in any case; may be repeated"},
     {'a', "application-data", NULL, IN_JSON,
-     "with quic or all: also print application data: what streams and datagrams carry"},
+     "with quic or all: also print application data: what streams, packets and so on carry"},
     {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
     {'b', "buffer", "SIZE", IN_ANY,
      "size of the ring of each CPU, such as 64M; by default, the CPUs together have 16M, enough "

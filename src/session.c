@@ -175,7 +175,9 @@ int session_run(struct session *session)
                  .probes = session->choice->probes,
                  .num_probes = session->choice->num_printed,
                  .application_data = session->options->application_data,
-                 .layers = session->options->mode == MODE_ALL},
+                 .layers = session->options->mode == MODE_ALL,
+                 .mapped_files = session->target->mapped_files,
+                 .num_mapped_files = session->target->num_mapped_files},
         .reported_ns = clock_ns(CLOCK_MONOTONIC),
     };
     bool ends = false;

@@ -306,6 +306,29 @@ static void read_libraries(struct target *target)
     free(maps);
 }
 
+/* Notes where files are mapped: that is what is known of pointers once root is given up. */
+static void read_mapped_files(struct target *target)
+{
+    char *maps = read_proc(target->pid, "maps", NULL), *rest = maps, *line;
+    struct address_range *last = NULL;
+
+    while (maps != NULL && (line = strsep(&rest, "\n")) != NULL) {
+        struct address_range range;
+        if (sscanf(line, "%" SCNx64 "-%" SCNx64, &range.begin, &range.end) != 2 ||
+            strchr(line, '/') == NULL)
+            continue;
+        if (last != NULL && last->end == range.begin) { /* the next segment of the same file */
+            last->end = range.end;
+            continue;
+        }
+        target->mapped_files = memory_grow(target->mapped_files, target->num_mapped_files + 1,
+                                           sizeof(target->mapped_files[0]));
+        last = &target->mapped_files[target->num_mapped_files++];
+        *last = range;
+    }
+    free(maps);
+}
+
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD of linux/sched.h, which programs do not get */
 
 static bool is_kernel_thread(pid_t pid)
@@ -347,6 +370,7 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
         return -1;
     }
     read_libraries(target);
+    read_mapped_files(target);
     if (target->num_probes == 0) {
         snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
                  (int)target->pid, target->name);
@@ -397,6 +421,7 @@ void target_dispose(struct target *target)
         free(probe->name);
     }
     free(target->probes);
+    free(target->mapped_files);
     free(target->name);
     free(target->command);
     if (target->pidfd >= 0)

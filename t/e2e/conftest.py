@@ -105,13 +105,16 @@ class Server:
     """A stand-in server (t/standin/README.md)."""
 
     def __init__(
-        self, version: str, threads: int = 1, script: Path | None = None, binary: Path | None = None
-    ) -> None:
+        self, version: str, threads: int = 1, script: Path | None = None, binary: Path | None = None,
+        started: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
         self.binary = binary or BUILD / "t" / "standin" / f"standin-{version}"
         command = [str(self.binary), "-t", str(threads)]
         if script is not None:
             command += ["--script", str(script)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if started is not None:
+            started(self.process.pid)
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         match = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+) pid (\d+) threads \d+\n", line)
@@ -190,17 +193,26 @@ class Tracer:
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1")."""
+    """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1"); or what makes the script of a pid."""
     servers: list[Server] = []
 
     def start(
-        version: str = "2026-06", threads: int = 1, script: str | None = None, binary: Path | None = None
-    ) -> Server:
-        file = None
-        if script is not None:
+        version: str = "2026-06", threads: int = 1, script: str | Callable[[int], str] | None = None,
+        binary: Path | None = None,
+    ) -> Server:  # fmt: skip
+        file = started = None
+        if isinstance(script, str):
             file = tmp_path / f"script-{len(servers)}"
             file.write_text(slowed(script), encoding="utf-8")
-        servers.append(Server(version, threads, file, binary))
+        elif script is not None:
+            file = tmp_path / f"script-{len(servers)}"
+            os.mkfifo(file)
+
+            def started(pid: int) -> None:
+                with file.open("w", encoding="utf-8") as fifo:  # once the server has opened it, too
+                    fifo.write(slowed(script(pid)))
+
+        servers.append(Server(version, threads, file, binary, started))
         return servers[-1]
 
     yield start

@@ -16,7 +16,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator
+from typing import Any, Callable, Iterable, Iterator, NamedTuple
 
 import pytest
 from conftest import DATA, SLOWNESS, VERSIONS, Probe, Server, Tracer, probes_of, wait_until
@@ -56,6 +56,9 @@ APPLICATION_DATA = {
     (probe, name) for probe, names in FACTS["appdata"].items() for name in names if probe not in HEADERS
 } - SECRETS | {
     ("h2o:h3_frame_receive", "base"),
+    ("h2o:h3_packet_receive", "base"),
+    ("h2o:h3_packet_receive", "bytes"),
+    ("picotls:receive_message", "bytes"),
     ("quicly:crypto_decrypt", "decrypted"),
     ("quicly:new_connection_id_receive", "stateless_reset_token"),
     ("quicly:new_connection_id_send", "stateless_reset_token"),
@@ -80,15 +83,35 @@ NAME_MAX, TEXT_MAX, STRING_MAX = 256, 4096, 1023
 NOW = object()  # the wall-clock time at which the event happened
 
 
+class StatsField(NamedTuple):
+    """A field of struct st_quicly_stats_t."""
+
+    key: str
+    offset: int
+    width: int
+    is_signed: bool
+
+    def value(self, data: bytes) -> int:
+        return int.from_bytes(data[self.offset : self.offset + self.width], "little", signed=self.is_signed)
+
+    def put(self, data: bytearray, value: int) -> None:
+        data[self.offset : self.offset + self.width] = value.to_bytes(self.width, "little", signed=self.is_signed)
+
+
+# A layout: the size of the struct, and since when h2o had it.
+Layout = tuple[int, str]
+NEWEST: Layout = (1032, "2026-06-04")
+
+
 @functools.cache
-def stats_layouts() -> dict[int, list[tuple[str, int, str]]]:
-    """By size of the struct: key, offset, type."""
-    layouts: dict[int, list[tuple[str, int, str]]] = {}
-    for line in (DATA.parents[1] / "bpf" / "conn-stats.tsv").read_text(encoding="utf-8").split("\n"):
+def stats_layouts() -> dict[Layout, list[StatsField]]:
+    layouts: dict[Layout, list[StatsField]] = {}
+    for line in (DATA / "conn-stats-layouts.tsv").read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("#"):
-            size, key, offset, type_ = line.split("\t")
-            layouts.setdefault(int(size), []).append((key, int(offset), type_))
-    assert {size: len(rows) for size, rows in layouts.items()} == {936: 100, 1032: 108}
+            size, since, _, key, offset, width, is_signed = line.split("\t")
+            field = StatsField(key, int(offset), int(width), is_signed == "1")
+            layouts.setdefault((int(size), since), []).append(field)
+    assert len(layouts) == 17 and len(layouts[NEWEST]) == 125
     return layouts
 
 
@@ -154,13 +177,23 @@ def text_of(data: bytes, is_cut: bool) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data, not is_cut)
 
 
+def word(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 4], "little")
+
+
+def can_be(data: bytes, layout: Layout) -> bool:
+    """Whether a struct can be of a layout, as far as its values tell; it has no pointer."""
+    if layout[0] == 544:  # rtt.minimum, or the upper half of num-ptos
+        return (word(data, 444) != 0) == (layout[1] == "2020-09-08")
+    return layout != (936, "2024-07-28") or word(data, 780) != 0  # cc.ssthresh
+
+
 def stats_of(data: bytes | None, size: int) -> Pairs:
-    if data is None or size not in stats_layouts():
+    """Of the layouts that the struct can have, the fields that all of them have."""
+    if data is None:
         return []
-    return [
-        (key, int.from_bytes(data[offset : offset + INTEGERS[type_][0]], "little", signed=INTEGERS[type_][1]))
-        for key, offset, type_ in stats_layouts()[size]
-    ]
+    layouts = [fields for layout, fields in stats_layouts().items() if layout[0] == size and can_be(data, layout)]
+    return [(f.key, f.value(data)) for f in layouts[0] if all(f in other for other in layouts)] if layouts else []
 
 
 def field_of(firing: Firing, type_: str, name: str) -> Pairs:
@@ -289,12 +322,12 @@ def address(variant: str, place: int, salt: int) -> str:
     return f"[{socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host))}]:{port}"
 
 
-def stats(size: int, variant: str, salt: int) -> bytes:
+def stats(layout: Layout, variant: str, salt: int) -> bytes:
     """A struct with another value in each field, and none between them."""
-    data = bytearray(b"\xee" * max(size, 64))
-    for place, (_, offset, type_) in enumerate(stats_layouts().get(size, [])):
-        width, is_signed = INTEGERS[type_]
-        data[offset : offset + width] = integer(type_, variant, place, salt).to_bytes(width, "little", signed=is_signed)
+    data = bytearray(b"\xee" * max(layout[0], 64))
+    for place, field in enumerate(stats_layouts().get(layout, [])):
+        type_ = f"{'' if field.is_signed else 'u'}int{8 * field.width}_t"
+        field.put(data, integer(type_, variant, place, salt))
     return bytes(data)
 
 
@@ -348,10 +381,10 @@ def make_firing(probe: Probe, variant: str, salt: int) -> Firing:
         elif type_ in OPAQUE or type_ in PRIVATE:
             values[name] = integer("uint64_t", number, place, salt)
         elif type_ == STATS:
-            size = {"small": 936, "wide": 1032}.get(variant)
-            values[name] = stats(size or 0, variant, salt) if variant != "zero" else None
-            if size is not None:
-                values["size"] = size
+            layout = {"small": (936, "2024-07-28"), "wide": NEWEST}.get(variant, (0, ""))
+            values[name] = stats(layout, variant, salt) if variant != "zero" else None
+            if layout[0] != 0:
+                values["size"] = layout[0]
         elif (probe.full_name, name) in SECRETS:
             values[name] = b"TOP SECRET " + tag.encode()
         elif probe.full_name == "quicly:receive" and name == "bytes":
@@ -390,14 +423,12 @@ def make_firings(version: str) -> list[Firing]:
                 firings.append(Firing(accept, tie))
             firings.append(firing)
         if any(type_ == STATS for type_, _ in probe.arguments):
-            for size, variant in (
-                (936, "max"), (936, "min"), (936, "zero"), (1032, "max"), (1032, "min"), (1032, "minus"),
-                (935, "small"), (937, "small"), (1031, "small"), (1033, "small"), (0, "small"), (1, "small"),
-                (4096, "small"),
-            ):  # fmt: skip
-                firings.append(Firing(probe, {"conn": 3, "at": 4, "stats": stats(size, variant, salt), "size": size}))
-            for size in (936, 1032):  # the same in its lower half
-                values = {"conn": 3, "at": 4, "stats": stats(size, "small", salt), "size": size | 1 << 32}
+            for layout in (*stats_layouts(), *((size, "") for size in (0, 1, 143, 145, 935, 937, 1031, 1033, 4096))):
+                for variant in ("small", "max", "min", "minus", "zero")[: 5 if layout[1] else 1]:
+                    values = {"conn": 3, "at": 4, "stats": stats(layout, variant, salt), "size": layout[0]}
+                    firings.append(Firing(probe, values))
+            for layout in ((936, "2024-07-28"), NEWEST):  # the same in its lower half
+                values = {"conn": 3, "at": 4, "stats": stats(layout, "small", salt), "size": layout[0] | 1 << 32}
                 firings.append(Firing(probe, values))
     return firings
 
@@ -485,7 +516,7 @@ def keys_of(probe: Probe) -> Iterator[tuple[str, str]]:
         if type_ == RTT:
             yield from ((key, "number") for key in ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt"))
         elif type_ == STATS:
-            yield from ((key, "number") for rows in stats_layouts().values() for key, _, _ in rows)
+            yield from ((key, "number") for fields in stats_layouts().values() for key, *_ in fields)
         elif type_ == CONN:
             yield "conn", "number"
         elif type_ == STREAM:
@@ -522,7 +553,7 @@ def check_all_compared(version: str, expected: list[Pairs]) -> None:
         for key in ("type", "seq", "provider", "tid"):
             seen.pop((probe.full_name, key))
     assert not seen, "compared, but declared nowhere"
-    assert wanted == {"2020-06": 308, "2026-06": 683}[version]
+    assert wanted == {"2020-06": 308, "2026-06": 700}[version]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -636,6 +667,36 @@ h2o:connect_tcp_start conn_id=1 req_id=2 dest={pointer}
     assert values + [found[2]["conn"], found[3]["dest"]] == [None] * 7
 
 
+# Of the layouts of 936 bytes: where cc.type's pointer lies.
+TYPE_AT = {(936, "2024-07-28"): 768, (936, "2025-09-20"): 776}
+
+
+def test_stats_of_two_layouts(serve: Serve, trace: Trace) -> None:
+    """The pointer to an object in the server's files tells which one it is; what is not certain is not printed."""
+
+    def script(pid: int) -> str:
+        """The server waits for its script, and has its files mapped."""
+        lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").split("\n")
+        mapped = next(line.split("-")[0] for line in lines if line.endswith(f"/{server_name}"))
+        for layout, at in TYPE_AT.items():
+            structs[layout] = bytearray(stats(layout, "minus", 5))
+            structs[layout][at : at + 8] = (int(mapped, 16) + 64).to_bytes(8, "little")
+        structs[(936, "")] = bytearray(stats((936, "2024-07-28"), "minus", 5))
+        return "\n".join(f'quicly:conn_stats conn=5 at=4 stats=x"{data.hex()}" size=936' for data in structs.values())
+
+    server_name, structs = "standin-2026-06", {}
+    server = serve("2026-06", script=script)
+    tracer = trace(server, "quic", "-t", "conn_stats")
+    server.play()
+    printed = [dict(pairs) for pairs in parse(finish(tracer))]
+    first, second = (stats_layouts()[layout] for layout in TYPE_AT)
+    common = [field for field in first if field in second]
+    assert len(printed) == 3 and len(first) == len(second) == 115 and len(common) == 31
+    for found, fields, data in zip(printed, (first, second, common), structs.values()):
+        end = {"type": "conn-stats", "seq": found["seq"], "conn": 5, "time": 4, "size": 936}
+        assert found == {**{field.key: field.value(data) for field in fields}, **end}
+
+
 def test_addresses_of_no_known_family(serve: Serve, trace: Trace) -> None:
     """As of a UNIX socket, AF_UNSPEC, or a struct that ends where its memory does: an object all the same."""
     script = """
@@ -732,8 +793,6 @@ LEFT_OUT = {
 # `cb` of socket_write, a pointer to a function, is private to the server; of the packet that `receive` has, h2olog
 # prints the first octet.
 NOT_PRINTED = {("h2o:socket_write", "cb"), ("quicly:receive", "bytes")}
-# Fields of conn_stats of which bpf/conn-stats.tsv does not say where they lie.
-STATS_LEFT_OUT = re.compile(r"cc\.|delivery-rate\.|loss-thresholds\.")
 
 # The other way round: what the logger leaves out of some or all events of a probe, and h2olog prints.
 ADDED = {
@@ -788,8 +847,7 @@ def truth_of(event: dict[str, Any], probes: dict[str, Probe]) -> Truth:
         if is_context or key in LEFT_OUT.get(probe.full_name, ()) or (key == "time" and probe.provider != "quicly"):
             continue
         if probe.full_name == "quicly:conn_stats" and key != "time":
-            if not STATS_LEFT_OUT.match(key):
-                fields.append((key, value))
+            fields.append((key, value))
             continue
         name = named[key][1] if key in named else key
         type_ = named[key][0] if key in named else ""
@@ -805,10 +863,9 @@ def counter_name(probe: Probe, name: str) -> str:
 
 
 def stats_from(event: dict[str, Any]) -> bytes:
-    data = bytearray(1032)
-    for key, offset, type_ in stats_layouts()[1032]:
-        width, is_signed = INTEGERS[type_]
-        data[offset : offset + width] = event[key].to_bytes(width, "little", signed=is_signed)
+    data = bytearray(NEWEST[0])
+    for field in stats_layouts()[NEWEST]:
+        field.put(data, event[field.key])
     return bytes(data)
 
 
@@ -849,7 +906,7 @@ def test_replay_of_2026(serve: Serve, trace: Trace) -> None:
         if probe.full_name == "quicly:new_token_send":
             assert extra["token-len"] == len(truth.firing.values["token"])
         assert set(extra) <= ADDED.get(probe.full_name, set()), line
-    assert num_fields == 771
+    assert num_fields == 788
 
     # `quic` is the same less what is not QUIC, and numbered anew.
     model, wanted = Model("quic", True), []

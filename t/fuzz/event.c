@@ -20,6 +20,9 @@ static struct json json;
 static struct http http;
 static bool *is_http; /* by the ids: what http_print is given */
 
+/* Addresses that a few flipped bits lead to. */
+static const struct address_range server_file = {0x100, 0x10000};
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     struct traced *probes = memory_grow(NULL, num_signatures, sizeof(probes[0]));
@@ -36,7 +39,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     }
     printed_open(&output);
     http = (struct http){.output = &output, .probes = probes, .num_probes = num_signatures};
-    json = (struct json){.output = &output, .probes = probes, .num_probes = num_signatures};
+    json = (struct json){.output = &output,
+                         .probes = probes,
+                         .num_probes = num_signatures,
+                         .mapped_files = &server_file,
+                         .num_mapped_files = 1};
     json_open(&json);
     return 0;
 }
@@ -79,9 +86,9 @@ static size_t stats_size(size_t room)
 {
     size_t size = 0;
 
-    for (size_t i = 0; i != num_stats_fields; ++i) {
-        if (stats_fields[i].size <= room && stats_fields[i].size > size)
-            size = stats_fields[i].size;
+    for (size_t i = 0; i != num_stats_layouts; ++i) {
+        if (stats_layouts[i].size <= room && stats_layouts[i].size > size)
+            size = stats_layouts[i].size;
     }
     return size;
 }

@@ -40,13 +40,28 @@ SECRETS = {
 
 # What is application data although h2o's own lists do not say so.
 ALSO_APPLICATION_DATA = {
-    ("h2o:h3_frame_receive", "base"),
     ("h2o:h3_frame_receive", "base"),  # as `bytes` was called until 2020-09-04
+    ("h2o:h3_packet_receive", "base"),
+    ("h2o:h3_packet_receive", "bytes"),
+    ("picotls:receive_message", "bytes"),
     ("quicly:crypto_decrypt", "decrypted"),
     ("quicly:new_connection_id_receive", "stateless_reset_token"),
     ("quicly:new_connection_id_send", "stateless_reset_token"),
     ("quicly:stream_receive", "data"),
     ("quicly:stream_send", "data"),
+}
+
+# Bytes that are no payload: they are numbers and tokens of the protocol. Of the packet that quicly:receive has, only the
+# first octet is read.
+NO_PAYLOAD = {
+    ("picotls:client_random", "bytes"),
+    ("quicly:new_token_receive", "token"),
+    ("quicly:new_token_send", "token"),
+    ("quicly:path_challenge_receive", "bytes"),
+    ("quicly:path_challenge_send", "bytes"),
+    ("quicly:path_response_receive", "bytes"),
+    ("quicly:path_response_send", "bytes"),
+    ("quicly:receive", "bytes"),
 }
 
 Arguments = tuple[tuple[str, str], ...]
@@ -191,6 +206,17 @@ def test_marks_name_arguments_that_exist() -> None:
         assert marked(kind) <= there
 
 
+def test_no_payload_is_unmarked() -> None:
+    """Encrypted or not: what is declared as bytes is application data, or is known to be none."""
+    declared = {
+        (f"{f.provider}:{f.probe}", name)
+        for f in FACT_LIST
+        for type_, name in f.arguments
+        if type_ in ("const void *", "const uint8_t *", "uint8_t *")
+    }
+    assert declared - marked("appdata") == NO_PAYLOAD
+
+
 def test_no_secret_is_unmarked() -> None:
     """Every argument of all h2o's history whose name speaks of a secret, and of what came later."""
     assert {(probe, name) for probe, name in arguments_of(HISTORY) if "secret" in name} == SECRETS
@@ -264,17 +290,39 @@ def test_capture_reads_no_secret(tables: str) -> None:
     assert seen >= 9
 
 
-def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
-    lines = CONN_STATS.read_text(encoding="utf-8").split("\n")
-    wanted = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    widths = {"uint64_t": (8, "false"), "uint32_t": (4, "false"), "int64_t": (8, "true"), "size_t": (8, "false")}
-    text = tables[tables.index("stats_fields[] = {") :]
-    found = re.findall(r'\{(\d+), "([^"]+)", (\d+), (\d+), (true|false)\}', text)
-    assert found == [
-        (size, key, offset, str(widths[type_][0]), widths[type_][1]) for size, key, offset, type_ in wanted
+def layouts_of(tables: str) -> list[tuple[str, str, list[tuple[str, ...]]]]:
+    """Of each layout of the statistics: its size, what tells it from others, its fields."""
+    fields = {
+        index: re.findall(r'^    \{"([^"]+)", (\d+), (\d+), (true|false)\},$', rows, re.M)
+        for index, rows in re.findall(r"struct stats_field stats_fields_(\d+)\[\] = \{\n(.*?)\};\n", tables, re.S)
+    }
+    return [
+        (size, known, fields[index])
+        for size, known, index, count in re.findall(
+            r"\{\.size = (\d+), (.*?)\.fields = stats_fields_(\d+), \.num_fields = (\d+)\},\n", tables
+        )
+        if len(fields[index]) == int(count)
     ]
-    assert len(found) >= 208
-    assert f"const size_t num_stats_fields = {len(found)};\n" in tables
+
+
+def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
+    """As t/data/conn-stats-layouts.tsv has them, which is from debug information."""
+    wanted: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for line in (TOP / "t" / "data" / "conn-stats-layouts.tsv").read_text(encoding="utf-8").split("\n"):
+        if line and not line.startswith("#"):
+            size, since, _, key, offset, width, signed = line.split("\t")
+            wanted.setdefault((size, since), []).append((key, offset, width, "true" if signed == "1" else "false"))
+    found = layouts_of(tables)
+    assert [(size, fields) for size, _, fields in found] == [(size, fields) for (size, _), fields in wanted.items()]
+    assert len(found) >= 17 and f"const size_t num_stats_layouts = {len(found)};\n" in tables
+    # each has what tells it apart: but the oldest, which has no pointer
+    assert [known for size, known, _ in found if "pointer" not in known] == [""]
+    assert {known for size, known, _ in found if size == "936"} == {
+        ".pointer = 768, .nonzero = 780, ", ".pointer = 776, "
+    }  # fmt: skip
+    assert {known for size, known, _ in found if size == "544"} == {
+        ".pointer = 464, .nonzero = 444, ", ".pointer = 464, .zero = 444, "
+    }  # fmt: skip
 
 
 def test_output_is_deterministic(tmp_path: Path, tables: str) -> None:
@@ -316,10 +364,10 @@ static int is_key_of(const char *key, const char *name)
 }
 
 /* What the C calls the values of an event is its own affair; at present it is as h2o does. */
-static int has_member(const char *capture, const char *name)
+static int has_member(const char *capture, const char *name, int width)
 {
     char member[64];
-    snprintf(member, sizeof(member), " %s;\n", name);
+    snprintf(member, sizeof(member), "%d %s;\n", 8 * width, name);
     return strstr(capture, member) != NULL;
 }
 
@@ -336,7 +384,7 @@ int main(void)
         for (size_t j = 0; j < s->num_arguments; ++j)
             for (size_t k = 0; k < s->num_fields; ++k)
                 if (!s->arguments[j].is_pointer && is_key_of(s->fields[k].key, s->arguments[j].name) &&
-                    has_member(s->capture, s->arguments[j].name))
+                    has_member(s->capture, s->arguments[j].name, s->fields[k].width))
                     printf("    _Static_assert(offsetof(struct event, %s) == %d && "
                            "sizeof(((struct event *)0)->%s) == %d, \"%s\");\n",
                            s->arguments[j].name, s->fields[k].place, s->arguments[j].name, s->fields[k].width,
@@ -564,10 +612,101 @@ def test_source_of_an_older_h2o(write: Callable[..., Path]) -> None:
 
 
 def test_source_is_checked(write: Callable[..., Path]) -> None:
+    """Nobody who builds with a source tree can mend its lists: what cannot be printed is left out, and said."""
     plain = write(PLAIN.replace("size_t payload_len", "size_t count"), "plain.d")
     done = run("tables", "--conn-stats", CONN_STATS, "--source", plain, write(ANNOTATED))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(rf"{plain}:16: quicly:brand_new: payload is bytes without a length[^\n]*\n", done.stderr)
+    assert done.returncode == 0
+    assert done.stderr == (
+        f"{plain}:16: warning: quicly:brand_new: payload is bytes without a length; this argument is not printed\n"
+    )
+    assert dict(keys_of(done.stdout))["quicly:brand_new"] == ["conn", "time", "count"]
+
+
+# Of t/data/source-probes.d: what is printed of each probe, "*" where it takes -a.
+SOURCE_KEYS = {
+    "none": "time",
+    "nothing": "time",
+    "types": "reason port number from spaced count cb is-on time",
+    "with_marks": "plain-text* body-text* header-text bytes* bytes-len time",
+    "left_out": "conn-id odd-len req-id conn time",
+    "names": "flags id end event arg0 STAMP register head head-len time",
+}
+SOURCE_WARNINGS = [
+    (66, "too_many: has more than 16 arguments; this probe is not known"),
+    *(
+        (55, f"left_out: {sentence}; this argument is not printed")
+        for sentence in (
+            "struct st_other_t of other is not a type that h2olog knows",
+            "union un_other_t of another is not a type that h2olog knows",
+            "struct timeval of at_ is not a type that h2olog knows",
+            "size_t of counters is not a type that h2olog knows",
+            "point_t of point is not a type that h2olog knows",
+            "endless is bytes without a length",
+            "session_secret looks like a secret",
+            "odd is counted by odd_len, which is no unsigned integer",
+            "a struct st_quicly_stats_t needs an argument named size",
+            "two fields would be called conn",
+            "two fields would be called type",
+        )
+    ),
+]
+
+
+def test_source_with_each_construct(tmp_path: Path) -> None:
+    """Whatever else there is in a list, it is accepted."""
+    source = TOP / "t" / "data" / "source-probes.d"
+    done = run("tables", "--conn-stats", CONN_STATS, "--source", source, *LISTS)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [f"{source}:{line}: warning: h2o:{text}" for line, text in SOURCE_WARNINGS]
+    found: dict[str, list[str]] = {}
+    for probe, key, is_data in fields_of(done.stdout):
+        found.setdefault(probe, []).append(f"{key}*" if is_data else key)
+    assert {name: " ".join(found[f"h2o:{name}"]) for name in SOURCE_KEYS} == SOURCE_KEYS
+    assert "h2o:too_many" not in found
+    declaration = next(row.declaration for row in rows_of(done.stdout) if row.declaration.startswith("h2o:types("))
+    assert declaration == (
+        "h2o:types(struct st_quicly_conn_t *conn, const char *reason, uint16_t port, int number, "
+        "const struct sockaddr *from, const char *spaced, unsigned long count, uintptr_t cb, bool is_on)"
+    )
+    compile_captures(tmp_path, done.stdout)
+
+
+def test_source_tree_without_a_list(tmp_path: Path) -> None:
+    """Before 2019-09-24 h2o had no list of quicly. Another folder than the top of a tree has no list of h2o."""
+    tree, build = tmp_path / "h2o", tmp_path / "build"
+    command = ["cmake", "-S", str(TOP), "-B", str(build), f"-DH2O_SOURCE_DIR={tree}"]
+    for name, file in (("deps/picotls/picotls-probes.d", LISTS[2]), ("h2o-probes.d", LISTS[0])):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0 and "H2O_SOURCE_DIR has no h2o-probes.d" in done.stderr
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        assert run("plain", "--at", "2019-09-10", file, "--output", tree / name).returncode == 0
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "H2O_SOURCE_DIR has no deps/quicly/quicly-probes.d" in done.stderr
+    rules = (build / "CMakeFiles" / "h2olog-core.dir" / "build.make").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"--source (\S+)", rules)) == [
+        str(tree / "deps" / "picotls" / "picotls-probes.d"), str(tree / "h2o-probes.d")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("struct a {\n", "middle of a declaration"),
+        ("struct a\nprovider h2o { probe a(); };", "';' is missing before 'provider'"),
+        ("struct a };\n", "'}' does not belong"),
+        ("typedef int;\n", "no probe"),
+        ("struct a;\n", "no probe"),
+        ("int a;\nprovider h2o { probe a(); };", "'provider' is missing before 'int'"),
+        ("<<<<<<< HEAD\nprovider h2o { probe a(); };", "'<' does not belong"),
+        ("provider h2o { struct a; probe a(); };", "'probe' is missing before 'struct'"),
+        ("provider h2o { probe a(/* @appdata */); /* @secret */ probe b(); };", "annotation.*read"),
+    ],
+)
+def test_source_that_is_no_list(write: Callable[..., Path], text: str, sentence: str) -> None:
+    plain = write(text, "plain.d")
+    with pytest.raises(gen_quic_bpf.ListError, match=sentence):
+        make_tables(*LISTS, source=[plain])
 
 
 def test_source_declares_twice(write: Callable[..., Path]) -> None:
@@ -761,33 +900,63 @@ def test_list_that_is_a_folder(tmp_path: Path) -> None:
 
 # --- the layouts of conn_stats -------------------------------------------------------------------------
 
-GOOD_STATS = "# a comment\n936\tcwnd\t0\tuint32_t\n\n936\tsigned\t928\tint64_t\n"
+GOOD_STATS = """\
+# a comment
+layout\t936\t2020-01-01\t2020-02-03\tpointer@768\tnonzero@4
+cwnd\t0\tuint32_t
+
+signed\t928\tint64_t
+layout\t936\t2020-02-03\t-\tzero@4
+cwnd\t8\tuint16_t
+"""
+LAYOUT = "layout\t936\t2020-01-01\t-\n"
+
+
+def layout_line(*columns: str) -> str:
+    return "\t".join(("layout", *columns)) + "\n"
+
 
 BAD_STATS: dict[str, tuple[str | bytes, int, str]] = {
-    "three columns": ("936\tcwnd\t0\n", 1, "tab"),
-    "five columns": ("936\tcwnd\t0\tuint32_t\t\n", 1, "tab"),
-    "blanks": ("# x\n936 cwnd 0 uint32_t\n", 2, "tab"),
-    "unknown type": ("936\tcwnd\t0\tuint33_t\n", 1, "tab"),
-    "a pointer": ("936\tcwnd\t0\tconst char *\n", 1, "tab"),
-    "size no number": ("936\ta\t0\tint\nmany\tcwnd\t0\tuint32_t\n", 2, "tab"),
-    "offset no number": ("936\tcwnd\t-4\tuint32_t\n", 1, "tab"),
-    "no size": ("\tcwnd\t0\tuint32_t\n", 1, "tab"),
-    "no offset": ("936\tcwnd\t\tuint32_t\n", 1, "tab"),
-    "a power": ("93\u00b2\tcwnd\t0\tuint32_t\n", 1, "tab"),
-    "no key": ("936\t\t0\tuint32_t\n", 1, "FIELD|tab"),
-    "outside": (GOOD_STATS + "936\tcwnd\t933\tuint32_t\n", 5, "cwnd.*outside.*936"),
-    "larger than what is captured": ("5000\tcwnd\t0\tuint32_t\n", 1, "cwnd|5000"),
-    "a quote in the key": ('936\tcw"nd\t0\tuint32_t\n', 1, "cw.nd"),
-    "the same key twice": (GOOD_STATS + "936\tcwnd\t4\tuint32_t\n", 5, "cwnd"),
-    "not UTF-8": (b"936\tcw\xefnd\t0\tuint32_t\n", 1, "UTF-8"),
+    "two columns": (LAYOUT + "cwnd\t0\n", 2, "tab"),
+    "four columns": (LAYOUT + "cwnd\t0\tuint32_t\t\n", 2, "tab"),
+    "blanks": ("# x\n" + LAYOUT + "cwnd 0 uint32_t\n", 3, "tab"),
+    "unknown type": (LAYOUT + "cwnd\t0\tuint33_t\n", 2, "tab"),
+    "a pointer": (LAYOUT + "cwnd\t0\tconst char *\n", 2, "tab"),
+    "offset no number": (LAYOUT + "cwnd\t-4\tuint32_t\n", 2, "tab"),
+    "no offset": (LAYOUT + "cwnd\t\tuint32_t\n", 2, "tab"),
+    "a power": (LAYOUT + "cwnd\t\u00b2\tuint32_t\n", 2, "tab"),
+    "no key": (LAYOUT + "\t0\tuint32_t\n", 2, "FIELD"),
+    "outside": (GOOD_STATS + "ssthresh\t933\tuint32_t\n", 8, "ssthresh.*outside.*936"),
+    "a quote in the key": (LAYOUT + 'cw"nd\t0\tuint32_t\n', 2, "cw.nd"),
+    "the same key twice": (GOOD_STATS + "cwnd\t12\tuint32_t\n", 8, "cwnd.*twice"),
+    "two fields at one place": (GOOD_STATS + "ssthresh\t9\tuint8_t\n", 8, "ssthresh.*cwnd"),
+    "not UTF-8": (LAYOUT.encode() + b"cw\xefnd\t0\tuint32_t\n", 1, "UTF-8"),
+    "a field of no layout": ("cwnd\t0\tuint32_t\n", 1, "layout"),
+    "a layout without dates": ("layout\t936\n", 1, "layout"),
+    "size no number": (layout_line("many", "2020-01-01", "-"), 1, "SIZE"),
+    "no size": (layout_line("", "2020-01-01", "-"), 1, "SIZE"),
+    "larger than what is captured": (layout_line("5000", "2020-01-01", "-"), 1, "5000"),
+    "no date": (layout_line("936", "yesterday", "-"), 1, "FROM"),
+    "no such day": (layout_line("936", "2020-01-01", "2020-02-30"), 1, "UNTIL"),
+    "until before from": (layout_line("936", "2020-01-01", "2019-12-31"), 1, "2019-12-31.*after"),
+    "an unknown sign": (layout_line("936", "2020-01-01", "-", "pointed@8"), 1, "pointed@8"),
+    "a sign without a place": (layout_line("936", "2020-01-01", "-", "pointer"), 1, "pointer"),
+    "two signs of a kind": (layout_line("936", "2020-01-01", "-", "zero@8", "zero@16"), 1, "zero@16.*once"),
+    "a pointer outside": (layout_line("936", "2020-01-01", "-", "pointer@936"), 1, "pointer@936"),
+    "a pointer at no aligned place": (layout_line("936", "2020-01-01", "-", "pointer@12"), 1, "pointer@12"),
+    "a sign at 0": (layout_line("936", "2020-01-01", "-", "zero@0"), 1, "zero@0"),
+    "too many of a size": ((LAYOUT + "cwnd\t0\tuint32_t\n") * 5, 9, "936"),
+    "no field": (LAYOUT + layout_line("940", "2020-01-01", "-") + "cwnd\t0\tuint32_t\n", 2, "936.*no field"),
+    "no field at the end": (GOOD_STATS + layout_line("940", "2020-01-01", "-"), 8, "940.*no field"),
 }  # fmt: skip
 
 
 def test_good_stats(write: Callable[..., Path]) -> None:
     text = make_tables(write(GOOD), conn_stats=write(GOOD_STATS, "stats.tsv"))
-    assert re.findall(r'    \{936, "(\w+)", (\d+), (\d), (\w+)\},\n', text) == [
-        ("cwnd", "0", "4", "false"), ("signed", "928", "8", "true")
-    ]  # fmt: skip
+    assert layouts_of(text) == [
+        ("936", ".pointer = 768, .nonzero = 4, ", [("cwnd", "0", "4", "false"), ("signed", "928", "8", "true")]),
+        ("936", ".zero = 4, ", [("cwnd", "8", "2", "false")]),
+    ]
 
 
 @pytest.mark.parametrize("what", BAD_STATS)

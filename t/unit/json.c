@@ -278,9 +278,14 @@ static void lines_of_picotls(void **state)
     draft_number(&bench.draft, "message", 1);
     draft_number(&bench.draft, "result", (uint64_t)-517);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
-    draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
+    draft_number(&bench.draft, "len", 3);
     check_line(&bench,
                "{\"type\":\"receive-message\",\"seq\":1,\"tls\":94526351561200,\"message\":1,"
+               "\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
+    bench.json.application_data = true;
+    draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
+    check_line(&bench,
+               "{\"type\":\"receive-message\",\"seq\":2,\"tls\":94526351561200,\"message\":1,"
                "\"bytes\":\"0100ff\",\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
     bench_close(&bench);
 
@@ -510,6 +515,7 @@ static void long_texts_are_cut(void **state)
     bench_close(&bench);
 
     bench_open(&bench, "picotls:receive_message", 20260629);
+    bench.json.application_data = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_append(&bench.draft, "bytes", value, EVENT_TEXT_MAX, 100000);
     {
@@ -587,40 +593,100 @@ static void application_data(void **state)
     bench_close(&bench);
 }
 
-/*
- * The fields of a struct whose layout is known, in the place of the pointer to it, each with
- * another value.
- */
-static void check_stats(size_t size)
+/* Where the server of these tests has a file mapped. */
+static const struct address_range server_file = {0x555555554000, 0x555555800000};
+
+/* Where cc.type's pointer lies: what no field of t/data/conn-stats-layouts.tsv says. */
+static const struct {
+    size_t size;
+    const char *from;
+    size_t pointer; /* 0: there is none */
+} stats_pointers[] = {
+    {144, "2020-06-28", 0},    {168, "2020-07-21", 96},   {176, "2020-08-23", 96},
+    {544, "2020-09-08", 464},  {544, "2020-10-24", 464},  {560, "2020-11-10", 480},
+    {584, "2021-08-03", 504},  {616, "2021-09-14", 512},  {648, "2022-07-15", 536},
+    {664, "2022-12-07", 544},  {744, "2023-10-19", 616},  {832, "2024-03-13", 664},
+    {936, "2024-07-28", 768},  {936, "2025-09-20", 776},  {992, "2025-10-16", 808},
+    {1024, "2026-01-19", 840}, {1032, "2026-06-04", 840},
+};
+
+/* A row of t/data/conn-stats-layouts.tsv. */
+struct stats_row {
+    size_t size;
+    const char *from, *key;
+    size_t offset, width;
+    bool is_signed;
+};
+
+/* The rows; the text that they point into is to be freed. */
+static size_t read_stats_rows(struct stats_row rows[2048], char **text)
 {
-    struct bench bench;
-    uint8_t bytes[2048];
-    char *expected =
-             memory_format("%s", "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":2,\"time\":3"),
-         *longer;
+    char *rest = *text = data_read("conn-stats-layouts.tsv"), *columns[7];
     size_t count = 0;
 
-    for (size_t i = 0; i != sizeof(bytes); ++i)
-        bytes[i] = (uint8_t)(i * 37 + 200);
-    for (size_t i = 0; i != num_stats_fields; ++i) {
-        const struct stats_field *field = &stats_fields[i];
-        if (field->size != size)
-            continue;
-        if (field->is_signed)
-            longer = memory_format("%s,\"%s\":%lld", expected, field->key,
-                                   (long long)decode_signed(bytes + field->offset, field->width));
-        else
-            longer = memory_format(
-                "%s,\"%s\":%llu", expected, field->key,
-                (unsigned long long)decode_unsigned(bytes + field->offset, field->width));
-        free(expected);
-        expected = longer;
-        ++count;
+    while (data_row(&rest, columns, 7) == 7) {
+        assert_true(count < 2048);
+        rows[count++] = (struct stats_row){
+            .size = strtoul(columns[0], NULL, 10),
+            .from = columns[1],
+            .key = columns[3],
+            .offset = strtoul(columns[4], NULL, 10),
+            .width = strtoul(columns[5], NULL, 10),
+            .is_signed = strcmp(columns[6], "1") == 0,
+        };
     }
-    assert_true(count >= 100);
+    return count;
+}
+
+static bool is_row_of(const struct stats_row *row, size_t size, const char *from)
+{
+    return row->size == size && (from == NULL || strcmp(row->from, from) == 0);
+}
+
+/* A struct whose fields are all different, as far as they are of more than a byte. */
+static void fill_stats(uint8_t bytes[2048])
+{
+    for (size_t i = 0; i != 2048; ++i)
+        bytes[i] = (uint8_t)(i * 37 + 200 + i / 256 * 101);
+}
+
+static void put_stats(uint8_t bytes[2048], size_t offset, uint64_t value, size_t width)
+{
+    memcpy(bytes + offset, &value, width);
+}
+
+static char *append_stats_row(char *line, const struct stats_row *row, const uint8_t *bytes)
+{
+    const long long number =
+        (long long)(row->is_signed ? decode_signed(bytes + row->offset, row->width) : 0);
+    char *longer =
+        row->is_signed
+            ? memory_format("%s,\"%s\":%lld", line, row->key, number)
+            : memory_format("%s,\"%s\":%llu", line, row->key,
+                            (unsigned long long)decode_unsigned(bytes + row->offset, row->width));
+
+    free(line);
+    return longer;
+}
+
+/* A line of a struct of `size` bytes, with some of the rows. */
+static void check_stats(const uint8_t *bytes, size_t size, bool files_are_known,
+                        const struct stats_row *rows, const bool *is_printed, size_t num_rows)
+{
+    char *expected = memory_format("%s", "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":2,"
+                                         "\"time\":3"),
+         *longer;
+    struct bench bench;
+
+    for (size_t i = 0; i != num_rows; ++i) {
+        if (is_printed[i])
+            expected = append_stats_row(expected, &rows[i], bytes);
+    }
     longer = memory_format("%s,\"size\":%zu}\n", expected, size);
     free(expected);
     bench_open(&bench, "quicly:conn_stats", 20260629);
+    bench.json.mapped_files = &server_file;
+    bench.json.num_mapped_files = files_are_known ? 1 : 0;
     draft_head(&bench.draft, 0, 2);
     draft_number(&bench.draft, "time", 3);
     draft_append(&bench.draft, "stats", bytes, size, size);
@@ -629,14 +695,123 @@ static void check_stats(size_t size)
     bench_close(&bench);
 }
 
+/* Each layout, of a real server: it has the pointer. */
+static void stats_of_each_layout(void **state)
+{
+    static struct stats_row rows[2048];
+    static bool is_printed[2048];
+    uint8_t bytes[2048];
+    char *text;
+    size_t num_rows = read_stats_rows(rows, &text), num_printed = 0;
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(stats_pointers) / sizeof(stats_pointers[0]); ++i) {
+        const size_t size = stats_pointers[i].size, pointer = stats_pointers[i].pointer;
+        for (size_t j = 0; j != num_rows; ++j) {
+            is_printed[j] = is_row_of(&rows[j], size, stats_pointers[i].from);
+            num_printed += is_printed[j];
+        }
+        fill_stats(bytes);
+        if (pointer != 0)
+            put_stats(bytes, pointer, server_file.begin + 64 * i, 8);
+        if (strcmp(stats_pointers[i].from, "2020-10-24") == 0)
+            put_stats(bytes, 440, 0xc0ffee, 8); /* num-ptos: less than 2^32 */
+        check_stats(bytes, size, true, rows, is_printed, num_rows);
+    }
+    assert_int_equal(num_printed, num_rows); /* all of them, once */
+    assert_true(num_rows > 1300);
+    free(text);
+}
+
+/* Where the files are not known, or no pointer is to one of them, the size alone can be enough. */
+static void stats_without_a_pointer(void **state)
+{
+    static struct stats_row rows[2048];
+    static bool is_printed[2048];
+    uint8_t bytes[2048];
+    char *text;
+    size_t num_rows = read_stats_rows(rows, &text);
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(stats_pointers) / sizeof(stats_pointers[0]); ++i) {
+        const size_t size = stats_pointers[i].size;
+        if (size == 936)
+            continue;
+        for (size_t j = 0; j != num_rows; ++j)
+            is_printed[j] = is_row_of(&rows[j], size, stats_pointers[i].from);
+        fill_stats(bytes);
+        if (strcmp(stats_pointers[i].from, "2020-10-24") == 0)
+            put_stats(bytes, 440, 0xc0ffee, 8);
+        check_stats(bytes, size, true, rows, is_printed, num_rows);
+        put_stats(bytes, stats_pointers[i].pointer, server_file.begin, 8);
+        if (stats_pointers[i].pointer != 0)
+            check_stats(bytes, size, false, rows, is_printed, num_rows);
+    }
+    free(text);
+}
+
+/* What lies elsewhere in the other layout of 936 bytes is not printed if it is not certain. */
+static void stats_of_two_layouts(void **state)
+{
+    static struct stats_row rows[2048];
+    static bool is_first[2048], is_second[2048], is_common[2048];
+    uint8_t bytes[2048];
+    char *text;
+    size_t num_rows = read_stats_rows(rows, &text), num_common = 0;
+
+    (void)state;
+    for (size_t i = 0; i != num_rows; ++i) {
+        is_first[i] = is_row_of(&rows[i], 936, "2024-07-28");
+        is_second[i] = is_row_of(&rows[i], 936, "2025-09-20");
+        for (size_t j = i; is_first[i] && j != num_rows; ++j)
+            is_common[i] |= is_row_of(&rows[j], 936, "2025-09-20") &&
+                            strcmp(rows[j].key, rows[i].key) == 0 &&
+                            rows[j].offset == rows[i].offset && rows[j].width == rows[i].width;
+        num_common += is_common[i];
+    }
+    assert_int_equal(num_common, 31); /* num-packets, num-bytes, and three counters */
+    fill_stats(bytes);
+    check_stats(bytes, 936, true, rows, is_common, num_rows);
+    put_stats(bytes, 768, server_file.begin, 8);
+    check_stats(bytes, 936, false, rows, is_common, num_rows);
+    check_stats(bytes, 936, true, rows, is_first, num_rows);
+    put_stats(bytes, 776, server_file.end - 8, 8); /* a pointer at both places */
+    check_stats(bytes, 936, true, rows, is_common, num_rows);
+    put_stats(bytes, 780, 0, 4); /* cc.ssthresh of the first layout would be 0 */
+    put_stats(bytes, 776, 0x400000, 4);
+    check_stats(bytes, 936, true, rows, is_common + num_rows, 0);
+    put_stats(bytes, 776, server_file.end - 8, 8);
+    put_stats(bytes, 768, 0x800001, 8); /* the thresholds of the second layout */
+    check_stats(bytes, 936, true, rows, is_second, num_rows);
+    put_stats(bytes, 776, server_file.end, 8); /* behind the file */
+    check_stats(bytes, 936, true, rows, is_common, num_rows);
+    put_stats(bytes, 776, server_file.begin + 4, 8); /* no object lies there */
+    check_stats(bytes, 936, true, rows, is_common, num_rows);
+    free(text);
+}
+
+/* A later h2o reorders the struct and its size stays: its pointer is elsewhere. */
+static void stats_of_another_layout(void **state)
+{
+    static const bool nothing[1];
+    uint8_t bytes[2048];
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(stats_pointers) / sizeof(stats_pointers[0]); ++i) {
+        if (stats_pointers[i].pointer == 0)
+            continue;
+        fill_stats(bytes);
+        put_stats(bytes, 104, server_file.begin + 8, 8);
+        check_stats(bytes, stats_pointers[i].size, true, NULL, nothing, 0);
+    }
+}
+
 static void stats(void **state)
 {
     struct bench bench;
     uint8_t bytes[936] = {0};
 
     (void)state;
-    check_stats(936);
-    check_stats(1032);
     bench_open(&bench, "quicly:conn_stats", 20260629);
     draft_number(&bench.draft, "size", 944); /* a layout that nobody knows */
     check_line(&bench, "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":0,\"time\":0,\"size\":944}\n");
@@ -943,6 +1118,10 @@ int main(void)
         cmocka_unit_test(hostile_texts),
         cmocka_unit_test(application_data),
         cmocka_unit_test(stats),
+        cmocka_unit_test(stats_of_each_layout),
+        cmocka_unit_test(stats_without_a_pointer),
+        cmocka_unit_test(stats_of_two_layouts),
+        cmocka_unit_test(stats_of_another_layout),
         cmocka_unit_test(layers),
         cmocka_unit_test(losses),
         cmocka_unit_test(losses_do_not_move_times),

@@ -43,9 +43,8 @@ static const struct option_row {
      "with quic or all: also print application data: what streams and datagrams carry"},
     {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
     {'b', "buffer", "SIZE", IN_ANY,
-     "size of the ring of each CPU, such as 64M; by default, the CPUs together have 16M, enough "
-     "for a "
-     "pause of 0.1 s at 500,000 events a second"},
+     "size of the ring that all CPUs share, such as 64M; rounded up to a power of two; by default "
+     "16M, enough for a pause of 0.1 s at 500,000 events a second"},
     {'r', "keep-root", NULL, IN_ANY,
      "stay root while printing; by default, it is given up once the probes are attached"},
     {'l', "list", NULL, IN_ANY,

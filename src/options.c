@@ -41,7 +41,9 @@ static const struct option_row {
      "of the response headers, print only this one, in any case; may be repeated"},
     {'a', "application-data", NULL, IN_JSON,
      "with quic or all: also print application data: what streams and datagrams carry"},
-    {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
+    {'w', "write", "FILE", IN_ANY,
+     "write there instead of standard output; opened with the rights of the user who called sudo, "
+     "and emptied first; '-' is standard output"},
     {'b', "buffer", "SIZE", IN_ANY,
      "size of the ring that all CPUs share, such as 64M; rounded up to a power of two; by default "
      "16M, enough for a pause of 0.1 s at 500,000 events a second"},
@@ -153,7 +155,7 @@ static int apply(struct options *options, const struct option_row *row, const ch
     case 'w':
         if (argument[0] == '\0')
             return fail(error, error_size, "-w takes the name of a file%s", "");
-        options->write = argument;
+        options->write = strcmp(argument, "-") != 0 ? argument : NULL;
         return 0;
     case 'a':
         options->application_data = true;

@@ -95,23 +95,29 @@ static void close_folder(struct output *output)
 }
 
 /*
- * Gets a descriptor of its own for what `fd` is open for. A write to a pipe or a terminal must not
- * wait, as poll(2) does not say how much they take: opened once more, it can be told not to without
- * changing it for others.
+ * Takes over a descriptor. A write to a pipe or a terminal must not wait, as poll(2) does not say
+ * how much they take: opened once more, it can be told not to without changing it for others.
  */
 static void begin(struct output *output, int fd)
 {
     struct stat file;
+    int patient = -1;
 
     output->waits = fstat(fd, &file) != 0 || !S_ISREG(file.st_mode);
-    output->fd = -1;
     if (output->waits && (S_ISFIFO(file.st_mode) || S_ISCHR(file.st_mode)))
-        output->fd = reopen(fd, WRITE_FLAGS | O_NONBLOCK);
-    if (output->fd < 0)
-        output->fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    if (output->fd < 0)
-        output->fd = fd;
+        patient = reopen(fd, WRITE_FLAGS | O_NONBLOCK);
+    if (patient >= 0 && fd > STDERR_FILENO)
+        close(fd);
+    output->fd = patient >= 0 ? patient : fd;
     output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
+}
+
+/* A descriptor of our own, so that close(2) can be asked whether everything is written. */
+static int copy(int fd)
+{
+    int ours = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+    return ours >= 0 ? ours : fd;
 }
 
 /* The descriptor that a name such as /dev/stdout or /dev/fd/3 stands for; -1: it is a file's name. */
@@ -146,16 +152,12 @@ static const char *open_named(struct output *output)
 {
     struct caller_entered entered;
     const char *reason;
-    int fd;
 
     if (caller_enter(&output->caller, &entered) != 0)
         return "it takes CAP_SETUID and CAP_SETGID to open it as the user who called";
     reason = open_file(output);
-    fd = output->fd;
     if (reason == NULL)
-        begin(output, fd);
-    if (output->fd != fd)
-        close(fd);
+        begin(output, output->fd);
     if (!output->created)
         close_folder(output);
     if (reason != NULL && errno == EACCES && !entered.is_root)
@@ -178,14 +180,14 @@ const char *output_open(struct output *output, const char *name, const struct ca
         return open_named(output);
     if (!is_writable(fd))
         return "it is closed, or not open for writing";
-    begin(output, fd);
+    begin(output, copy(fd));
     return NULL;
 }
 
 void output_open_messages(struct output *output)
 {
     *output = (struct output){.fd = -1, .folder = -1, .interrupt = -1};
-    begin(output, STDERR_FILENO);
+    begin(output, copy(STDERR_FILENO));
 }
 
 int output_begin(struct output *output)
@@ -287,8 +289,8 @@ void output_drop_line(struct output *output)
 #define RETRY_MS       10
 
 /*
- * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or -1 with errno: ECANCELED
- * if there was an interrupt and the reader has stopped for good.
+ * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or the errno of a poll(2)
+ * that failed; ECANCELED, if there was an interrupt and the reader has stopped for good.
  */
 static int wait_for_reader(const struct output *output)
 {
@@ -300,19 +302,27 @@ static int wait_for_reader(const struct output *output)
         ;
     if (ready > 0 && fds[0].revents == 0)
         ready = poll(fds, 1, LAST_CHANCE_MS);
-    if (ready == 0)
-        errno = ECANCELED;
-    return ready > 0 ? 0 : -1; /* an error of the reader's is the write's to tell */
+    if (ready < 0)
+        return errno;
+    return ready > 0 ? 0 : ECANCELED; /* an error of the reader's is the write's to tell */
 }
 
-/* A file takes everything at once; a pipe, as much as never makes a write wait. */
+/*
+ * A file takes everything at once; a pipe, as much as never makes a write wait. Where poll(2) fails,
+ * what there is room for is written all the same: it may be the message that says so.
+ */
 static ssize_t write_some(struct output *output, const char *bytes, size_t size)
 {
+    int failure = output->waits ? wait_for_reader(output) : 0;
+    ssize_t written = -1;
+
     if (output->waits && size > PIPE_BUF)
         size = PIPE_BUF;
-    if (output->waits && wait_for_reader(output) != 0)
-        return -1;
-    return write(output->fd, bytes, size);
+    if (failure != ECANCELED)
+        written = write(output->fd, bytes, size);
+    if (failure == ECANCELED || (failure != 0 && written < 0 && errno == EAGAIN))
+        errno = failure;
+    return written;
 }
 
 /* What to do about a write that failed. */

@@ -384,7 +384,8 @@ static void rights_come_back(void **state)
 
     only_root();
     assert_int_equal(setgroups(2, groups), 0);
-    assert_int_equal(prctl(PR_SET_DUMPABLE, 0), 0);
+    assert_int_equal(prctl(PR_SET_DUMPABLE, 1),
+                     0); /* a change of ids sets it to fs.suid_dumpable */
     before = rights_now();
     assert_int_equal(chown(folder->path, CALLER, GROUP), 0);
     assert_null(output_open(&output, folder->file, &stranger));
@@ -398,7 +399,6 @@ static void rights_come_back(void **state)
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(setgroups(0, NULL), 0);
-    assert_int_equal(prctl(PR_SET_DUMPABLE, 1), 0);
 }
 
 /* Inside, nothing of root is left. */
@@ -920,7 +920,7 @@ static void close_is_looked_at(void **state)
     assert_int_equal(failing_fd, -1);
 }
 
-/* A poll(2) that fails is no reader that has stopped. */
+/* What poll(2) says, if not 0. */
 static int poll_error;
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
@@ -934,16 +934,23 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
     return ppoll(fds, count, timeout < 0 ? NULL : &wait, NULL);
 }
 
+/* That is no reader that has stopped; and what there is room for is written. */
 static void failed_poll_is_told(void **state)
 {
+    static char page[4096];
     struct output output;
     int ends[2];
 
     (void)state;
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     open_on(&output, ends[1]);
-    write_line(&output, "one");
     poll_error = ENOMEM;
+    write_line(&output, "one");
+    assert_int_equal(output_flush(&output), 0);
+    while (write(output.fd, page, sizeof(page)) > 0)
+        ;
+    assert_int_equal(errno, EAGAIN);
+    write_line(&output, "two");
     assert_int_equal(output_flush(&output), -1);
     poll_error = 0;
     assert_int_equal(output.error, ENOMEM);

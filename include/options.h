@@ -29,7 +29,7 @@ struct options {
     struct options_words response_headers;
     bool application_data;
     const char *write; /* NULL: standard output */
-    size_t buffer;     /* bytes a ring; 0: not given */
+    size_t buffer;     /* bytes of the ring; 0: not given */
     bool keep_root;
     int debug; /* how often -d was given */
     bool list, help, version;

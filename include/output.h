@@ -10,13 +10,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "caller.h"
+
 struct output {
     int fd;
-    int folder;       /* that the file is in, until it is begun; -1: none */
+    int folder;       /* that the new file is in, until it is begun; -1: none */
     int interrupt;    /* readable when nobody is to be waited for any more; -1: never */
     const char *name; /* of the file, for messages; NULL: standard output */
-    bool created;     /* there was no file of that name, and it is not begun */
-    bool waits;       /* a write can wait for a reader: it is no plain file */
+    struct caller caller;
+    bool is_descriptor; /* it was open already: standard output, /dev/fd/3 */
+    bool created;       /* there was no file of that name, and it is not begun */
+    bool waits;         /* a write can wait for a reader: it is no plain file */
     char *buffer;
     size_t used;      /* bytes gathered */
     size_t line;      /* where the line that is being written begins */
@@ -27,21 +31,21 @@ struct output {
 };
 
 /*
- * Opens standard output (NULL), or a file, append-only; what is in it stays until output_begin. In a
- * folder where anyone can put something (/tmp), no link of another user's is followed, and no file
- * of another user's opened but `caller`'s. Returns 0, or -1 with errno: ELOOP for such a link, EPERM
- * for such a file, EMLINK for one that has another name.
+ * Opens standard output (NULL), or a file, append-only, as the user who called; what is in it stays
+ * until output_begin. /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are the descriptor
+ * itself. Refuses a file, FIFO or link that another user has put into a folder like /tmp. Returns
+ * NULL, or the reason of the failure as words for a message.
  */
-int output_open(struct output *output, const char *name, uid_t caller);
+const char *output_open(struct output *output, const char *name, const struct caller *caller);
 
 /* Standard error, for output_say. */
 void output_open_messages(struct output *output);
 
 /*
- * Empties the file, now that there will be something to write, and gives it to a user if it is new.
- * Returns 0, or -1 with errno. A new file that it never comes to is removed by output_close.
+ * Empties the file, now that there will be something to write. Returns 0, or -1 with errno. A new
+ * file that it never comes to is removed by output_close.
  */
-int output_begin(struct output *output, uid_t uid, gid_t gid);
+int output_begin(struct output *output);
 
 /* Room for `size` bytes (at most OUTPUT_RESERVE_MAX); to be followed by output_advance. */
 #define OUTPUT_RESERVE_MAX (size_t)(32 * 1024)
@@ -72,6 +76,13 @@ void output_drop_line(struct output *output);
  */
 int output_flush(struct output *output);
 
-void output_close(struct output *output);
+/*
+ * To be called if poll(2) tells POLLERR or POLLHUP of `fd`: notes the error that a write would give,
+ * EPIPE if it gives none.
+ */
+void output_hung_up(struct output *output);
+
+/* Returns 0, or -1 with errno if close(2) tells that what was written is not stored. */
+int output_close(struct output *output);
 
 #endif

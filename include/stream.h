@@ -32,10 +32,10 @@ struct stream {
 };
 
 /*
- * The size of the ring, a power of two: `per_cpu` bytes for each CPU, or (0) enough for a reader
- * that does not run for 0.1 s at 500,000 events a second.
+ * The size of the ring in bytes: the smallest power of two that is a page or more and holds `wanted`
+ * bytes; or (0) enough for a reader that does not run for 0.1 s at 500,000 events a second.
  */
-size_t stream_ring_size(size_t per_cpu);
+size_t stream_ring_size(size_t wanted);
 
 /* How much is to be in the ring for the reader to be woken, in bytes. */
 size_t stream_watermark(size_t ring_size);

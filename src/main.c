@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "caller.h"
 #include "catalog.h"
 #include "choice.h"
 #include "options.h"
@@ -70,6 +71,24 @@ static int explain_no_pid(void)
     return WRONG_USAGE;
 }
 
+/*
+ * Finds the process, and reads its probes. What fails once the process has ended fails for that
+ * reason.
+ */
+static int open_target(struct run *run)
+{
+    struct target *target = &run->target;
+
+    if (target_open(target, run->options.pid, run->error, sizeof(run->error)) != 0)
+        return COULD_NOT_TRACE;
+    if (target_read_probes(target, run->error, sizeof(run->error)) == 0)
+        return 0;
+    if (target_has_ended(target))
+        snprintf(run->error, sizeof(run->error), "process %d ended before it could be traced",
+                 (int)target->pid);
+    return COULD_NOT_TRACE;
+}
+
 static int say_unless_listed(size_t count)
 {
     return count != 0 ? 0 : say(WRONG_USAGE, "no tracepoint matches; h2olog -l lists them all");
@@ -80,11 +99,22 @@ static int list_tracepoints(struct run *run)
     if (run->options.pid == 0)
         return say_unless_listed(choice_print_list(stdout, &run->options, NULL));
     privilege_harden();
-    if (target_open(&run->target, run->options.pid, run->error, sizeof(run->error)) != 0 ||
-        target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
+    if (open_target(run) != 0)
         return say(COULD_NOT_TRACE, run->error);
     catalog_open(&run->catalog, operand_native(), &run->target);
     return say_unless_listed(choice_print_list(stdout, &run->options, &run->catalog));
+}
+
+/* What -h, -V and -l ask for, to standard output. */
+static int inform(struct run *run)
+{
+    if (run->options.help)
+        options_print_help(stdout);
+    else if (run->options.version)
+        print_version();
+    else
+        return list_tracepoints(run);
+    return 0;
 }
 
 static void say_skipped(const struct traced *traced, const struct location *location)
@@ -170,8 +200,7 @@ static int prepare(struct run *run)
     const struct options *options = &run->options;
     struct program_choice wanted;
 
-    if (target_open(&run->target, options->pid, run->error, sizeof(run->error)) != 0 ||
-        target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
+    if (open_target(run) != 0)
         return COULD_NOT_TRACE;
     catalog_open(&run->catalog, operand_native(), &run->target);
     if (choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error)) != 0)
@@ -220,14 +249,21 @@ static int64_t clock_offset_ns(void)
     return (int64_t)(seconds * 1000000000 + nanoseconds);
 }
 
+static int say_output(struct run *run, const char *what, const char *reason)
+{
+    const char *file = run->output.name;
+    char *name = text_escape(file != NULL ? file : "standard output");
+
+    output_say(&run->messages, "h2olog: cannot %s %s: %s", what, name, reason);
+    free(name);
+    return COULD_NOT_TRACE;
+}
+
 /* The output is emptied only now that there is something to write. */
 static int give_up_root(struct run *run)
 {
-    if (output_begin(&run->output, run->invoker.caller, run->invoker.caller_group) != 0) {
-        snprintf(run->error, sizeof(run->error), "the output cannot be emptied, or made yours: %s",
-                 strerror(errno));
-        return -1;
-    }
+    if (output_begin(&run->output) != 0)
+        return say_output(run, "empty", strerror(errno));
     return privilege_drop(&run->invoker, run->options.keep_root, run->error, sizeof(run->error));
 }
 
@@ -270,18 +306,23 @@ static int trace(struct run *run)
     return status;
 }
 
-static int explain_no_output(const char *file, int code)
+static int open_output(struct run *run)
 {
-    char *name = text_escape(file);
+    const struct caller caller = {run->invoker.caller, run->invoker.caller_group};
+    const char *reason = output_open(&run->output, run->options.write, &caller);
 
-    fprintf(stderr, "h2olog: %s cannot be opened for writing: %s\n", name,
-            code == ELOOP   ? "a link of another user's is on the way to it"
-            : code == EPERM ? "it is another user's, in a folder where everybody can put files"
-            : code == EMLINK
-                ? "it has another name, too, and is in a folder where everybody can put files"
-                : strerror(code));
-    free(name);
-    return COULD_NOT_TRACE;
+    output_open_messages(&run->messages);
+    return reason == NULL ? 0 : say_output(run, "write", reason);
+}
+
+/* NFS and disk quotas can refuse what was written as late as at close(2). */
+static int close_output(struct run *run, int status)
+{
+    const bool seems_written = run->output.error == 0 && run->output.lines != 0;
+
+    if (output_close(&run->output) == 0 || !seems_written)
+        return status;
+    return say_output(run, "write the last lines to", strerror(errno));
 }
 
 static int run_tracer(struct run *run)
@@ -293,27 +334,39 @@ static int run_tracer(struct run *run)
     privilege_harden();
     if (geteuid() != 0)
         return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
-    if (output_open(&run->output, run->options.write, run->invoker.caller) != 0)
-        return explain_no_output(run->options.write, errno);
-    output_open_messages(&run->messages);
-    status = prepare(run);
+    status = open_output(run);
+    if (status == 0)
+        status = prepare(run);
     if (status == 0)
         status = trace(run);
-    if (run->error[0] != '\0') {
-        if (run->target.name != NULL && target_has_ended(&run->target))
-            snprintf(run->error, sizeof(run->error), "process %d ended before it could be traced",
-                     (int)run->target.pid);
+    if (run->error[0] != '\0')
         say(status, run->error);
-    }
     tracer_close(&run->tracer);
-    output_close(&run->output);
+    status = close_output(run, status);
     output_close(&run->messages);
     return status;
 }
 
+/* The end of what -h, -V and -l print. */
+static int close_standard_output(int status)
+{
+    const bool failed = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fclose(stdout) == 0 && !failed)
+        return status;
+    if (errno == EPIPE) /* whoever read has seen enough */
+        return status;
+    fprintf(stderr, "h2olog: cannot write standard output: %s\n",
+            errno == EBADF ? "it is closed, or not open for writing"
+            : errno != 0   ? strerror(errno)
+                           : "a write failed");
+    return COULD_NOT_TRACE;
+}
+
 /*
- * Who starts h2olog with a descriptor closed does not get messages into the file that would have its
- * number: it is taken, by something that cannot be written (0: read).
+ * Occupies any closed standard descriptor, so that a later open() cannot reuse its number, with one
+ * that cannot be written (0: read).
  */
 static void take_closed_descriptors(void)
 {
@@ -334,12 +387,8 @@ int main(int argc, char **argv)
     take_closed_descriptors();
     if (options_parse(&run.options, argc, argv, run.error, sizeof(run.error)) != 0)
         status = say(WRONG_USAGE, run.error);
-    else if (run.options.help)
-        options_print_help(stdout);
-    else if (run.options.version)
-        print_version();
-    else if (run.options.list)
-        status = list_tracepoints(&run);
+    else if (run.options.help || run.options.version || run.options.list)
+        status = close_standard_output(inform(&run));
     else if (run.options.pid == 0)
         status = explain_no_pid();
     else

@@ -41,11 +41,12 @@ static const struct option_row {
      "of the response headers, print only this one, in any case; may be repeated"},
     {'a', "application-data", NULL, IN_JSON,
      "with quic or all: also print application data: what streams, packets and so on carry"},
-    {'w', "write", "FILE", IN_ANY, "write there instead of standard output; FILE is emptied first"},
+    {'w', "write", "FILE", IN_ANY,
+     "write there instead of standard output; opened with the rights of the user who called sudo, "
+     "and emptied first; '-' is standard output"},
     {'b', "buffer", "SIZE", IN_ANY,
-     "size of the ring of each CPU, such as 64M; by default, the CPUs together have 16M, enough "
-     "for a "
-     "pause of 0.1 s at 500,000 events a second"},
+     "size of the ring that all CPUs share, such as 64M; rounded up to a power of two; by default "
+     "16M, enough for a pause of 0.1 s at 500,000 events a second"},
     {'r', "keep-root", NULL, IN_ANY,
      "stay root while printing; by default, it is given up once the probes are attached"},
     {'l', "list", NULL, IN_ANY,
@@ -154,7 +155,7 @@ static int apply(struct options *options, const struct option_row *row, const ch
     case 'w':
         if (argument[0] == '\0')
             return fail(error, error_size, "-w takes the name of a file%s", "");
-        options->write = argument;
+        options->write = strcmp(argument, "-") != 0 ? argument : NULL;
         return 0;
     case 'a':
         options->application_data = true;

@@ -19,84 +19,7 @@
 /* The longest line: every captured byte as six characters, and the names of all fields. */
 #define LINE_MAX_SIZE (size_t)(128 * 1024)
 
-/* A folder where everybody can put something, and nobody can remove what is another's: /tmp. */
-static bool is_shared(const struct stat *folder)
-{
-    return (folder->st_mode & (S_ISVTX | S_IWOTH)) == (S_ISVTX | S_IWOTH);
-}
-
-/*
- * What somebody else put into such a folder is not for us: a link would lead to a file of the
- * system, a file or a FIFO would hand them what we write. Nobody else can replace what is ours, the
- * folder's owner's, or the caller's; of the last, links are not followed either. The kernel has the
- * same rules (fs.protected_symlinks, _regular, _fifos), but not for a file that is opened without
- * O_CREAT.
- */
-static bool is_trusted(const struct stat *folder, const struct stat *found, uid_t caller)
-{
-    if (!is_shared(folder) || S_ISDIR(found->st_mode))
-        return true;
-    if (S_ISREG(found->st_mode) && found->st_nlink > 1) { /* a link of the other kind */
-        errno = EMLINK;
-        return false;
-    }
-    if (found->st_uid == geteuid() || found->st_uid == folder->st_uid ||
-        (found->st_uid == caller && !S_ISLNK(found->st_mode)))
-        return true;
-    errno = S_ISLNK(found->st_mode) ? ELOOP : EPERM;
-    return false;
-}
-
-/*
- * Opens what is there, with its status: O_PATH, and a link itself. What is looked at is what is
- * opened, whatever somebody puts in its place meanwhile. Returns -1 with errno if it is not there or
- * not to be trusted.
- */
-static int open_entry(int folder, const char *name, uid_t caller, struct stat *found)
-{
-    struct stat above;
-    int code, entry = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-
-    if (entry < 0)
-        return -1;
-    if (fstat(folder, &above) == 0 && fstat(entry, found) == 0 && is_trusted(&above, found, caller))
-        return entry;
-    code = errno;
-    close(entry);
-    errno = code;
-    return -1;
-}
-
-/* Opens a folder, or what a link leads to that nobody else can have put there. */
-static int open_folder(int folder, const char *name, uid_t caller)
-{
-    struct stat found;
-    int entry = open_entry(folder, name, caller, &found);
-
-    if (entry < 0 || !S_ISLNK(found.st_mode))
-        return entry;
-    close(entry);
-    return openat(folder, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-/* Opens the folder that a file is to be in, part by part. Returns -1 with errno. */
-static int open_parent(const char *path, uid_t caller)
-{
-    int folder = open(path[0] == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const char *slash;
-
-    for (; folder >= 0 && (slash = strchr(path, '/')) != NULL; path = slash + 1) {
-        char *part = memory_format("%.*s", (int)(slash - path), path);
-        int next =
-            part[0] == '\0' ? fcntl(folder, F_DUPFD_CLOEXEC, 0) : open_folder(folder, part, caller);
-        int code = errno;
-        free(part);
-        close(folder);
-        errno = code;
-        folder = next;
-    }
-    return folder;
-}
+#define WRITE_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY)
 
 static const char *last_part(const char *path)
 {
@@ -105,7 +28,31 @@ static const char *last_part(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-#define WRITE_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY)
+static int open_folder(const char *path)
+{
+    char *folder = memory_format("%.*s", (int)(last_part(path) - path), path);
+    int fd = open(folder[0] != '\0' ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), code = errno;
+
+    free(folder);
+    errno = code;
+    return fd;
+}
+
+/*
+ * Whether another user has put this entry into a folder like /tmp, where everybody can add entries
+ * and only their owner can replace them. A file or a FIFO would show that user what strangers sent
+ * to the server, a link would make us empty another file. These are the rules of the kernel's
+ * fs.protected_symlinks, _regular and _fifos, which can be off.
+ */
+static bool is_planted(int folder, const char *name, uid_t caller)
+{
+    const mode_t shared = S_ISVTX | S_IWOTH;
+    struct stat above, entry;
+
+    return fstat(folder, &above) == 0 && (above.st_mode & shared) == shared &&
+           fstatat(folder, name, &entry, AT_SYMLINK_NOFOLLOW) == 0 && entry.st_uid != caller &&
+           entry.st_uid != above.st_uid;
+}
 
 /* Opens once more what is open, in another way. Returns -1 with errno. */
 static int reopen(int fd, int flags)
@@ -116,40 +63,28 @@ static int reopen(int fd, int flags)
     return open(path, flags);
 }
 
-static int open_existing(int folder, const char *name, uid_t caller)
-{
-    struct stat found;
-    int entry = open_entry(folder, name, caller, &found), fd, code;
-
-    if (entry < 0)
-        return -1;
-    fd = S_ISLNK(found.st_mode) ? openat(folder, name, WRITE_FLAGS) : reopen(entry, WRITE_FLAGS);
-    code = errno;
-    close(entry);
-    errno = code;
-    return fd;
-}
-
-static int open_file(struct output *output, uid_t caller)
+/* Opens or creates the file. Returns NULL, or why that failed. */
+static const char *open_file(struct output *output)
 {
     const char *name = last_part(output->name);
 
-    if (name[0] == '\0') { /* "folder/" */
-        errno = EISDIR;
-        return -1;
-    }
-    output->folder = open_parent(output->name, caller);
+    if (name[0] == '\0') /* "folder/" */
+        return strerror(EISDIR);
+    output->folder = open_folder(output->name);
     if (output->folder < 0)
-        return -1;
+        return strerror(errno);
     for (int i = 0; i != 10 && output->fd < 0; ++i) { /* it can go between the one and the other */
         output->fd = openat(output->folder, name, WRITE_FLAGS | O_CREAT | O_EXCL, 0600);
         output->created = output->fd >= 0;
-        if (output->fd < 0 && errno == EEXIST)
-            output->fd = open_existing(output->folder, name, caller);
+        if (output->fd >= 0 || errno != EEXIST)
+            break;
+        if (is_planted(output->folder, name, output->caller.uid))
+            return "it is another user's, in a folder where everybody can put files";
+        output->fd = openat(output->folder, name, WRITE_FLAGS);
         if (output->fd < 0 && errno != ENOENT)
-            return -1;
+            break;
     }
-    return output->fd >= 0 ? 0 : -1;
+    return output->fd >= 0 ? NULL : strerror(errno);
 }
 
 static void close_folder(struct output *output)
@@ -160,8 +95,8 @@ static void close_folder(struct output *output)
 }
 
 /*
- * A write to a pipe or a terminal must not wait, as poll(2) does not say how much they take. Opened
- * once more, it can be told not to without changing it for others.
+ * Takes over a descriptor. A write to a pipe or a terminal must not wait, as poll(2) does not say
+ * how much they take: opened once more, it can be told not to without changing it for others.
  */
 static void begin(struct output *output, int fd)
 {
@@ -177,39 +112,102 @@ static void begin(struct output *output, int fd)
     output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
 }
 
-int output_open(struct output *output, const char *name, uid_t caller)
+/* A descriptor of our own, so that close(2) can be asked whether everything is written. */
+static int copy(int fd)
 {
-    *output = (struct output){.fd = -1, .folder = -1, .interrupt = -1, .name = name};
-    if (name != NULL && open_file(output, caller) != 0) {
-        int code = errno;
-        close_folder(output);
-        errno = code;
-        return -1;
+    int ours = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+    return ours >= 0 ? ours : fd;
+}
+
+/* The descriptor that a name such as /dev/stdout or /dev/fd/3 stands for; -1: it is a file's name. */
+static int named_descriptor(const char *name)
+{
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+
+    if (name == NULL || strcmp(name, "/dev/stdout") == 0)
+        return STDOUT_FILENO;
+    if (strcmp(name, "/dev/stderr") == 0)
+        return STDERR_FILENO;
+    for (size_t i = 0; i != sizeof(folders) / sizeof(folders[0]); ++i) {
+        const size_t length = strlen(folders[i]);
+        const char *digits = name + length;
+        if (strncmp(name, folders[i], length) == 0 && strlen(digits) - 1 < 9 &&
+            digits[strspn(digits, "0123456789")] == '\0')
+            return (int)strtol(digits, NULL, 10);
     }
-    begin(output, name != NULL ? output->fd : STDOUT_FILENO);
-    return 0;
+    return -1;
+}
+
+/* Not what is open for reading alone: opened once more by root, it could be written. */
+static bool is_writable(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Opens, and gets ready, a file of that name as the caller. Returns NULL, or why that failed. */
+static const char *open_named(struct output *output)
+{
+    struct caller_entered entered;
+    const char *reason;
+
+    if (caller_enter(&output->caller, &entered) != 0)
+        return "it takes CAP_SETUID and CAP_SETGID to open it as the user who called";
+    reason = open_file(output);
+    if (reason == NULL)
+        begin(output, output->fd);
+    if (!output->created)
+        close_folder(output);
+    if (reason != NULL && errno == EACCES && !entered.is_root)
+        reason = "Permission denied for the user who called";
+    caller_leave(&entered);
+    return reason;
+}
+
+const char *output_open(struct output *output, const char *name, const struct caller *caller)
+{
+    const int fd = named_descriptor(name);
+
+    *output = (struct output){.fd = -1,
+                              .folder = -1,
+                              .interrupt = -1,
+                              .name = name,
+                              .is_descriptor = fd >= 0,
+                              .caller = *caller};
+    if (fd < 0)
+        return open_named(output);
+    if (!is_writable(fd))
+        return "it is closed, or not open for writing";
+    begin(output, copy(fd));
+    return NULL;
 }
 
 void output_open_messages(struct output *output)
 {
     *output = (struct output){.fd = -1, .folder = -1, .interrupt = -1};
-    begin(output, STDERR_FILENO);
+    begin(output, copy(STDERR_FILENO));
 }
 
-int output_begin(struct output *output, uid_t uid, gid_t gid)
+int output_begin(struct output *output)
 {
+    struct caller_entered entered;
     struct stat file;
+    int result;
 
-    if (output->name == NULL)
-        return 0;
     close_folder(output);
-    if (output->created) {
+    if (output->is_descriptor || output->created) {
         output->created = false;
-        return fchown(output->fd, uid, gid);
+        return 0;
     }
-    if (fstat(output->fd, &file) != 0)
+    if (caller_enter(&output->caller, &entered) != 0)
         return -1;
-    return S_ISREG(file.st_mode) ? ftruncate(output->fd, 0) : 0;
+    result = fstat(output->fd, &file);
+    if (result == 0 && S_ISREG(file.st_mode))
+        result = ftruncate(output->fd, 0);
+    caller_leave(&entered);
+    return result;
 }
 
 char *output_reserve(struct output *output, size_t size)
@@ -290,28 +288,41 @@ void output_drop_line(struct output *output)
 #define LAST_CHANCE_MS 500
 #define RETRY_MS       10
 
-/* Whether PIPE_BUF bytes can be written without waiting for a reader that has stopped for good. */
-static bool wait_for_reader(const struct output *output)
+/*
+ * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or the errno of a poll(2)
+ * that failed; ECANCELED, if there was an interrupt and the reader has stopped for good.
+ */
+static int wait_for_reader(const struct output *output)
 {
     struct pollfd fds[] = {{.fd = output->fd, .events = POLLOUT},
                            {.fd = output->interrupt, .events = POLLIN}};
+    int ready;
 
-    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+    while ((ready = poll(fds, 2, -1)) < 0 && errno == EINTR)
         ;
-    /* an error of the reader's is the write's to tell */
-    return fds[0].revents != 0 || poll(fds, 1, LAST_CHANCE_MS) > 0;
+    if (ready > 0 && fds[0].revents == 0)
+        ready = poll(fds, 1, LAST_CHANCE_MS);
+    if (ready < 0)
+        return errno;
+    return ready > 0 ? 0 : ECANCELED; /* an error of the reader's is the write's to tell */
 }
 
-/* A file takes everything at once; a pipe, as much as never makes a write wait. */
+/*
+ * A file takes everything at once; a pipe, as much as never makes a write wait. Where poll(2) fails,
+ * what there is room for is written all the same: it may be the message that says so.
+ */
 static ssize_t write_some(struct output *output, const char *bytes, size_t size)
 {
+    int failure = output->waits ? wait_for_reader(output) : 0;
+    ssize_t written = -1;
+
     if (output->waits && size > PIPE_BUF)
         size = PIPE_BUF;
-    if (output->waits && !wait_for_reader(output)) {
-        errno = ECANCELED;
-        return -1;
-    }
-    return write(output->fd, bytes, size);
+    if (failure != ECANCELED)
+        written = write(output->fd, bytes, size);
+    if (failure == ECANCELED || (failure != 0 && written < 0 && errno == EAGAIN))
+        errno = failure;
+    return written;
 }
 
 /* What to do about a write that failed. */
@@ -362,6 +373,13 @@ void output_say(struct output *output, const char *format, ...)
     free(line);
 }
 
+void output_hung_up(struct output *output)
+{
+    const bool fails = write(output->fd, "", 0) < 0 && errno != EINTR && errno != EAGAIN;
+
+    output->error = fails ? errno : EPIPE; /* a pipe takes nothing without an error */
+}
+
 /* Whether the name is still that of the file that is open. */
 static bool is_there(const struct output *output)
 {
@@ -372,14 +390,28 @@ static bool is_there(const struct output *output)
            named.st_ino == opened.st_ino;
 }
 
-void output_close(struct output *output)
+static void remove_created(const struct output *output)
 {
+    struct caller_entered entered;
+
+    if (caller_enter(&output->caller, &entered) != 0)
+        return;
+    if (is_there(output))
+        unlinkat(output->folder, last_part(output->name), 0);
+    caller_leave(&entered);
+}
+
+int output_close(struct output *output)
+{
+    int result = 0;
+
     free(output->buffer);
     output->buffer = NULL;
-    if (output->created && output->lines == 0 && is_there(output))
-        unlinkat(output->folder, last_part(output->name), 0); /* nothing was to be written */
+    if (output->created && output->lines == 0) /* nothing was to be written */
+        remove_created(output);
     close_folder(output);
-    if (output->fd > STDERR_FILENO)
-        close(output->fd);
+    if (output->fd > STDERR_FILENO && close(output->fd) != 0 && errno != EINTR)
+        result = -1;
     output->fd = -1;
+    return result;
 }

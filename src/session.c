@@ -117,17 +117,26 @@ static void drain(struct printing *printing)
     output_flush(session->output);
 }
 
-/* Waits for a batch, the clock, or the end. Returns whether it is the end. */
-static bool wait_for_events(const struct session *session)
+/*
+ * Waits for a batch, the clock, or the end. Returns whether it is the end; then `failure` is 0, or
+ * the errno of a poll(2) that failed.
+ */
+static bool wait_for_events(const struct session *session, int *failure)
 {
+    struct output *output = session->output;
     struct pollfd fds[] = {
         {.fd = session->signals, .events = POLLIN},
         {.fd = session->target->pidfd, .events = POLLIN},
         {.fd = session->tracer->maps.ring, .events = POLLIN},
+        {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
     };
 
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0)
-        return errno != EINTR;
+    if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0) {
+        *failure = errno != EINTR ? errno : 0;
+        return *failure != 0;
+    }
+    if (fds[3].revents != 0)
+        output_hung_up(output);
     return fds[0].revents != 0 || fds[1].revents != 0;
 }
 
@@ -148,17 +157,19 @@ static void print_total(const struct printing *printing)
     }
 }
 
-static int conclude(const struct printing *printing)
+static int conclude(const struct printing *printing, int failure)
 {
     const struct output *output = printing->session->output;
+    struct output *messages = printing->session->messages;
     char *name;
 
     print_total(printing);
+    if (failure != 0)
+        output_say(messages, "h2olog: cannot wait for events: %s", strerror(failure));
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
-        return 0;
+        return failure != 0;
     name = text_escape(output->name != NULL ? output->name : "standard output");
-    output_say(printing->session->messages,
-               "h2olog: %s cannot be written: %s; %" PRIu64 " lines are lost", name,
+    output_say(messages, "h2olog: cannot write %s: %s; %" PRIu64 " lines lost", name,
                output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
                output->dropped);
     free(name);
@@ -181,12 +192,12 @@ int session_run(struct session *session)
         .reported_ns = clock_ns(CLOCK_MONOTONIC),
     };
     bool ends = false;
-    int status;
+    int status, failure = 0;
 
     json_open(&printing.json);
     while (!ends && session->output->error == 0) {
         uint64_t now_ns;
-        ends = wait_for_events(session);
+        ends = wait_for_events(session, &failure);
         now_ns = clock_ns(CLOCK_MONOTONIC);
         drain(&printing);
         if (session->options->debug != 0 && now_ns - printing.reported_ns >= REPORT_NS)
@@ -194,7 +205,7 @@ int session_run(struct session *session)
     }
     tracer_detach(session->tracer);
     drain(&printing); /* after a failed write, too: what is lost is counted */
-    status = conclude(&printing);
+    status = conclude(&printing, failure);
     json_close(&printing.json);
     return status;
 }

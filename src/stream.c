@@ -29,11 +29,11 @@ static size_t page_size(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-size_t stream_ring_size(size_t per_cpu)
+size_t stream_ring_size(size_t wanted)
 {
-    size_t wanted = per_cpu * (size_t)sysconf(_SC_NPROCESSORS_ONLN), size = page_size();
+    size_t size = page_size();
 
-    if (per_cpu == 0)
+    if (wanted == 0)
         return RING_SIZE;
     while (size < wanted)
         size *= 2;

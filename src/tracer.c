@@ -124,11 +124,9 @@ static int explain_ring(size_t ring_size, char *error, size_t error_size)
     if (tracer_kernel_version() < KERNEL(5, 8))
         snprintf(error, error_size, "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
     else
-        snprintf(
-            error, error_size,
-            "the kernel refuses a ring of %zu KiB (%s): it takes what memory there is for it, in "
-            "all at most 2 GiB; give -b a smaller SIZE",
-            ring_size >> 10, strerror(errno));
+        snprintf(error, error_size,
+                 "the kernel refuses a ring of %zu KiB: %s; give -b a smaller SIZE",
+                 ring_size >> 10, strerror(errno));
     return -1;
 }
 

@@ -307,11 +307,15 @@ def run(
 
 
 def refusing(call: str, error: int, command: int | None = None) -> Callable[[], None]:
-    """For `before`: the kernel answers a system call (bpf(2): one of its commands) with an error, by seccomp."""
+    """For `before`: the kernel answers a system call (`command`: only with that first argument) with an error, by seccomp."""
     numbers = {
-        "x86_64": {"bpf": 321, "perf_event_open": 298, "fsopen": 430, "pidfd_open": 434},
-        "aarch64": {"bpf": 280, "perf_event_open": 241, "fsopen": 430, "pidfd_open": 434},
-    }[os.uname().machine]
+        "x86_64": {
+            "bpf": 321, "perf_event_open": 298, "fsopen": 430, "pidfd_open": 434, "close": 3, "fchown": 93, "poll": 7,
+        },
+        "aarch64": {  # which has ppoll(2) only
+            "bpf": 280, "perf_event_open": 241, "fsopen": 430, "pidfd_open": 434, "close": 57, "fchown": 55, "poll": 73,
+        },
+    }[os.uname().machine]  # fmt: skip
     rules = [(0x20, 0, 0, 0), (0x15, 0, 3 if command is not None else 1, numbers[call])]  # load its number; equal?
     if command is not None:
         rules += [(0x20, 0, 0, 16), (0x15, 0, 1, command)]  # load its first argument; equal?

@@ -86,7 +86,7 @@ def told_lost(tracer: Tracer, name: Path, reason: str) -> int:
     """How many lines h2olog says it could not write; besides that it says that it attached, and no more."""
     _, sentence = tracer.messages().splitlines()
     match = re.fullmatch(
-        rf"h2olog: {re.escape(str(name))} cannot be written: {reason}; (\d+) lines are lost", sentence
+        rf"h2olog: cannot write {re.escape(str(name))}: {reason}; (\d+) lines lost", sentence
     )
     assert match is not None, sentence
     return int(match.group(1))
@@ -163,8 +163,10 @@ def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
         server.play()
         time.sleep(0.5 * SLOWNESS)
         assert tracer.process.poll() is None
+        start = time.monotonic()
         assert tracer.stop(signal.SIGTERM) == 1
-        assert "standard output cannot be written: nobody reads it; " in tracer.messages()
+        assert time.monotonic() - start < 5.0 * SLOWNESS
+        assert "cannot write standard output: nobody reads it; " in tracer.messages()
         assert memory.switched_on() == set()
     finally:
         os.close(master)
@@ -407,125 +409,6 @@ def test_tmpdir_is_not_used(serve: Serve, room: Room, tmp_path: Path, kind: str)
 # --- -w ---
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A folder like /tmp."""
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o1777)
-    return folder
-
-
-def link_to(target: Path, link: Path, owner: int) -> None:
-    link.symlink_to(target)
-    os.lchown(link, owner, owner)
-
-
-@pytest.mark.parametrize("sudo", [None, STRANGER + 1])
-def test_planted_link_is_refused(serve: Serve, shared: Path, tmp_path: Path, sudo: int | None) -> None:
-    server, precious, nothing = serve(), tmp_path / "precious", tmp_path / "nothing"
-    memory = Memory(server)
-    precious.write_text("precious")
-    for number, target in enumerate((precious, nothing)):
-        link = shared / f"link-{number}"
-        link_to(target, link, STRANGER)
-        done = run("-p", str(server.pid), "-w", str(link), before=calling_as(sudo))
-        assert (done.returncode, done.stdout) == (1, "")
-        # fs.protected_symlinks, where it is on, comes first, and says it in its own words
-        reason = "(.*another user.*|Permission denied)"
-        assert re.fullmatch(rf"h2olog: {link} cannot be opened for writing: {reason}\n", done.stderr), done.stderr
-    assert precious.read_text() == "precious" and not nothing.exists()
-    assert memory.switched_on() == set()
-
-
-def calling_as(user: int | None) -> Before:
-    """As sudo would start h2olog."""
-
-    def call() -> None:
-        if user is not None:
-            os.environ.update(SUDO_UID=str(user), SUDO_GID=str(user))
-
-    return call
-
-
-def refused(tracer: Tracer, file: Path) -> None:
-    wait_until(lambda: tracer.process.poll() is not None or "Attaching" in tracer.messages(), "the start")
-    assert tracer.process.poll() == 1
-    assert re.fullmatch(rf"h2olog: {file} cannot be opened for writing: .*\n", tracer.messages()), tracer.messages()
-
-
-def test_planted_folder_is_refused(serve: Serve, trace: Trace, shared: Path, tmp_path: Path) -> None:
-    """A link on the way to the file leads astray just as well."""
-    elsewhere, file = tmp_path / "elsewhere", shared / "logs" / "out"
-    elsewhere.mkdir()
-    link_to(elsewhere, shared / "logs", STRANGER)
-    refused(trace(serve(), "-w", str(file), attached=False), file)
-    assert list(elsewhere.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["file", "fifo"])
-@pytest.mark.parametrize("sudo", [None, STRANGER + 1])
-def test_planted_file_is_refused(serve: Serve, shared: Path, kind: str, sudo: int | None) -> None:
-    """Who put it there could read what strangers sent to the server; and a FIFO without a reader would hang."""
-    server, planted = serve(), shared / "planted"
-    memory = Memory(server)
-    if kind == "file":
-        planted.write_text("planted")
-    else:
-        os.mkfifo(planted)
-    os.chown(planted, STRANGER, STRANGER)
-    done = run("-p", str(server.pid), "-w", str(planted), before=calling_as(sudo))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"h2olog: {planted} cannot be opened for writing: it is another user's, in a folder where everybody can "
-        "put files\n"
-    )
-    assert kind != "file" or planted.read_text() == "planted"
-    assert memory.switched_on() == set()
-
-
-def test_own_file_is_opened(serve: Serve, trace: Trace, shared: Path) -> None:
-    """The caller's, of an earlier run."""
-    server, file = serve(script=SCRIPT), shared / "out"
-    file.write_text("old")
-    os.chown(file, STRANGER, STRANGER)
-    tracer = trace(server, "-w", str(file), before=calling_as(STRANGER))
-    check_played(server, COUNT)
-    assert tracer.stop() == 0
-    assert file.read_text().splitlines() == LINES
-
-
-@pytest.mark.parametrize("mode, owner", [(0o1777, 0), (0o755, STRANGER), (0o777, STRANGER)])
-def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, tmp_path: Path, mode: int, owner: int) -> None:
-    """In a shared folder, root's; in others, all: who can plant one there can do anything there."""
-    server, file = serve(script=SCRIPT), tmp_path / "file"
-    file.write_text("old")
-    shared.chmod(mode)
-    link_to(file, shared / "link", owner)
-    tracer = trace(server, "-w", str(shared / "link"))
-    check_played(server, COUNT)
-    assert tracer.stop() == 0
-    assert file.read_text().splitlines() == LINES and (shared / "link").is_symlink()
-
-
-@pytest.mark.parametrize("sudo", [None, STRANGER])
-@pytest.mark.parametrize("umask", [0, 0o77])
-def test_new_file_is_the_callers(serve: Serve, trace: Trace, tmp_path: Path, sudo: int | None, umask: int) -> None:
-    """And nobody else's: there are cookies in it."""
-    server, file, user = serve(script=SCRIPT), tmp_path / "out", sudo if sudo is not None else 0
-
-    def before() -> None:
-        os.umask(umask)
-        calling_as(sudo)()
-
-    tracer = trace(server, "-w", str(file), before=before)
-    check_played(server, COUNT)
-    assert tracer.stop() == 0
-    found = file.stat()
-    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o600, user, user)
-    assert file.read_text().splitlines() == LINES
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("reason", ["no process", "no probes", "no bpf", "no uprobes"])
 def test_file_is_kept_if_tracing_fails(serve: Serve, tmp_path: Path, program: str, reason: str) -> None:
@@ -540,16 +423,6 @@ def test_file_is_kept_if_tracing_fails(serve: Serve, tmp_path: Path, program: st
     done = run("-p", str(pid), "-w", str(file), program=program, before=refusal)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert file.read_text() == "recorded before"
-
-
-def test_failed_run_leaves_nothing_in_the_way(serve: Serve, trace: Trace, tmp_path: Path) -> None:
-    """What the next one writes is the caller's all the same."""
-    server, file = serve(script=SCRIPT), tmp_path / "out"
-    assert run("-p", str(os.getpid()), "-w", str(file), before=calling_as(STRANGER)).returncode == 1
-    tracer = trace(server, "-w", str(file), before=calling_as(STRANGER))
-    check_played(server, COUNT)
-    assert tracer.stop() == 0
-    assert file.read_text().splitlines() == LINES and file.stat().st_uid == STRANGER
 
 
 # --- several h2ologs ---

@@ -25,7 +25,9 @@ char *string_of(const uint8_t *bytes, size_t size)
 
 void printed_open(struct output *output)
 {
-    check(output_open(output, NULL, 0) == 0);
+    const struct caller nobody = {0, 0};
+
+    check(output_open(output, NULL, &nobody) == NULL);
     if (output->fd > STDERR_FILENO)
         close(output->fd);
     output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* should there ever be a full batch */

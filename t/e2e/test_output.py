@@ -1,0 +1,645 @@
+"""Where lines go: files that belong to the user who called, readers that leave, outputs that fail."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, refusing, run, wait_until
+from test_life import COUNT, HTTP_PROBES, LINES, SCRIPT, Memory
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+Before = Callable[[], None]
+
+# The user who calls, and another one; neither is root or nobody, nor has a name.
+CALLER, STRANGER = 1235, 1234
+
+# A group that neither has.
+GROUP = 4321
+
+DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
+
+PLANTED = "it is another user's, in a folder where everybody can put files"
+DENIED = "Permission denied for the user who called"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder of root's that every user can enter: those of pytest are for root only."""
+    path = Path(tempfile.mkdtemp(prefix="h2olog-e2e-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def home(folder: Path) -> Path:
+    """A folder of the caller's."""
+    path = folder / "home"
+    path.mkdir()
+    os.chown(path, CALLER, CALLER)
+    return path
+
+
+@pytest.fixture
+def shared(folder: Path) -> Path:
+    """A folder like /tmp."""
+    path = folder / "shared"
+    path.mkdir()
+    path.chmod(0o1777)
+    return path
+
+
+def calling_as(user: int | None) -> Before:
+    """As sudo would start h2olog."""
+
+    def call() -> None:
+        if user is not None:
+            os.environ.update(SUDO_UID=str(user), SUDO_GID=str(user))
+
+    return call
+
+
+def give(path: Path, owner: int, mode: int) -> None:
+    os.chown(path, owner, owner)
+    path.chmod(mode)
+
+
+def link_to(target: Path, link: Path, owner: int) -> None:
+    link.symlink_to(target)
+    os.lchown(link, owner, owner)
+
+
+def check_played(server: Server, count: int = COUNT) -> None:
+    assert server.play() == (count, 0)
+
+
+def refused(server: Server, file: Path | str, reason: str, *options: str, before: Before | None = None) -> None:
+    """h2olog says so in one sentence, and does not trace."""
+    memory = Memory(server)
+    done = run("-p", str(server.pid), "-w", str(file), *options, before=before)
+    assert (done.stderr, done.stdout, done.returncode) == (f"h2olog: cannot write {file}: {reason}\n", "", 1)
+    assert memory.switched_on() == set()
+
+
+# --- a caller who may run h2olog as root, and no more ---
+
+
+@pytest.mark.parametrize("options", [[], ["-r"]])
+@pytest.mark.parametrize("kind", ["a file", "a readable file", "a link", "a hard link", "in another user's folder"])
+def test_file_of_root_is_not_emptied(serve: Serve, folder: Path, home: Path, kind: str, options: list[str]) -> None:
+    """`sudo h2olog -w /etc/shadow`, straight or by a name in a folder of the caller's."""
+    private = folder / "private"
+    private.mkdir()
+    precious = (private if kind == "in another user's folder" else folder if "link" in kind else home) / "shadow"
+    precious.write_text("precious")
+    give(precious, 0, 0o644 if kind == "a readable file" else 0o600)
+    file = precious
+    if kind == "a link":
+        file = home / "link"
+        link_to(precious, file, CALLER)
+    elif kind == "a hard link":
+        file = home / "link"
+        os.link(precious, file)
+    elif kind == "in another user's folder":
+        give(precious, CALLER, 0o666)
+        give(private, STRANGER, 0o700)
+    refused(serve(), file, DENIED, *options, before=calling_as(CALLER))
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("options", [[], ["-r"]])
+def test_file_is_not_created_where_the_caller_may_not(serve: Serve, folder: Path, options: list[str]) -> None:
+    refused(serve(), folder / "new", DENIED, *options, before=calling_as(CALLER))
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["-r"]])
+@pytest.mark.parametrize("sudo", [None, CALLER])
+@pytest.mark.parametrize("umask", [0, 0o77])
+def test_new_file_is_the_callers(
+    serve: Serve, trace: Trace, home: Path, sudo: int | None, umask: int, options: list[str]
+) -> None:
+    """And nobody else's: there are cookies in it."""
+    server, file, user = serve(script=SCRIPT), home / "out", sudo if sudo is not None else 0
+
+    def before() -> None:
+        os.umask(umask)
+        calling_as(sudo)()
+
+    tracer = trace(server, "-w", str(file), *options, before=before)
+    check_played(server)
+    assert tracer.stop() == 0
+    found = file.stat()
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o600, user, user)
+    assert file.read_text().splitlines() == LINES
+
+
+def test_file_that_the_caller_may_write(serve: Serve, trace: Trace, folder: Path) -> None:
+    """Another user's: it is emptied, and stays theirs."""
+    server, file = serve(script=SCRIPT), folder / "out"
+    file.write_text("old")
+    give(file, STRANGER, 0o602)
+    tracer = trace(server, "-w", str(file), before=calling_as(CALLER))
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES
+    assert (file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)) == (STRANGER, 0o602)
+
+
+def in_a_group(folder: Path, member: bool, *words: str) -> list[str]:
+    """A command line for a machine where the caller has a name and may be in GROUP: in mounts of its own."""
+    passwd, group = folder / "passwd", folder / "group"
+    passwd.write_text(f"root:x:0:0::/:/bin/sh\ncaller:x:{CALLER}:{CALLER}::/:/bin/sh\n")
+    group.write_text(f"root:x:0:\ncaller:x:{CALLER}:\nlogs:x:{GROUP}:{'caller' if member else ''}\n")
+    script = f'mount --bind {passwd} /etc/passwd\nmount --bind {group} /etc/group\nexec "$0" "$@"'
+    return ["unshare", "--mount", "sh", "-ec", script, str(BUILD / "h2olog"), *words]
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> None:
+    """A file that only a group may write: the caller's groups count, h2olog's own do not."""
+    server, file = serve(script=SCRIPT), folder / "out"
+    memory = Memory(server)
+    file.write_text("old")
+    os.chown(file, 0, GROUP)
+    file.chmod(0o620)
+
+    def before() -> None:
+        os.setgroups([GROUP])
+        calling_as(CALLER)()
+
+    command = in_a_group(folder, member, "-p", str(server.pid), "-w", str(file))
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=before) as process:
+        try:
+            wait_until(lambda: process.poll() is not None or memory.switched_on() == HTTP_PROBES, "the start")
+            if member:
+                check_played(server)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    sentence = "" if member else f"h2olog: cannot write {file}: {DENIED}\n"
+    assert (said, process.returncode) == (sentence, 0 if member else 1)
+    assert file.read_text() == ("".join(f"{line}\n" for line in LINES) if member else "old")
+
+
+def without(*capabilities: int) -> Before:
+    """For `before`: root, but not all of it."""
+
+    def drop() -> None:
+        import ctypes
+
+        for capability in capabilities:
+            if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+                raise OSError("PR_CAPBSET_DROP")
+
+    return drop
+
+
+def test_folder_where_root_is_nobody(serve: Serve, trace: Trace, home: Path) -> None:
+    """As on NFS with root squashed: only the caller can create, write and remove files there."""
+    server, file = serve(script=SCRIPT), home / "out"
+    home.chmod(0o700)
+
+    def before() -> None:
+        without(DAC_OVERRIDE, DAC_READ_SEARCH)()
+        calling_as(CALLER)()
+
+    for expected in ("new", "emptied"):
+        tracer = trace(server, "-w", str(file), before=before)
+        check_played(server)
+        assert tracer.stop() == 0, expected
+        assert file.read_text().splitlines() == LINES
+    file.unlink()
+    done = run("-p", str(os.getpid()), "-w", str(file), before=before)  # no probes
+    assert done.returncode == 1 and "probes" in done.stderr
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("sudo", [None, CALLER])
+def test_file_system_without_owners(serve: Serve, trace: Trace, home: Path, sudo: int | None) -> None:
+    """As on vfat, where chown(2) fails: there is nothing to give away."""
+    server, file = serve(script=SCRIPT), home / "out"
+
+    def before() -> None:
+        calling_as(sudo)()
+        refusing("fchown", errno.EPERM)()
+
+    tracer = trace(server, "-w", str(file), before=before)
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES
+
+
+def test_caller_that_cannot_be_become(serve: Serve, home: Path) -> None:
+    """A container without CAP_SETUID, where -r would go on as root."""
+
+    def before() -> None:
+        without(6, 7)()  # CAP_SETGID, CAP_SETUID
+        calling_as(CALLER)()
+
+    reason = "it takes CAP_SETUID and CAP_SETGID to open it as the user who called"
+    refused(serve(), home / "out", reason, "-r", before=before)
+    assert list(home.iterdir()) == []
+
+
+def test_failed_run_leaves_nothing_in_the_way(serve: Serve, trace: Trace, home: Path) -> None:
+    """What the next one writes is the caller's all the same."""
+    server, file = serve(script=SCRIPT), home / "out"
+    assert run("-p", str(os.getpid()), "-w", str(file), before=calling_as(CALLER)).returncode == 1
+    assert not file.exists()
+    tracer = trace(server, "-w", str(file), before=calling_as(CALLER))
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES and file.stat().st_uid == CALLER
+
+
+# --- what another user has put into a folder like /tmp ---
+
+
+@pytest.mark.parametrize("sudo", [None, CALLER])
+@pytest.mark.parametrize("target", ["file", "nothing"])
+def test_planted_link_is_refused(serve: Serve, shared: Path, folder: Path, sudo: int | None, target: str) -> None:
+    precious = folder / "precious"
+    if target == "file":
+        precious.write_text("precious")
+        give(precious, sudo or 0, 0o600)
+    link_to(precious, shared / "link", STRANGER)
+    refused(serve(), shared / "link", PLANTED, before=calling_as(sudo))
+    assert precious.read_text() == "precious" if target == "file" else not precious.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo"])
+@pytest.mark.parametrize("sudo", [None, CALLER])
+def test_planted_file_is_refused(serve: Serve, shared: Path, kind: str, sudo: int | None) -> None:
+    """Whoever put it there could read what strangers sent to the server; and a FIFO without a reader would hang."""
+    planted = shared / "planted"
+    if kind == "file":
+        planted.write_text("planted")
+    else:
+        os.mkfifo(planted)
+    give(planted, STRANGER, 0o666)
+    refused(serve(), planted, PLANTED, before=calling_as(sudo))
+    assert kind != "file" or planted.read_text() == "planted"
+
+
+def test_own_file_is_opened(serve: Serve, trace: Trace, shared: Path) -> None:
+    """The caller's, of an earlier run."""
+    server, file = serve(script=SCRIPT), shared / "out"
+    file.write_text("old")
+    give(file, CALLER, 0o600)
+    tracer = trace(server, "-w", str(file), before=calling_as(CALLER))
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES
+
+
+@pytest.mark.parametrize("mode, owner", [(0o1777, 0), (0o755, STRANGER), (0o777, STRANGER)])
+def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, folder: Path, mode: int, owner: int) -> None:
+    """In a shared folder, root's; in others, all: whoever can put one there can do anything there."""
+    server, file = serve(script=SCRIPT), folder / "file"
+    file.write_text("old")
+    shared.chmod(mode)
+    link_to(file, shared / "link", owner)
+    tracer = trace(server, "-w", str(shared / "link"))
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == LINES and (shared / "link").is_symlink()
+
+
+# --- a reader that leaves, while nothing happens ---
+
+
+class Reader:
+    """What h2olog writes to, and the end that is read; `name`, if h2olog is to open it itself."""
+
+    def __init__(self, kind: str, home: Path) -> None:
+        self.name: str | None = None
+        if kind == "pipe":
+            self.readable, self.writable = os.pipe()
+        elif kind == "terminal":
+            self.readable, self.writable = os.openpty()
+        elif kind == "fifo":
+            self.name = str(home / "fifo")
+            os.mkfifo(self.name)
+            os.chown(self.name, CALLER, CALLER)
+            self.readable, self.writable = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK), os.open(os.devnull, 1)
+        elif kind == "unix socket":
+            self.readable, self.writable = (end.detach() for end in socket.socketpair())
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as listening:
+                client = socket.create_connection(listening.getsockname())
+                self.writable, self.readable = client.detach(), listening.accept()[0].detach()
+
+    def start(self, trace: Trace, server: Server) -> Tracer:
+        options = ["-w", self.name] if self.name else []
+        tracer = trace(server, *options, stdout=self.writable, before=calling_as(CALLER))
+        os.close(self.writable)
+        self.writable = -1
+        return tracer
+
+    def close(self) -> None:
+        for fd in (self.readable, self.writable):
+            if fd >= 0:
+                os.close(fd)
+        self.readable = self.writable = -1
+
+
+@pytest.fixture
+def reader(home: Path) -> Iterator[Callable[[str], Reader]]:
+    readers: list[Reader] = []
+
+    def make(kind: str) -> Reader:
+        readers.append(Reader(kind, home))
+        return readers[-1]
+
+    yield make
+    for one in readers:
+        one.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stays_idle(tracer: Tracer, seconds: float) -> None:
+    before = cpu_seconds(tracer.process.pid)
+    time.sleep(seconds * SLOWNESS)
+    assert tracer.process.poll() is None, tracer.messages()
+    assert cpu_seconds(tracer.process.pid) - before < seconds / 5 * SLOWNESS
+
+
+@pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
+@pytest.mark.parametrize("kind", ["pipe", "fifo", "unix socket", "terminal"])
+def test_reader_that_leaves(serve: Serve, trace: Trace, reader: Callable[[str], Reader], kind: str, program: str) -> None:
+    """It is noticed without an event, and h2olog ends as it does when a write fails."""
+    server, one = serve(), reader(kind)
+    memory = Memory(server)
+    tracer = one.start(lambda *words, **more: trace(*words, program=program, **more), server)
+    stays_idle(tracer, 0.3)
+    start = time.monotonic()
+    one.close()
+    status = tracer.process.wait(PATIENCE)
+    # it is noticed at once; the rest is detaching, and other work of the machine
+    assert time.monotonic() - start < 2.0 * SLOWNESS
+    _, *said = tracer.messages().splitlines()
+    if kind == "terminal":
+        assert (status, said) == (1, ["h2olog: cannot write standard output: Input/output error; 0 lines lost"])
+    else:
+        assert (status, said) == (0, [])
+    assert memory.switched_on() == set()
+
+
+def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader: Callable[[str], Reader]) -> None:
+    server, one = serve(), reader("tcp socket")
+    tracer = one.start(trace, server)
+    stays_idle(tracer, 0.3)
+    with socket.socket(fileno=one.readable) as peer:
+        one.readable = -1
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close(2) sends a RST
+    assert tracer.process.wait(PATIENCE) == 1
+    sentence = "h2olog: cannot write standard output: Connection reset by peer; 0 lines lost"
+    assert tracer.messages().splitlines()[1:] == [sentence]
+
+
+@pytest.mark.parametrize("kind", ["unix socket", "tcp socket"])
+def test_reader_that_only_writes_no_more(serve: Serve, trace: Trace, reader: Callable[[str], Reader], kind: str) -> None:
+    """That is half of a connection, and not the half that is needed: `socat`, `nc -N`."""
+    server, one = serve(script=SCRIPT), reader(kind)
+    tracer = one.start(trace, server)
+    with socket.socket(fileno=os.dup(one.readable)) as peer:
+        peer.shutdown(socket.SHUT_WR)
+        stays_idle(tracer, 0.5)
+        check_played(server)
+        assert tracer.stop() == 0
+        with peer.makefile() as lines:
+            assert lines.read().splitlines() == LINES
+
+
+@pytest.mark.parametrize("name", ["out", "/dev/null", "/dev/zero"])
+def test_output_that_has_no_reader(serve: Serve, trace: Trace, home: Path, name: str) -> None:
+    """It neither ends h2olog nor keeps it busy."""
+    tracer = trace(serve(), "-w", str(home / name))
+    stays_idle(tracer, 0.5)
+    assert tracer.stop() == 0
+
+
+# --- standard output that cannot be written ---
+
+
+CANNOT_WRITE = "h2olog: cannot write standard output: "
+NOT_OPEN = f"{CANNOT_WRITE}it is closed, or not open for writing\n"
+
+
+def run_with(redirection: str, *arguments: str) -> tuple[int, str]:
+    """The status and what is said on stderr."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {redirection}', str(BUILD / "h2olog"), *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
+    )  # fmt: skip
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("redirection", [">&-", "1</dev/null", "1<file"])
+def test_standard_output_is_not_open(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redirection: str
+) -> None:
+    """Before anything is attached. What is open for reading alone must not be opened for writing by root."""
+    (tmp_path / "file").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    server = serve()
+    memory = Memory(server)
+    for options in ([], ["-w", "-"], ["-w", "/dev/stdout"], ["-w", "/dev/fd/1"]):
+        name = "standard output" if options in ([], ["-w", "-"]) else options[1]
+        said = NOT_OPEN.replace("standard output", name)
+        assert run_with(redirection, "-p", str(server.pid), *options) == (1, said)
+    assert memory.switched_on() == set()
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("options", [["-l"], ["-h"], ["-V"], ["-l", "-t", "accept"], ["-l", "-p"]])
+def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -> None:
+    words = [*options, str(serve().pid)] if options[-1] == "-p" else options
+    assert run_with(">/dev/full", *words) == (1, f"{CANNOT_WRITE}No space left on device\n")
+    assert run_with(">&-", *words) == (1, NOT_OPEN)
+    assert run_with("1</dev/null", *words) == (1, NOT_OPEN)
+    assert run(*words).returncode == 0
+
+
+def test_what_is_asked_for_in_part(tmp_path: Path) -> None:
+    """Of all that -l prints, the disk takes the beginning."""
+    with tempfile.TemporaryFile(dir=tmp_path) as file:
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -f 8; trap "" XFSZ; exec "$0" -l', str(BUILD / "h2olog")],
+            stdout=file, stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert os.fstat(file.fileno()).st_size == 4096
+    assert (done.returncode, done.stderr) == (1, f"{CANNOT_WRITE}File too large\n")
+
+
+def test_list_that_is_read_in_part() -> None:
+    """`h2olog -l | head -1` is no failure, where SIGPIPE is ignored."""
+    readable, writable = os.pipe()
+    os.close(readable)
+    done = subprocess.run(
+        [str(BUILD / "h2olog"), "-l"], stdout=writable, stderr=subprocess.PIPE, timeout=PATIENCE,
+        restore_signals=False,
+    )  # fmt: skip
+    os.close(writable)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def descriptor_of(tracer: Tracer, file: Path) -> int:
+    """By which h2olog writes a file."""
+    folder = Path(f"/proc/{tracer.process.pid}/fd")
+    (number,) = [int(fd.name) for fd in folder.iterdir() if int(fd.name) > 2 and os.readlink(fd) == str(file)]
+    return number
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_close_fails(serve: Serve, trace: Trace, folder: Path, named: bool) -> None:
+    """
+    NFS tells only then that there was no room. The first run finds out which descriptor that is. The loader of
+    programs must not need it, which takes 0 if that is free.
+    """
+    server = serve(script=SCRIPT)
+    options = ["-w", str(folder / "out")] if named else []
+
+    def before(number: int = -1) -> None:
+        os.close(0)
+        if number >= 0:
+            refusing("close", errno.EDQUOT, number)()
+
+    first = trace(server, *options, before=before)
+    number = descriptor_of(first, folder / "out" if named else first.out)
+    assert first.stop() == 0
+    tracer = trace(server, *options, before=lambda: before(number))
+    check_played(server)
+    assert tracer.stop() == 1
+    name = str(folder / "out") if named else "standard output"
+    _, *said = tracer.messages().splitlines()
+    assert said == [f"h2olog: cannot write the last lines to {name}: Disk quota exceeded"]
+
+
+# --- names of descriptors ---
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-"])
+@pytest.mark.parametrize("kind", ["unix socket", "pipe"])
+def test_name_of_standard_output(
+    serve: Serve, trace: Trace, reader: Callable[[str], Reader], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    kind: str, name: str,
+) -> None:  # fmt: skip
+    """A socket cannot be opened; and no file is made that is called so."""
+    monkeypatch.chdir(tmp_path)
+    server, one = serve(script=SCRIPT), reader(kind)
+    one.name = name
+    tracer = one.start(trace, server)
+    check_played(server)
+    assert tracer.stop() == 0
+    with open(one.readable, closefd=False) as lines:
+        assert lines.read().splitlines() == LINES
+    assert not (tmp_path / "-").exists()
+
+
+def test_standard_output_is_not_emptied(serve: Serve, trace: Trace, tmp_path: Path) -> None:
+    """`h2olog -w /dev/stdout >>file` appends."""
+    server, file = serve(script=SCRIPT), tmp_path / "file"
+    file.write_text("before\n")
+    with file.open("ab") as out:
+        tracer = trace(server, "-w", "/dev/stdout", stdout=out.fileno())
+    check_played(server)
+    assert tracer.stop() == 0
+    assert file.read_text().splitlines() == ["before", *LINES]
+
+
+# --- what is no end of the server, and what is ---
+
+
+def test_poll_fails(serve: Serve) -> None:
+    server = serve()
+    memory = Memory(server)
+    done = run("-p", str(server.pid), before=refusing("poll", errno.ENOMEM))
+    sentence = "h2olog: cannot wait for events: Cannot allocate memory\n"
+    assert (done.stderr, done.stdout, done.returncode) == (sentence, "", 1)
+    assert memory.switched_on() == set()
+
+
+def stop_at_binary(process: subprocess.Popen[str], binary: Path) -> bool:
+    """Stops h2olog once it has opened the server's binary. Returns whether it was in time."""
+    folder, state = Path(f"/proc/{process.pid}/fd"), Path(f"/proc/{process.pid}/stat")
+    while process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: state.read_text().rpartition(") ")[2][0] in "TZ", "h2olog to stop")
+        try:
+            if any(os.readlink(fd) == str(binary) for fd in folder.iterdir()):
+                return True
+        except OSError:
+            pass
+        process.send_signal(signal.SIGCONT)
+    return False
+
+
+def test_wrong_usage_when_the_server_ends(serve: Serve) -> None:
+    """The server ends after its probes were read: a tracepoint that it lacks is still the mistake."""
+    for _ in range(20):
+        server = serve()
+        command = [str(BUILD / "h2olog"), "quic", "-t", "quicly:no_such", "-p", str(server.pid)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            in_time = stop_at_binary(process, server.binary)
+            server.stop(signal.SIGKILL)
+            process.send_signal(signal.SIGCONT)
+            out, err = process.communicate(timeout=PATIENCE)
+        if in_time:
+            break
+    assert in_time
+    assert (out, process.returncode) == ("", 2)
+    assert err == "h2olog: this server has no tracepoint 'quicly:no_such'; h2olog -l -p PID lists those that it has\n"
+
+
+def test_refusal_when_the_server_ends(serve: Serve) -> None:
+    """A kernel that refuses BPF programs does that whether the server lives or not."""
+    server = serve()
+    readable, writable = os.pipe()
+    fcntl.fcntl(writable, 1031, 4096)  # F_SETPIPE_SZ: -dd waits for its reader, amid the program's text
+    command = [str(BUILD / "h2olog"), "-dd", "-p", str(server.pid)]
+    before = refusing("bpf", errno.EPERM, 5)  # BPF_PROG_LOAD
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writable, preexec_fn=before) as process:
+        os.close(writable)
+        with open(readable, errors="replace") as messages:
+            while not messages.readline().startswith("#include"):
+                pass
+            server.stop(signal.SIGKILL)
+            said = messages.read().splitlines()[-1]
+        assert process.wait(PATIENCE) == 1
+    assert said.startswith("h2olog: the kernel refuses BPF programs: Operation not permitted")
+
+
+# --- -b ---
+
+
+@pytest.mark.parametrize("size, bytes_", [("64K", 64 << 10), ("65537", 128 << 10), (None, 16 << 20)])
+def test_ring_is_as_large_as_asked_for(serve: Serve, trace: Trace, size: str | None, bytes_: int) -> None:
+    """All of it, whatever the number of CPUs; rounded up to a power of two."""
+    tracer = trace(serve(), *(["-b", size] if size else []))
+    infos = [info.read_text() for info in Path(f"/proc/{tracer.process.pid}/fdinfo").iterdir()]
+    (ring,) = [info for info in infos if re.search(r"^map_type:\t27$", info, re.M)]  # BPF_MAP_TYPE_RINGBUF
+    entries = re.search(r"^max_entries:\t(\d+)$", ring, re.M)
+    assert entries is not None and int(entries.group(1)) == bytes_
+    assert tracer.stop() == 0

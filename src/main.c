@@ -164,6 +164,24 @@ static int check_size(struct run *run)
     return COULD_NOT_TRACE;
 }
 
+/* What is not as one would think, but no reason not to trace. */
+static void say_doubts(const struct target *target)
+{
+    const pid_t newer = target_newer_sibling(target);
+
+    if (target->num_unread != 0)
+        fprintf(
+            stderr,
+            "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
+            "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
+            target->num_unread, (int)target->pid);
+    if (newer != 0)
+        fprintf(stderr,
+                "h2olog: process %d is an old generation of this server, and about to end; new "
+                "connections go to process %d: -p %d\n",
+                (int)target->pid, (int)newer, (int)newer);
+}
+
 /* Finds the probes, and puts them together as one program. */
 static int prepare(struct run *run)
 {
@@ -173,6 +191,7 @@ static int prepare(struct run *run)
     if (target_open(&run->target, options->pid, run->error, sizeof(run->error)) != 0 ||
         target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
         return COULD_NOT_TRACE;
+    say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
     if (choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error)) != 0)
         return options->tracepoints.count != 0 ? WRONG_USAGE : COULD_NOT_TRACE;
@@ -228,7 +247,8 @@ static int give_up_root(struct run *run)
                  strerror(errno));
         return -1;
     }
-    return privilege_drop(&run->invoker, run->options.keep_root, run->error, sizeof(run->error));
+    return privilege_drop(&run->invoker, run->options.keep_root, run->target.siblings, run->error,
+                          sizeof(run->error));
 }
 
 static int trace(struct run *run)
@@ -291,8 +311,8 @@ static int run_tracer(struct run *run)
     if (privilege_find_invoker(&run->invoker, run->error, sizeof(run->error)) != 0)
         return say(WRONG_USAGE, run->error);
     privilege_harden();
-    if (geteuid() != 0)
-        return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
+    if (privilege_check(run->error, sizeof(run->error)) != 0)
+        return say(COULD_NOT_TRACE, run->error);
     if (output_open(&run->output, run->options.write, run->invoker.caller) != 0)
         return explain_no_output(run->options.write, errno);
     output_open_messages(&run->messages);
@@ -325,7 +345,7 @@ static void take_closed_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.target.pidfd = -1,
+    struct run run = {.target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
                       .output.fd = -1,
                       .messages.fd = -1,
                       .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};

@@ -143,6 +143,35 @@ static void raise_files_limit(void)
     }
 }
 
+/* clang 14 takes 80 KiB for a large program, and ends in SIGSEGV where there is less. */
+#define STACK_MIN ((rlim_t)256 << 10)
+#define STACK     ((rlim_t)8 << 20)
+
+/* The stack of a running process grows up to the limit that is in force at the time. */
+static int raise_stack_limit(char *error, size_t error_size)
+{
+    struct rlimit stack;
+
+    if (getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= STACK)
+        return 0;
+    stack.rlim_cur = STACK;
+    if (stack.rlim_max < STACK)
+        stack.rlim_max = STACK; /* which takes CAP_SYS_RESOURCE */
+    if (setrlimit(RLIMIT_STACK, &stack) == 0)
+        return 0;
+    if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_max < STACK_MIN) {
+        snprintf(
+            error, error_size,
+            "the stack is limited to %llu KiB, which is too little for the compiler; raise the "
+            "limit (ulimit -s) to %u KiB",
+            (unsigned long long)stack.rlim_max >> 10, (unsigned)(STACK >> 10));
+        return -1;
+    }
+    stack.rlim_cur = stack.rlim_max;
+    (void)setrlimit(RLIMIT_STACK, &stack);
+    return 0;
+}
+
 int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
                 size_t error_size)
 {
@@ -322,7 +351,8 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
 
     /* else, where huge pages are on, what the compiler leaves here and there grows to whole ones */
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    if (compile(tracer, program, verbose, error, error_size) != 0)
+    if (raise_stack_limit(error, error_size) != 0 ||
+        compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
     result =
         load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error, error_size);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,10 +51,15 @@ static int say(int status, const char *sentence)
 static void print_version(void)
 {
     struct utsname name;
+    char library[64];
+    bool is_other;
 
     uname(&name);
-    printf("h2olog %s\nlibbcc %s\n%s %s %s\n", H2OLOG_VERSION, tracer_library_version(),
-           name.sysname, name.release, name.machine);
+    tracer_library_version(library, sizeof(library));
+    is_other = strcmp(library, tracer_built_with()) != 0;
+    printf("h2olog %s\nlibbcc %s%s%s%s\n%s %s %s\n", H2OLOG_VERSION, library,
+           is_other ? " (built with " : "", is_other ? tracer_built_with() : "",
+           is_other ? ")" : "", name.sysname, name.release, name.machine);
 }
 
 static int explain_no_pid(void)
@@ -75,6 +81,24 @@ static int say_unless_listed(size_t count)
     return count != 0 ? 0 : say(WRONG_USAGE, "no tracepoint matches; h2olog -l lists them all");
 }
 
+/* What is not as one would think, but no reason not to trace. */
+static void say_doubts(const struct target *target)
+{
+    const pid_t newer = target_newer_sibling(target);
+
+    if (target->num_unread != 0)
+        fprintf(
+            stderr,
+            "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
+            "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
+            target->num_unread, (int)target->pid);
+    if (newer != 0)
+        fprintf(stderr,
+                "h2olog: process %d is an old generation of this server, and about to end; new "
+                "connections go to process %d: -p %d\n",
+                (int)target->pid, (int)newer, (int)newer);
+}
+
 static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
@@ -83,6 +107,7 @@ static int list_tracepoints(struct run *run)
     if (target_open(&run->target, run->options.pid, run->error, sizeof(run->error)) != 0 ||
         target_read_probes(&run->target, run->error, sizeof(run->error)) != 0)
         return say(COULD_NOT_TRACE, run->error);
+    say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
     return say_unless_listed(choice_print_list(stdout, &run->options, &run->catalog));
 }
@@ -162,24 +187,6 @@ static int check_size(struct run *run)
              "of them with quic -t or all -t",
              (int)run->target.pid, run->program.num_functions, FUNCTIONS_MAX);
     return COULD_NOT_TRACE;
-}
-
-/* What is not as one would think, but no reason not to trace. */
-static void say_doubts(const struct target *target)
-{
-    const pid_t newer = target_newer_sibling(target);
-
-    if (target->num_unread != 0)
-        fprintf(
-            stderr,
-            "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
-            "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
-            target->num_unread, (int)target->pid);
-    if (newer != 0)
-        fprintf(stderr,
-                "h2olog: process %d is an old generation of this server, and about to end; new "
-                "connections go to process %d: -p %d\n",
-                (int)target->pid, (int)newer, (int)newer);
 }
 
 /* Finds the probes, and puts them together as one program. */

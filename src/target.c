@@ -270,13 +270,13 @@ static bool explain_no_server(const struct target *target, char *error, size_t e
         servers = find_servers_below(target->pid);
     list = list_pids(&servers);
     if (servers.count != 0)
-        snprintf(error, error_size, "process %d (%s) is not the server, but %s; %s %s; %s: -p %d",
+        snprintf(error, error_size,
+                 "process %d (%s) is not the server, but %s; the %s %s%s; trace %s: -p %d",
                  (int)target->pid, target->name,
                  is_start_server(target->pid) ? "its supervisor (start_server)" : "has started it",
-                 servers.count == 1 ? "the server is process"
-                                    : "servers, newest first, are processes",
-                 list, servers.count == 1 ? "trace that" : "trace one of them",
-                 (int)servers.ids[servers.count - 1]);
+                 servers.count == 1 ? "server is process" : "servers are processes", list,
+                 servers.count == 1 ? "" : ", newest first",
+                 servers.count == 1 ? "that" : "one of them", (int)servers.ids[servers.count - 1]);
     else if (is_h2o(parent))
         snprintf(error, error_size,
                  "process %d (%s) is a helper that process %d (h2o) has started; trace that: -p %d",
@@ -611,13 +611,21 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
     server = find_server_of_keys(target->pid);
     if (server != 0) {
         snprintf(error, error_size,
-                 "process %d (h2o) keeps the private keys of process %d (neverbleed), and serves "
+                 "process %d (%s) keeps the private keys of process %d (neverbleed), and serves "
                  "nobody; trace that: -p %d",
-                 (int)target->pid, (int)server, (int)server);
+                 (int)target->pid, target->name, (int)server, (int)server);
         return -1;
     }
     if (target->num_probes == 0 && explain_no_server(target, error, error_size))
         return -1;
+    if (target->num_probes == 0 && target->num_unread != 0) {
+        snprintf(
+            error, error_size,
+            "process %d (%s) has no h2o probes in its binary, and %zu of its libraries cannot be "
+            "opened: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH",
+            (int)target->pid, target->name, target->num_unread);
+        return -1;
+    }
     if (target->num_probes == 0) {
         snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
                  (int)target->pid, target->name);

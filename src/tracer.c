@@ -1,5 +1,6 @@
 #include "tracer.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -84,7 +85,25 @@ uint32_t tracer_kernel_version(void)
     return KERNEL(major, minor) | (patch > 255 ? 255 : patch);
 }
 
-const char *tracer_library_version(void)
+/* Its functions do not tell, but the name of its file does: libbcc.so.0.26.0. */
+void tracer_library_version(char *text, size_t size)
+{
+    static const char begin[] = "libbcc.so.";
+    void *function = dlsym(RTLD_DEFAULT, "bpf_module_create_c_from_string");
+    Dl_info library;
+    char *path = function != NULL && dladdr(function, &library) != 0
+                     ? realpath(library.dli_fname, NULL)
+                     : NULL;
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+    if (slash != NULL && strncmp(slash + 1, begin, strlen(begin)) == 0)
+        snprintf(text, size, "%s", slash + 1 + strlen(begin));
+    else /* linked into this program, say */
+        snprintf(text, size, "%s", LIBBCC_VERSION);
+    free(path);
+}
+
+const char *tracer_built_with(void)
 {
     return LIBBCC_VERSION;
 }
@@ -267,10 +286,12 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
         return -1;
     }
     if (tracer->module == NULL) {
+        char version[64];
+        tracer_library_version(version, sizeof(version));
         snprintf(error, error_size,
                  "libbcc %s cannot compile the BPF program; its messages are above, the program is "
                  "shown by -dd",
-                 tracer_library_version());
+                 version);
         return -1;
     }
     return 0;

@@ -96,7 +96,7 @@ demo() {
     done
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
-    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -ox h2o)\n'
+    printf '\nThat was h2olog. On a server of yours: sudo build/h2olog lists them; sudo build/h2olog -p PID traces one\n'
 }
 
 case ${1:-build} in

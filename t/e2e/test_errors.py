@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -310,7 +311,7 @@ def without(*capabilities: int) -> Callable[[], None]:
     return drop
 
 
-SYS_PTRACE, SYS_ADMIN, PERFMON, BPF = 19, 21, 38, 39
+SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF = 19, 21, 24, 38, 39
 
 
 def refused(server: Server, program: str, before: Callable[[], None]) -> str:
@@ -383,6 +384,35 @@ def test_kernel_before_5_3(serve: Serve) -> None:
 def test_ring_that_the_kernel_refuses(serve: Serve) -> None:
     sentence = refused(serve(), "h2olog", refusing("bpf", errno.ENOMEM, BPF_MAP_CREATE))
     assert "ring" in sentence and "-b" in sentence
+
+
+# --- limits ---
+
+
+def stack_of(kilobytes: int, hard: bool) -> Callable[[], None]:
+    """For `before`: a small stack; `hard`: one that this process cannot enlarge."""
+
+    def limit() -> None:
+        most = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (kilobytes << 10, kilobytes << 10 if hard else most))
+        if hard:
+            without(SYS_RESOURCE)()
+
+    return limit
+
+
+def test_small_stack(serve: Serve, tmp_path: Path) -> None:
+    """The compiler would end in SIGSEGV; the limit is raised as far as may be."""
+    server = serve()
+    tracer = Tracer(tmp_path, "all", "-d", "-p", str(server.pid), before=stack_of(64, hard=False))
+    assert tracer.stop() == 0
+
+
+def test_stack_that_is_too_small(serve: Serve) -> None:
+    sentence = refused(serve(), "h2olog", stack_of(64, hard=True))
+    assert sentence == (
+        "the stack is limited to 64 KiB, which is too little for the compiler; raise the limit (ulimit -s) to 8192 KiB"
+    )
 
 
 # --- a server that ends ---

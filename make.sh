@@ -119,7 +119,7 @@ demo() {
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
     server_pid=
-    show '\nThat was h2olog. On a server of yours: sudo build/h2olog -p $(pgrep -ox h2o)\n'
+    show '\nThat was h2olog. On a server of yours: sudo build/h2olog lists them; sudo build/h2olog -p PID traces one\n'
 }
 
 case ${1:-build} in

@@ -9,7 +9,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Who called, and what h2olog becomes for them: never root. */
+/*
+ * Who called, and what h2olog becomes for them: never root. Without uid 0, both are the user that
+ * h2olog runs as.
+ */
 struct identity {
     uid_t caller; /* whose new files are */
     gid_t caller_group;
@@ -24,6 +27,12 @@ struct identity {
 int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size);
 
 /*
+ * Whether this process has the capabilities that BPF takes, with or without uid 0. Returns 0, or -1
+ * with a sentence in `error` that names those that it lacks.
+ */
+int privilege_check(char *error, size_t error_size);
+
+/*
  * What is in force from the first moment: no core dumps (the memory holds other people's cookies),
  * and an environment in which nothing of the caller's decides which headers, files or code a
  * library uses.
@@ -32,11 +41,13 @@ void privilege_harden(void);
 
 /*
  * Gives up, for good: supplementary groups, gid and uid (unless `keep_root`), all capabilities,
- * gaining new ones, and every system call but the few that draining, printing and ending need; any
- * other one ends the process (SIGSYS). Returns 0, or -1 with a sentence in `error`: then nothing
- * may be printed.
+ * gaining new ones, and every system call but the few that draining, printing and ending need, and
+ * pread(2) of the descriptor `readable` (-1: of none); any other one ends the process (SIGSYS).
+ * Without uid 0, the supplementary groups stay if CAP_SETGID is missing. Returns 0, or -1 with a
+ * sentence in `error`: then nothing may be printed.
  */
-int privilege_drop(const struct identity *invoker, bool keep_root, char *error, size_t error_size);
+int privilege_drop(const struct identity *invoker, bool keep_root, int readable, char *error,
+                   size_t error_size);
 
 /*
  * Why the kernel refuses BPF, as a sentence that says what to change; `code` is the errno of the

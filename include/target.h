@@ -33,13 +33,18 @@ struct address_range {
 
 struct target {
     pid_t pid;
-    int pidfd;     /* readable once the process has ended */
+    int pidfd;      /* readable once the process has ended */
+    int supervisor; /* pidfd of h2o's start_server, if that is its parent; else -1 */
+    int siblings;   /* the list of that one's children, for pread(2); -1: none */
+    pid_t *older;   /* of these, the ones that were there before the process */
+    size_t num_older;
     char *name;    /* as ps shows it, escaped for printing */
     char *command; /* its command line, arguments between blanks, escaped likewise */
     uint64_t pid_device, pid_inode; /* of its pid namespace */
     struct target_probe *probes;
     size_t num_probes;
-    int *files; /* the binary, and its libraries; until target_settle */
+    size_t num_unread; /* mapped files that may not be opened: their probes are not known */
+    int *files;        /* the binary, and its libraries; until target_settle */
     size_t num_files;
     struct address_range
         *mapped_files; /* where files are mapped, libraries among them; ascending */
@@ -54,7 +59,8 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
 
 /*
  * Reads the probes of h2o's providers out of the process's binary, which may be another by now than
- * the file of its name. Returns as target_open does.
+ * the file of its name. A process that does not serve (a supervisor, the keeper of the private keys)
+ * is an error that names the server. Returns as target_open does.
  */
 int target_read_probes(struct target *target, char *error, size_t error_size);
 
@@ -66,6 +72,15 @@ int target_settle(struct target *target, char *error, size_t error_size);
 
 /* Whether the process has ended. */
 bool target_has_ended(const struct target *target);
+
+/*
+ * The newest server that the same supervisor has started after the process; 0 if there is none, or
+ * no supervisor. Needs no system call but pread(2) of `siblings`.
+ */
+pid_t target_newer_sibling(const struct target *target);
+
+/* The same once the process has ended; waits up to 0.5 s for a supervisor that starts one anew. */
+pid_t target_find_successor(const struct target *target);
 
 void target_dispose(struct target *target);
 

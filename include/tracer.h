@@ -28,8 +28,9 @@ struct tracer {
 /* Version of the running kernel, as LINUX_VERSION_CODE. */
 uint32_t tracer_kernel_version(void);
 
-/* Version of libbcc that this program was built with. */
-const char *tracer_library_version(void);
+/* Version of the libbcc that runs; of the one that this program was built with. */
+void tracer_library_version(char *text, size_t size);
+const char *tracer_built_with(void);
 
 /*
  * Makes the maps: for `num_probes` probes, with a ring of `ring_size` bytes. This and what follows

@@ -10,9 +10,11 @@ import argparse
 import collections
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Optional, TextIO
 
@@ -228,8 +230,24 @@ def plural(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def version() -> str:
+    """The version of h2olog. An installed file has it; in a source tree, CMakeLists.txt does."""
+    folder = Path(__file__).resolve().parent
+    for file, pattern in ((folder / "version", r"(\S+)"), (folder.parent / "CMakeLists.txt", r"project\(h2olog VERSION (\S+)")):
+        try:
+            match = re.search(pattern, file.read_text(encoding="utf-8"))
+        except OSError:
+            continue
+        if match is not None:
+            return match.group(1)
+    return "(unknown version)"
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What both programs are told alike."""
+    parser.add_argument(
+        "-V", "--version", action="version", version=f"{parser.prog} {version()}", help="print the version and exit"
+    )
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="what `h2olog quic` or `h2olog all` printed; stdin if none, or -"
     )

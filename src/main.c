@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,15 @@ static int say(int status, const char *sentence)
 static void print_version(void)
 {
     struct utsname name;
+    char library[64];
+    bool is_other;
 
     uname(&name);
-    printf("h2olog %s\nlibbcc %s\n%s %s %s\n", H2OLOG_VERSION, tracer_library_version(),
-           name.sysname, name.release, name.machine);
+    tracer_library_version(library, sizeof(library));
+    is_other = strcmp(library, tracer_built_with()) != 0;
+    printf("h2olog %s\nlibbcc %s%s%s%s\n%s %s %s\n", H2OLOG_VERSION, library,
+           is_other ? " (built with " : "", is_other ? tracer_built_with() : "",
+           is_other ? ")" : "", name.sysname, name.release, name.machine);
 }
 
 static int explain_no_pid(void)
@@ -94,6 +100,24 @@ static int say_unless_listed(size_t count)
     return count != 0 ? 0 : say(WRONG_USAGE, "no tracepoint matches; h2olog -l lists them all");
 }
 
+/* What is not as one would think, but no reason not to trace. */
+static void say_doubts(const struct target *target)
+{
+    const pid_t newer = target_newer_sibling(target);
+
+    if (target->num_unread != 0)
+        fprintf(
+            stderr,
+            "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
+            "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
+            target->num_unread, (int)target->pid);
+    if (newer != 0)
+        fprintf(stderr,
+                "h2olog: process %d is an old generation of this server, and about to end; new "
+                "connections go to process %d: -p %d\n",
+                (int)target->pid, (int)newer, (int)newer);
+}
+
 static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
@@ -101,6 +125,7 @@ static int list_tracepoints(struct run *run)
     privilege_harden();
     if (open_target(run) != 0)
         return say(COULD_NOT_TRACE, run->error);
+    say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
     return say_unless_listed(choice_print_list(stdout, &run->options, &run->catalog));
 }
@@ -202,6 +227,7 @@ static int prepare(struct run *run)
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
+    say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
     if (choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error)) != 0)
         return options->tracepoints.count != 0 ? WRONG_USAGE : COULD_NOT_TRACE;
@@ -264,7 +290,8 @@ static int give_up_root(struct run *run)
 {
     if (output_begin(&run->output) != 0)
         return say_output(run, "empty", strerror(errno));
-    return privilege_drop(&run->invoker, run->options.keep_root, run->error, sizeof(run->error));
+    return privilege_drop(&run->invoker, run->options.keep_root, run->target.siblings, run->error,
+                          sizeof(run->error));
 }
 
 static int trace(struct run *run)
@@ -332,8 +359,8 @@ static int run_tracer(struct run *run)
     if (privilege_find_invoker(&run->invoker, run->error, sizeof(run->error)) != 0)
         return say(WRONG_USAGE, run->error);
     privilege_harden();
-    if (geteuid() != 0)
-        return say(COULD_NOT_TRACE, "loading BPF programs needs root; put sudo before the command");
+    if (privilege_check(run->error, sizeof(run->error)) != 0)
+        return say(COULD_NOT_TRACE, run->error);
     status = open_output(run);
     if (status == 0)
         status = prepare(run);
@@ -378,7 +405,7 @@ static void take_closed_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.target.pidfd = -1,
+    struct run run = {.target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
                       .output.fd = -1,
                       .messages.fd = -1,
                       .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};

@@ -85,8 +85,8 @@ static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_siz
     value = strtol(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
         value > INT_MAX)
-        return fail(error, error_size, "-p takes a process id, not '%s'; try -p $(pgrep -ox h2o)",
-                    text);
+        return fail(error, error_size,
+                    "-p takes a process id, not '%s'; h2olog without -p lists the servers", text);
     *pid = (pid_t)value;
     return 0;
 }
@@ -323,10 +323,11 @@ void options_print_help(FILE *file)
         print_wrapped(file, rows[i].help, 30);
     }
     fputs("\nExamples:\n"
-          "  sudo h2olog -p $(pgrep -ox h2o)                the requests and responses\n"
-          "  sudo h2olog -p $(pgrep -ox h2o) -s set-cookie  of response headers, only that\n"
-          "  sudo h2olog quic -p $(pgrep -ox h2o) | jq      QUIC, as JSON\n"
-          "  h2olog -l                                     the tracepoints there are\n\n"
+          "  sudo h2olog                       without -p: the servers that run here\n"
+          "  sudo h2olog -p PID                the requests and responses of one\n"
+          "  sudo h2olog -p PID -s set-cookie  of response headers, only that\n"
+          "  sudo h2olog quic -p PID | jq      QUIC, as JSON\n"
+          "  h2olog -l                         the tracepoints there are\n\n"
           "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace;\n"
           "2, wrong usage.\n",
           file);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -64,6 +65,10 @@ int privilege_find_invoker(struct identity *invoker, char *error, size_t error_s
 {
     const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
 
+    if (geteuid() != 0) {
+        *invoker = (struct identity){geteuid(), getegid(), geteuid(), getegid()};
+        return 0;
+    }
     *invoker = (struct identity){.uid = NOBODY, .gid = NOBODY};
     if (uid == NULL && gid == NULL)
         return 0;
@@ -82,6 +87,32 @@ int privilege_find_invoker(struct identity *invoker, char *error, size_t error_s
     return 0;
 }
 
+static bool has_capability(unsigned capability)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[capability / 32].effective >> capability % 32 & 1) != 0;
+}
+
+int privilege_check(char *error, size_t error_size)
+{
+    const bool is_admin = has_capability(CAP_SYS_ADMIN); /* which stands for both */
+    const bool lacks_bpf = !is_admin && !has_capability(CAP_BPF);
+    const bool lacks_perfmon = !is_admin && !has_capability(CAP_PERFMON);
+
+    if (!lacks_bpf && !lacks_perfmon)
+        return 0;
+    snprintf(error, error_size, "this process lacks %s%s%s, which loading BPF programs takes: %s",
+             lacks_bpf ? "CAP_BPF" : "", lacks_bpf && lacks_perfmon ? " and " : "",
+             lacks_perfmon ? "CAP_PERFMON" : "",
+             geteuid() == 0 ? "give the container CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"
+                            : "put sudo before the command, or run it with the capabilities that "
+                              "README names under \"Without root\"");
+    return -1;
+}
+
 void privilege_harden(void)
 {
     const struct rlimit none = {0, 0};
@@ -94,9 +125,10 @@ void privilege_harden(void)
     tzset(); /* reads files, which it must not do later */
 }
 
+/* Without uid 0, the groups stay where CAP_SETGID is missing: they are the user's own. */
 static int drop_user(const struct identity *invoker)
 {
-    if (setgroups(0, NULL) != 0)
+    if (setgroups(0, NULL) != 0 && geteuid() == 0)
         return -1;
     return setresgid(invoker->gid, invoker->gid, invoker->gid) != 0 ||
                    setresuid(invoker->uid, invoker->uid, invoker->uid) != 0
@@ -120,8 +152,11 @@ static void drop_bounding_set(void)
         ;
 }
 
-/* What draining (memory, poll, the clock), printing (write), detaching (close) and ending need. */
-static int filter_system_calls(void)
+/*
+ * What draining (memory, poll, the clock), printing (write), detaching (close) and ending need; and
+ * reading `readable`, unless it is -1.
+ */
+static int filter_system_calls(int readable)
 {
     static const int allowed[] = {
         SCMP_SYS(poll),
@@ -158,6 +193,9 @@ static int filter_system_calls(void)
     if (result == 0) /* memory, but none for code */
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
                                   SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (result == 0 && readable >= 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)readable));
     for (size_t i = 0; result == 0 && i != sizeof(allowed) / sizeof(allowed[0]); ++i) {
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
         if (result == -EDOM || result == -EINVAL) /* this architecture has no such call */
@@ -171,7 +209,8 @@ static int filter_system_calls(void)
     return result == 0 ? 0 : -1;
 }
 
-int privilege_drop(const struct identity *invoker, bool keep_root, char *error, size_t error_size)
+int privilege_drop(const struct identity *invoker, bool keep_root, int readable, char *error,
+                   size_t error_size)
 {
     drop_bounding_set();
     if (keep_root)
@@ -186,7 +225,7 @@ int privilege_drop(const struct identity *invoker, bool keep_root, char *error, 
             strerror(errno));
         return -1;
     }
-    if (IS_CONFINED && filter_system_calls() != 0) {
+    if (IS_CONFINED && filter_system_calls(readable) != 0) {
         snprintf(error, error_size,
                  "system calls cannot be filtered: %s; the kernel needs CONFIG_SECCOMP_FILTER",
                  strerror(errno));
@@ -209,13 +248,14 @@ static bool file_says(const char *path, const char *word)
     return found;
 }
 
-static bool has_capability(unsigned capability)
-{
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
+/* The inode of /proc/PID/ns/user in the first user namespace (PROC_USER_INIT_INO of the kernel). */
+#define FIRST_USER_NAMESPACE 0xeffffffdu
 
-    return syscall(SYS_capget, &header, data) == 0 &&
-           (data[capability / 32].effective >> capability % 32 & 1) != 0;
+static bool is_in_user_namespace(void)
+{
+    struct stat namespace;
+
+    return stat("/proc/self/ns/user", &namespace) == 0 && namespace.st_ino != FIRST_USER_NAMESPACE;
 }
 
 /*
@@ -246,22 +286,22 @@ void privilege_explain_refusal(const char *what, int code, char *error, size_t e
         reason = "; there is no memory for them";
     else if (code == EMFILE)
         reason = "; raise the limit of open files (ulimit -n)";
-    else if (refused && !has_capability(CAP_SYS_ADMIN) &&
-             !(has_capability(CAP_BPF) && has_capability(CAP_PERFMON)))
-        reason = "; this process lacks CAP_BPF and CAP_PERFMON (kernel.unprivileged_bpf_disabled, "
-                 "kernel.perf_event_paranoid): run it as root, or give the container these "
-                 "capabilities, or CAP_SYS_ADMIN";
+    else if (refused && is_in_user_namespace())
+        reason = "; in a user namespace, as a rootless container has, no capability counts for it: "
+                 "run h2olog on the host";
     else if (code == EPERM && memory_is_limited())
         reason = "; before Linux 5.11 they count as locked memory, which is limited (ulimit -l): "
-                 "give the container CAP_SYS_RESOURCE, or no such limit";
+                 "give h2olog CAP_SYS_RESOURCE, or no such limit";
     else if (refused && file_says("/sys/kernel/security/lockdown", "[confidentiality]"))
         reason =
             "; the kernel is locked down (/sys/kernel/security/lockdown says confidentiality): "
             "boot it with lockdown=integrity or without";
     else if (refused && file_says("/proc/self/status", "Seccomp:\t2"))
         reason = "; a seccomp filter is on: let the container call bpf(2) and perf_event_open(2)";
+    else if (refused && !has_capability(CAP_SYS_ADMIN))
+        reason = "; this process lacks CAP_SYS_ADMIN, which uprobes take before Linux 6.10; else a "
+                 "security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
     else if (refused)
-        reason = "; give it CAP_SYS_ADMIN if it lacks that; else a security module or the "
-                 "locked-memory limit (ulimit -l) forbids it: see dmesg";
+        reason = "; a security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
     snprintf(error, error_size, "the kernel refuses %s: %s%s", what, strerror(code), reason);
 }

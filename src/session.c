@@ -157,6 +157,18 @@ static void print_total(const struct printing *printing)
     }
 }
 
+static void say_ended(const struct session *session)
+{
+    const int pid = (int)session->target->pid;
+    const int successor = (int)target_find_successor(session->target);
+
+    if (successor != 0)
+        output_say(session->messages, "h2olog: process %d ended; process %d took over: -p %d", pid,
+                   successor, successor);
+    else
+        output_say(session->messages, "h2olog: process %d ended", pid);
+}
+
 static int conclude(const struct printing *printing, int failure)
 {
     const struct output *output = printing->session->output;
@@ -166,6 +178,8 @@ static int conclude(const struct printing *printing, int failure)
     print_total(printing);
     if (failure != 0)
         output_say(messages, "h2olog: cannot wait for events: %s", strerror(failure));
+    if (target_has_ended(printing->session->target))
+        say_ended(printing->session);
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return failure != 0;
     name = text_escape(output->name != NULL ? output->name : "standard output");

@@ -104,13 +104,18 @@ static pid_t relative(pid_t tid, const char *field)
     return found;
 }
 
+static int open_pidfd(pid_t pid)
+{
+    return (int)syscall(SYS_pidfd_open, pid, 0);
+}
+
 int target_open(struct target *target, pid_t pid, char *error, size_t error_size)
 {
     pid_t group = relative(pid, "\nTgid:");
     struct stat namespace;
     char path[64];
 
-    *target = (struct target){.pid = pid, .pidfd = -1};
+    *target = (struct target){.pid = pid, .pidfd = -1, .supervisor = -1, .siblings = -1};
     if (group == 0) {
         snprintf(error, error_size, "there is no process %d", (int)pid);
         return -1;
@@ -120,7 +125,7 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
                  (int)group, (int)group);
         return -1;
     }
-    target->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    target->pidfd = open_pidfd(pid);
     if (target->pidfd < 0) {
         snprintf(error, error_size, "process %d cannot be watched: %s%s", (int)pid, strerror(errno),
                  errno == ENOSYS ? "; h2olog needs Linux 5.8" : "");
@@ -138,6 +143,233 @@ int target_open(struct target *target, pid_t pid, char *error, size_t error_size
         target->pid_inode = namespace.st_ino;
     }
     return 0;
+}
+
+/* --- the processes around it --- */
+
+static bool is_h2o(pid_t pid)
+{
+    char *name = read_name(pid);
+    bool is = name != NULL && strcmp(name, "h2o") == 0;
+
+    free(name);
+    return is;
+}
+
+/* Whether it has ended, but its parent has not asked for its status. */
+static bool is_zombie(pid_t pid)
+{
+    char path[64], target[1];
+
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    return readlink(path, target, sizeof(target)) < 0 && errno == ENOENT;
+}
+
+/* h2o's own supervisor, a Perl script: h2o -m master and -m daemon become it. */
+static bool is_start_server(pid_t pid)
+{
+    size_t size = 0;
+    char *command = read_proc(pid, "cmdline", &size);
+    bool found = false;
+
+    for (size_t at = 0; at < size && !found; at += strlen(command + at) + 1) {
+        const char *slash = strrchr(command + at, '/');
+        found = strcmp(slash != NULL ? slash + 1 : command + at, "start_server") == 0;
+    }
+    free(command);
+    return found;
+}
+
+struct pids {
+    pid_t *ids;
+    size_t count;
+};
+
+static void add_pid(struct pids *pids, pid_t pid)
+{
+    pids->ids = memory_grow(pids->ids, pids->count + 1, sizeof(pids->ids[0]));
+    pids->ids[pids->count++] = pid;
+}
+
+/* Opens the list of a process's children; -1 if the kernel has none (CONFIG_PROC_CHILDREN). */
+static int open_children(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* Oldest first. Needs nothing but pread(2) and memory: it is called under the seccomp filter. */
+static struct pids read_children(int fd)
+{
+    struct pids children = {NULL, 0};
+    char chunk[4096];
+    pid_t pid = 0;
+    off_t at = 0;
+    ssize_t got;
+
+    while ((got = pread(fd, chunk, sizeof(chunk), at)) > 0) {
+        for (ssize_t i = 0; i != got; ++i) { /* "100 120 " */
+            if (isdigit((unsigned char)chunk[i])) {
+                pid = pid * 10 + (chunk[i] - '0');
+            } else {
+                add_pid(&children, pid);
+                pid = 0;
+            }
+        }
+        at += got;
+    }
+    return children;
+}
+
+/* The servers that a process has started, itself or by others that it has started. Oldest first. */
+static struct pids find_servers_below(pid_t pid)
+{
+    struct pids servers = {NULL, 0}, others = {NULL, 0};
+
+    add_pid(&others, pid);
+    for (size_t i = 0; i != others.count; ++i) {
+        int fd = open_children(others.ids[i]);
+        struct pids children = read_children(fd);
+        for (size_t j = 0; j != children.count; ++j) {
+            if (!is_zombie(children.ids[j]))
+                add_pid(is_h2o(children.ids[j]) ? &servers : &others, children.ids[j]);
+        }
+        free(children.ids);
+        if (fd >= 0)
+            close(fd);
+    }
+    free(others.ids);
+    return servers;
+}
+
+/* "120 and 100", newest first; to be freed. */
+static char *list_pids(const struct pids *pids)
+{
+    char *list = memory_format("%s", "");
+
+    for (size_t i = pids->count; i-- != 0;) {
+        const char *behind = i > 1 ? ", " : i == 1 ? " and " : "";
+        char *longer = memory_format("%s%d%s", list, (int)pids->ids[i], behind);
+        free(list);
+        list = longer;
+    }
+    return list;
+}
+
+/* Of a process without probes: whether it is a server's supervisor, or another's child. */
+static bool explain_no_server(const struct target *target, char *error, size_t error_size)
+{
+    const pid_t parent = relative(target->pid, "\nPPid:");
+    struct pids servers = {NULL, 0};
+    bool explained = true;
+    char *list;
+
+    if (strcmp(target->name, "h2o") != 0)
+        servers = find_servers_below(target->pid);
+    list = list_pids(&servers);
+    if (servers.count != 0)
+        snprintf(error, error_size,
+                 "process %d (%s) is not the server, but %s; the %s %s%s; trace %s: -p %d",
+                 (int)target->pid, target->name,
+                 is_start_server(target->pid) ? "its supervisor (start_server)" : "has started it",
+                 servers.count == 1 ? "server is process" : "servers are processes", list,
+                 servers.count == 1 ? "" : ", newest first",
+                 servers.count == 1 ? "that" : "one of them", (int)servers.ids[servers.count - 1]);
+    else if (is_h2o(parent))
+        snprintf(error, error_size,
+                 "process %d (%s) is a helper that process %d (h2o) has started; trace that: -p %d",
+                 (int)target->pid, target->name, (int)parent, (int)parent);
+    else
+        explained = false;
+    free(list);
+    free(servers.ids);
+    return explained;
+}
+
+static bool is_same_file(const struct stat *one, const struct stat *other)
+{
+    return one->st_ino == other->st_ino && one->st_dev == other->st_dev;
+}
+
+/* Since 2020-07, the child that keeps the keys calls itself so. */
+static bool is_neverbleed(pid_t pid)
+{
+    char *command = read_proc(pid, "cmdline", NULL);
+    bool is = command != NULL && strcmp(command, "neverbleed") == 0;
+
+    free(command);
+    return is;
+}
+
+/*
+ * The server whose private keys a process keeps; 0 if it does not. h2o forks such a child
+ * (neverbleed), which runs the same program, so that it has the same probes.
+ */
+static pid_t find_server_of_keys(pid_t pid)
+{
+    const pid_t parent = relative(pid, "\nPPid:");
+    struct stat own, parents;
+    char path[64];
+
+    if (!is_neverbleed(pid) && !(is_h2o(pid) && is_h2o(parent)))
+        return 0;
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    if (stat(path, &own) != 0)
+        return 0;
+    snprintf(path, sizeof(path), "/proc/%d/exe", (int)parent);
+    return stat(path, &parents) == 0 && is_same_file(&own, &parents) ? parent : 0;
+}
+
+/* What is looked at when the process ends is opened now: later, nothing can be opened. */
+static void find_siblings(struct target *target)
+{
+    const pid_t parent = relative(target->pid, "\nPPid:");
+    struct pids children;
+
+    if (!is_start_server(parent))
+        return;
+    target->siblings = open_children(parent);
+    target->supervisor = open_pidfd(parent);
+    children = read_children(target->siblings);
+    for (size_t i = 0; i != children.count && children.ids[i] != target->pid; ++i)
+        target->num_older = i + 1;
+    target->older = children.ids;
+}
+
+pid_t target_newer_sibling(const struct target *target)
+{
+    struct pids children = read_children(target->siblings);
+    pid_t newest = 0;
+
+    for (size_t i = 0; i != children.count; ++i) {
+        if (children.ids[i] != target->pid)
+            newest = children.ids[i];
+    }
+    for (size_t i = 0; i != target->num_older; ++i) {
+        if (target->older[i] == newest)
+            newest = 0;
+    }
+    free(children.ids);
+    return newest;
+}
+
+/* A supervisor notices at once that a server has crashed. */
+#define SUCCESSOR_ROUNDS   25
+#define SUCCESSOR_ROUND_MS 20
+
+pid_t target_find_successor(const struct target *target)
+{
+    struct pollfd supervisor = {.fd = target->supervisor, .events = POLLIN};
+    pid_t successor = 0;
+
+    for (int i = 0; target->siblings >= 0 && i != SUCCESSOR_ROUNDS; ++i) {
+        successor = target_newer_sibling(target);
+        if (successor != 0 || poll(&supervisor, 1, SUCCESSOR_ROUND_MS) > 0)
+            break;
+    }
+    return successor;
 }
 
 bool target_has_ended(const struct target *target)
@@ -269,9 +501,26 @@ static int read_module(struct target *target, const char *link)
     return result;
 }
 
-static bool is_same_file(const struct stat *one, const struct stat *other)
+/*
+ * Finds a file that is mapped, by a line of /proc/PID/maps: `path` leads to it. Without
+ * CAP_CHECKPOINT_RESTORE, map_files cannot be used: then by its name, if that still is the same file.
+ * By its inode: the devices of btrfs and overlayfs are other ones in maps. Returns 0, or -1 with errno.
+ */
+static int find_mapped(pid_t pid, const char *line, char *path, size_t size, struct stat *found)
 {
-    return one->st_ino == other->st_ino && one->st_dev == other->st_dev;
+    uint64_t from = 0, to = 0, inode = 0;
+
+    sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %*s %" SCNu64, &from, &to, &inode);
+    snprintf(path, size, "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, from, to);
+    if (stat(path, found) == 0)
+        return 0;
+    if (errno != EACCES && errno != EPERM)
+        return -1;
+    snprintf(path, size, "/proc/%d/root%s", (int)pid, strchr(line, '/'));
+    if (stat(path, found) == 0 && found->st_ino == inode)
+        return 0;
+    errno = EPERM;
+    return -1;
 }
 
 /*
@@ -281,7 +530,7 @@ static bool is_same_file(const struct stat *one, const struct stat *other)
 static void read_libraries(struct target *target)
 {
     struct stat exe, mapped;
-    char path[128];
+    char path[PATH_MAX + 64];
     char *maps = read_proc(target->pid, "maps", NULL), *rest = maps, *line;
     struct stat last = {0};
 
@@ -291,14 +540,15 @@ static void read_libraries(struct target *target)
         return;
     }
     while ((line = strsep(&rest, "\n")) != NULL) {
-        uint64_t from, to;
         char mode[5];
-        if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, mode) != 3 ||
-            strchr(mode, 'x') == NULL || strchr(line, '/') == NULL)
+        if (sscanf(line, "%*s %4s", mode) != 1 || strchr(mode, 'x') == NULL ||
+            strchr(line, '/') == NULL)
             continue;
-        snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)target->pid,
-                 from, to);
-        if (stat(path, &mapped) != 0 || is_same_file(&mapped, &last) || is_same_file(&mapped, &exe))
+        if (find_mapped(target->pid, line, path, sizeof(path), &mapped) != 0) {
+            target->num_unread += errno == EPERM;
+            continue;
+        }
+        if (is_same_file(&mapped, &last) || is_same_file(&mapped, &exe))
             continue;
         last = mapped;
         read_module(target, path);
@@ -345,10 +595,14 @@ static bool is_kernel_thread(pid_t pid)
 
 int target_read_probes(struct target *target, char *error, size_t error_size)
 {
+    struct stat binary;
     char path[64];
+    pid_t server;
+    int code, read;
 
     snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
-    if (access(path, R_OK) != 0 && errno == ENOENT) {
+    code = stat(path, &binary) == 0 ? 0 : errno;
+    if (code == ENOENT) {
         if (is_kernel_thread(target->pid))
             snprintf(error, error_size, "process %d (%s) is a thread of the kernel, not a server",
                      (int)target->pid, target->name);
@@ -357,25 +611,51 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
                      (int)target->pid);
         return -1;
     }
-    if (access(path, R_OK) != 0 && (errno == EACCES || errno == EPERM)) {
+    if (code == EACCES || code == EPERM) {
         snprintf(error, error_size,
                  "process %d (%s) cannot be looked into: %s; it takes CAP_SYS_PTRACE, in the user "
                  "namespace of the process",
-                 (int)target->pid, target->name, strerror(errno));
+                 (int)target->pid, target->name, strerror(code));
         return -1;
     }
-    if (read_module(target, path) != 0) {
+    read = read_module(target, path);
+    if (read != 0 && target->num_files == 0) {
+        snprintf(error, error_size, "the binary of process %d (%s) cannot be opened: %s%s",
+                 (int)target->pid, target->name, strerror(errno),
+                 errno == EACCES ? "; it takes CAP_DAC_READ_SEARCH" : "");
+        return -1;
+    }
+    if (read != 0) {
         snprintf(error, error_size, "the binary of process %d (%s) cannot be read as ELF",
                  (int)target->pid, target->name);
         return -1;
     }
     read_libraries(target);
-    read_mapped_files(target);
+    server = find_server_of_keys(target->pid);
+    if (server != 0) {
+        snprintf(error, error_size,
+                 "process %d (%s) keeps the private keys of process %d (neverbleed), and serves "
+                 "nobody; trace that: -p %d",
+                 (int)target->pid, target->name, (int)server, (int)server);
+        return -1;
+    }
+    if (target->num_probes == 0 && explain_no_server(target, error, error_size))
+        return -1;
+    if (target->num_probes == 0 && target->num_unread != 0) {
+        snprintf(
+            error, error_size,
+            "process %d (%s) has no h2o probes in its binary, and %zu of its libraries cannot be "
+            "opened: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH",
+            (int)target->pid, target->name, target->num_unread);
+        return -1;
+    }
     if (target->num_probes == 0) {
         snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
                  (int)target->pid, target->name);
         return -1;
     }
+    read_mapped_files(target);
+    find_siblings(target);
     return 0;
 }
 
@@ -424,17 +704,13 @@ void target_dispose(struct target *target)
     free(target->mapped_files);
     free(target->name);
     free(target->command);
+    free(target->older);
     if (target->pidfd >= 0)
         close(target->pidfd);
-}
-
-static bool is_h2o(pid_t pid)
-{
-    char *name = read_name(pid);
-    bool is = name != NULL && strcmp(name, "h2o") == 0;
-
-    free(name);
-    return is;
+    if (target->supervisor >= 0)
+        close(target->supervisor);
+    if (target->siblings >= 0)
+        close(target->siblings);
 }
 
 char *target_list_servers(void)
@@ -445,7 +721,7 @@ char *target_list_servers(void)
 
     while (proc != NULL && (entry = readdir(proc)) != NULL) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (isdigit((unsigned char)entry->d_name[0]) && is_h2o(pid) &&
+        if (isdigit((unsigned char)entry->d_name[0]) && is_h2o(pid) && !is_zombie(pid) &&
             !is_h2o(relative(pid, "\nPPid:"))) {
             char *command = read_command(pid, "h2o");
             char *longer = memory_format("%s%d (%s)\n", list, (int)pid, command);

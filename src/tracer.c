@@ -1,5 +1,6 @@
 #include "tracer.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -84,7 +85,25 @@ uint32_t tracer_kernel_version(void)
     return KERNEL(major, minor) | (patch > 255 ? 255 : patch);
 }
 
-const char *tracer_library_version(void)
+/* Its functions do not tell, but the name of its file does: libbcc.so.0.26.0. */
+void tracer_library_version(char *text, size_t size)
+{
+    static const char begin[] = "libbcc.so.";
+    void *function = dlsym(RTLD_DEFAULT, "bpf_module_create_c_from_string");
+    Dl_info library;
+    char *path = function != NULL && dladdr(function, &library) != 0
+                     ? realpath(library.dli_fname, NULL)
+                     : NULL;
+    const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+    if (slash != NULL && strncmp(slash + 1, begin, strlen(begin)) == 0)
+        snprintf(text, size, "%s", slash + 1 + strlen(begin));
+    else /* linked into this program, say */
+        snprintf(text, size, "%s", LIBBCC_VERSION);
+    free(path);
+}
+
+const char *tracer_built_with(void)
 {
     return LIBBCC_VERSION;
 }
@@ -139,6 +158,35 @@ static void raise_files_limit(void)
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);
     }
+}
+
+/* clang 14 takes 80 KiB for a large program, and ends in SIGSEGV where there is less. */
+#define STACK_MIN ((rlim_t)256 << 10)
+#define STACK     ((rlim_t)8 << 20)
+
+/* The stack of a running process grows up to the limit that is in force at the time. */
+static int raise_stack_limit(char *error, size_t error_size)
+{
+    struct rlimit stack;
+
+    if (getrlimit(RLIMIT_STACK, &stack) != 0 || stack.rlim_cur >= STACK)
+        return 0;
+    stack.rlim_cur = STACK;
+    if (stack.rlim_max < STACK)
+        stack.rlim_max = STACK; /* which takes CAP_SYS_RESOURCE */
+    if (setrlimit(RLIMIT_STACK, &stack) == 0)
+        return 0;
+    if (getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_max < STACK_MIN) {
+        snprintf(
+            error, error_size,
+            "the stack is limited to %llu KiB, which is too little for the compiler; raise the "
+            "limit (ulimit -s) to %u KiB",
+            (unsigned long long)stack.rlim_max >> 10, (unsigned)(STACK >> 10));
+        return -1;
+    }
+    stack.rlim_cur = stack.rlim_max;
+    (void)setrlimit(RLIMIT_STACK, &stack);
+    return 0;
 }
 
 int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char *error,
@@ -236,10 +284,12 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
         return -1;
     }
     if (tracer->module == NULL) {
+        char version[64];
+        tracer_library_version(version, sizeof(version));
         snprintf(error, error_size,
                  "libbcc %s cannot compile the BPF program; its messages are above, the program is "
                  "shown by -dd",
-                 tracer_library_version());
+                 version);
         return -1;
     }
     return 0;
@@ -320,7 +370,8 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
 
     /* else, where huge pages are on, what the compiler leaves here and there grows to whole ones */
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-    if (compile(tracer, program, verbose, error, error_size) != 0)
+    if (raise_stack_limit(error, error_size) != 0 ||
+        compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
     result =
         load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error, error_size);

@@ -287,7 +287,8 @@ def test_ends_with_the_server(serve: Serve, trace: Trace, program: str, number: 
     server.stop(number)
     assert tracer.process.wait(PATIENCE) == 0
     assert tracer.lines() == LINES
-    assert tracer.messages().count("\n") == 1
+    _, ended = tracer.messages().splitlines()
+    assert ended == f"h2olog: process {server.pid} ended"
 
 
 def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
@@ -300,7 +301,8 @@ def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     assert tracer.process.wait(PATIENCE) == 0
     assert tracer.out.read_bytes().endswith(b"\n")
     assert tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
-    assert tracer.messages().count("\n") == 1
+    _, ended = tracer.messages().splitlines()
+    assert ended == f"h2olog: process {server.pid} ended"
 
 
 def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -330,3 +331,16 @@ def test_version(program: str, word: str) -> None:
     assert first == f"h2olog {version.group(1)}"
     assert re.fullmatch(r"libbcc 0\.\d+\.\d+\S*", second)
     assert third == f"{kernel.sysname} {kernel.release} {kernel.machine}"
+
+
+def test_version_is_that_of_the_library_that_runs(tmp_path: Path) -> None:
+    """Not that of the one that h2olog was built with."""
+    needed = subprocess.run(["ldd", str(BUILD / "h2olog")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    match = re.search(r"libbcc\.so\.0 => (\S+)", needed)
+    assert match is not None, needed
+    built_with = run("-V").stdout.split("\n")[1]
+    (tmp_path / "libbcc.so.0.99.1").write_bytes(Path(match.group(1)).read_bytes())
+    (tmp_path / "libbcc.so.0").symlink_to("libbcc.so.0.99.1")
+    done = run("-V", before=lambda: os.environ.update(LD_LIBRARY_PATH=str(tmp_path)))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("\n")[1] == f"libbcc 0.99.1 (built with {built_with.split()[1]})"

@@ -77,6 +77,15 @@ def test_pages_of_the_scripts_have_their_options(program: str) -> None:
     assert len(helped) >= 3
 
 
+@pytest.mark.parametrize("program", ["quicplot", "h2olog2qlog"])
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_scripts_have_the_version(program: str, option: str) -> None:
+    """In the source tree; t/misc/test_install.py looks at those that are installed."""
+    project = re.search(r"^project\(h2olog VERSION (\S+)", (TOP / "CMakeLists.txt").read_text(encoding="utf-8"), re.M)
+    assert project is not None
+    assert output_of(TOP / "misc" / program, option) == f"{program} {project.group(1)}\n"
+
+
 def test_page_has_the_texts_of_help() -> None:
     """Each option's whole text, but for the capital and the full stop of a sentence."""
     rows = re.split(r"^  (?=-\w, --)", help_text().partition("\n\nExamples:")[0], flags=re.M)[1:]
@@ -127,8 +136,9 @@ def test_completion_has_each_option_and_mode(shell: str) -> None:
 def test_version_is_the_same_everywhere() -> None:
     assert output_of(BUILD / "h2olog", "--version").splitlines()[0] == f"h2olog {version()}"
     assert page().rstrip().splitlines()[-1].startswith(f"h2olog {version()} ")
-    releases = re.findall(r"^## (?!.*unreleased)\[?([^]\s]+)", (TOP / "CHANGELOG.md").read_text(), re.M)
-    assert next(release for release in releases if release != "Unreleased") == version()
+    releases = re.findall(r"^## (.*)$", (TOP / "CHANGELOG.md").read_text(), re.M)
+    newest = next(release for release in releases if "unreleased" not in release.lower())
+    assert newest.startswith(f"[{version()}] - ")
 
 
 # --- the generator -------------------------------------------------------------------------------------

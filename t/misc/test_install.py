@@ -28,6 +28,7 @@ INSTALLED = {
     "share/h2olog/h2olog2qlog",
     "share/h2olog/h2olog_trace.py",
     "share/h2olog/quicplot",
+    "share/h2olog/version",
     "share/fish/vendor_completions.d/h2olog.fish",
     "share/man/man1/h2olog.1.gz",
     "share/man/man1/h2olog2qlog.1.gz",
@@ -105,6 +106,8 @@ def check_tree(top: Path, prefix: str, files: set[str]) -> None:
         assert (below / name).stat().st_mode & 0o7777 == (0o755 if name in PROGRAMS else 0o644), name
     assert call(below / "bin/h2olog2qlog", "--help").startswith("usage: h2olog2qlog"), "it finds what lies beside it"
     assert call(below / "bin/h2olog", "--version").startswith(f"h2olog {VERSION}\n")
+    for program in ("quicplot", "h2olog2qlog"):
+        assert call(below / "bin" / program, "--version") == f"{program} {VERSION}\n"
     page = gzip.decompress((below / "share/man/man1/h2olog.1.gz").read_bytes()).decode()
     assert f".Os h2olog {VERSION}\n" in page
     assert "application-data" in (below / "share/bash-completion/completions/h2olog").read_text()

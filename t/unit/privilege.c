@@ -1,6 +1,8 @@
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <stdio.h>
@@ -89,6 +91,29 @@ static int find(const char *uid, const char *gid, struct identity *invoker, char
     return privilege_find_invoker(invoker, error, error_size);
 }
 
+/* Without uid 0, it is whoever h2olog runs as, whatever sudo says of somebody else. */
+static int find_without_root(const void *argument)
+{
+    struct identity invoker;
+
+    (void)argument;
+    if (setresgid(GROUP, GROUP, GROUP) != 0 || setresuid(CALLER, CALLER, CALLER) != 0)
+        return 1;
+    if (find("77", "nonsense", &invoker, shared, SHARED_SIZE) != 0)
+        return 2;
+    return invoker.caller == CALLER && invoker.caller_group == GROUP && invoker.uid == CALLER &&
+                   invoker.gid == GROUP
+               ? 0
+               : 3;
+}
+
+static void finds_invoker_without_root(void **state)
+{
+    (void)state;
+    only_root();
+    check_exit("privilege_find_invoker", in_child(find_without_root, NULL));
+}
+
 static void finds_invoker(void **state)
 {
     static const struct {
@@ -105,6 +130,7 @@ static void finds_invoker(void **state)
     };
 
     (void)state;
+    only_root();
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
         struct identity invoker = {7, 7, 7, 7};
         char error[256] = "";
@@ -151,6 +177,7 @@ static void refuses_what_is_no_id(void **state)
     };
 
     (void)state;
+    only_root();
     for (size_t i = 0; i != sizeof(words) / sizeof(words[0]); ++i) {
         for (int second = 0; second != 2; ++second) {
             struct identity invoker;
@@ -204,7 +231,7 @@ static void drop(bool keep_root)
     const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
 
     privilege_harden();
-    if (privilege_drop(&invoker, keep_root, shared, SHARED_SIZE) != 0)
+    if (privilege_drop(&invoker, keep_root, -1, shared, SHARED_SIZE) != 0)
         _exit(99);
 }
 
@@ -222,6 +249,7 @@ static const struct forbidden forbidden[] = {
 #ifndef H2OLOG_SANITIZED /* at its end, the sanitizer itself wants these */
     {"openat", SYS_openat, (void *)-100, "/dev/null", 0},
     {"read", SYS_read, NULL, NULL, 0},
+    {"pread64", SYS_pread64, NULL, NULL, 0},
     {"prctl", SYS_prctl, (void *)PR_GET_DUMPABLE, NULL, 0},
     {"getpid", SYS_getpid, NULL, NULL, 0},
 #endif
@@ -319,6 +347,37 @@ static void other_doors_are_closed(void **state)
 }
 #endif
 
+/* Of all descriptors, one can be read. */
+static int read_descriptor(const void *argument)
+{
+    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
+    const int *wanted = argument;
+    char text[64] = "";
+    int one = open("/proc/self/comm", O_RDONLY), other = open("/proc/self/comm", O_RDONLY);
+
+    if (one < 0 || other < 0)
+        return 90;
+    privilege_harden();
+    if (privilege_drop(&invoker, false, one, shared, SHARED_SIZE) != 0)
+        return 91;
+    if (pread(*wanted == 0 ? one : other, text, sizeof(text) - 1, 0) <= 0)
+        return 92;
+    return strchr(text, '\n') != NULL ? 0 : 93;
+}
+
+static void reads_one_descriptor(void **state)
+{
+    int status, wanted = 0;
+
+    (void)state;
+    only_root();
+    check_exit("pread of the one", in_child(read_descriptor, &wanted));
+    wanted = 1;
+    status = in_child(read_descriptor, &wanted);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSYS);
+}
+
 /* What a session does. */
 static int work(const void *argument)
 {
@@ -373,7 +432,7 @@ static int drop_without_setuid(const void *argument)
     data[0].permitted = data[0].effective;
     if (syscall(SYS_capset, &header, data) != 0)
         return 2;
-    return privilege_drop(&invoker, false, shared, SHARED_SIZE) == -1 ? 0 : 3;
+    return privilege_drop(&invoker, false, -1, shared, SHARED_SIZE) == -1 ? 0 : 3;
 }
 
 static void says_what_it_lacks(void **state)
@@ -424,6 +483,116 @@ static void stays_undumpable(void **state)
     assert_int_equal(memory.st_uid, 0);
 }
 
+#define BIT(capability) (UINT64_C(1) << (capability))
+#define ALL_OF_THEM     (BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF) | BIT(CAP_PERFMON))
+
+/* --- without uid 0 --- */
+
+static int give_up_capabilities(const void *argument)
+{
+    const bool *keep_root = argument;
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
+    const gid_t group = 27;
+    struct identity invoker;
+
+    prctl(PR_SET_KEEPCAPS, 1);
+    if (setgroups(1, &group) != 0 || setresgid(GROUP, GROUP, GROUP) != 0 ||
+        setresuid(CALLER, CALLER, CALLER) != 0)
+        return 1;
+    data[CAP_SYS_PTRACE / 32].permitted = data[CAP_SYS_PTRACE / 32].effective =
+        data[CAP_SYS_PTRACE / 32].inheritable = 1u << CAP_SYS_PTRACE % 32;
+    if (syscall(SYS_capset, &header, data) != 0 ||
+        prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_PTRACE, 0, 0) != 0)
+        return 2;
+    privilege_harden();
+    if (privilege_find_invoker(&invoker, shared, SHARED_SIZE) != 0 ||
+        privilege_drop(&invoker, *keep_root, -1, shared, SHARED_SIZE) != 0)
+        return 3;
+    return poll(NULL, 0, -1); /* its parent looks at it, and ends it */
+}
+
+/* There is nothing to give up but capabilities, and nothing is missing for that. */
+static void drops_without_root(void **state)
+{
+    (void)state;
+    only_root();
+    for (int i = 0; i != 2; ++i) {
+        const bool keep_root = i != 0;
+        char path[64], text[4096] = "";
+        int status;
+        pid_t child;
+        fflush(NULL);
+        memset(shared, 0, SHARED_SIZE);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(give_up_capabilities(&keep_root));
+        snprintf(path, sizeof(path), "/proc/%d/status", (int)child);
+        while (waitpid(child, &status, WNOHANG) == 0 && strstr(text, "Seccomp:\t2") == NULL) {
+            FILE *file = fopen(path, "re");
+            size_t size = file != NULL ? fread(text, 1, sizeof(text) - 1, file) : 0;
+            text[size] = '\0';
+            if (file != NULL)
+                fclose(file);
+            poll(NULL, 0, 1);
+        }
+        kill(child, SIGKILL);
+        check_string("error", shared, "");
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_non_null(strstr(text, "Uid:\t1234\t1234\t1234\t1234\n"));
+        assert_non_null(strstr(text, "Gid:\t5678\t5678\t5678\t5678\n"));
+        assert_non_null(strstr(text, "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\n"
+                                     "CapEff:\t0000000000000000\n"));
+        assert_non_null(strstr(text, "CapAmb:\t0000000000000000\n"));
+        assert_non_null(strstr(text, "NoNewPrivs:\t1\n"));
+    }
+}
+
+/* --- which capabilities it takes --- */
+
+static int check_capabilities(const void *argument)
+{
+    const uint64_t lacking = *(const uint64_t *)argument;
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    if (syscall(SYS_capget, &header, data) != 0)
+        return 90;
+    for (size_t i = 0; i != 2; ++i)
+        data[i].effective &= ~(uint32_t)(lacking >> 32 * i);
+    if (syscall(SYS_capset, &header, data) != 0)
+        return 91;
+    return privilege_check(shared, SHARED_SIZE) == 0 ? 0 : 1;
+}
+
+static void names_what_lacks(void **state)
+{
+    static const struct {
+        uint64_t lacking;
+        const char *says; /* NULL: it is enough */
+    } cases[] = {
+        {0, NULL},
+        {BIT(CAP_SYS_ADMIN), NULL},
+        {BIT(CAP_BPF) | BIT(CAP_PERFMON), NULL},
+        {BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF), "this process lacks CAP_BPF, which "},
+        {BIT(CAP_SYS_ADMIN) | BIT(CAP_PERFMON), "this process lacks CAP_PERFMON, which "},
+        {ALL_OF_THEM, "this process lacks CAP_BPF and CAP_PERFMON, which "},
+    };
+
+    (void)state;
+    only_root();
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        int status = in_child(check_capabilities, &cases[i].lacking);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), cases[i].says == NULL ? 0 : 1);
+        if (cases[i].says == NULL)
+            check_string("error", shared, "");
+        else if (strncmp(shared, cases[i].says, strlen(cases[i].says)) != 0)
+            fail_msg("%zu: \"%s\"", i, shared);
+    }
+}
+
 /* --- why the kernel refuses --- */
 
 struct refusal {
@@ -432,9 +601,6 @@ struct refusal {
     bool filtered;
     const char *says;
 };
-
-#define BIT(capability) (UINT64_C(1) << (capability))
-#define ALL_OF_THEM     (BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF) | BIT(CAP_PERFMON))
 
 static int refuse(const void *argument)
 {
@@ -469,15 +635,12 @@ static void explains_refusals(void **state)
         {EPERM, 0, false, "the locked-memory limit (ulimit -l)"},
         {EACCES, 0, false, "a security module"},
         {EPERM, BIT(CAP_SYS_ADMIN), false, "locked-memory limit"},
+        {EACCES, BIT(CAP_SYS_ADMIN), false,
+         "lacks CAP_SYS_ADMIN, which uprobes take before Linux 6.10"},
         {EPERM, BIT(CAP_BPF) | BIT(CAP_PERFMON), false, "locked-memory limit"},
-        {EPERM, ALL_OF_THEM, false, "lacks CAP_BPF and CAP_PERFMON"},
-        {EACCES, ALL_OF_THEM, false, "kernel.unprivileged_bpf_disabled"},
-        {EACCES, ALL_OF_THEM, false, "kernel.perf_event_paranoid"},
-        {EPERM, BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF), false, "CAP_BPF"},
-        {EPERM, BIT(CAP_SYS_ADMIN) | BIT(CAP_PERFMON), false, "CAP_PERFMON"},
         {EPERM, 0, true, "a seccomp filter is on: let the container call bpf(2)"},
         {EACCES, BIT(CAP_SYS_ADMIN), true, "a seccomp filter is on"},
-        {EPERM, ALL_OF_THEM, true, "lacks CAP_BPF and CAP_PERFMON"},
+        {EPERM, ALL_OF_THEM, true, "a seccomp filter is on"},
         {ENOSYS, 0, false, "CONFIG_BPF_SYSCALL"},
         {ENOSYS, ALL_OF_THEM, true, "CONFIG_BPF_SYSCALL"},
         {EINVAL, 0, false, "Linux 5.8"},
@@ -512,18 +675,16 @@ static void explanations_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_invoker),
-        cmocka_unit_test(refuses_what_is_no_id),
-        cmocka_unit_test(hardens),
+        cmocka_unit_test(finds_invoker),          cmocka_unit_test(finds_invoker_without_root),
+        cmocka_unit_test(refuses_what_is_no_id),  cmocka_unit_test(hardens),
         cmocka_unit_test(forbidden_calls_end_it),
 #ifdef __x86_64__
         cmocka_unit_test(other_doors_are_closed),
 #endif
-        cmocka_unit_test(what_is_needed_is_let),
-        cmocka_unit_test(says_what_it_lacks),
-        cmocka_unit_test(stays_undumpable),
-        cmocka_unit_test(explains_refusals),
-        cmocka_unit_test(explanations_fit),
+        cmocka_unit_test(reads_one_descriptor),   cmocka_unit_test(what_is_needed_is_let),
+        cmocka_unit_test(says_what_it_lacks),     cmocka_unit_test(stays_undumpable),
+        cmocka_unit_test(drops_without_root),     cmocka_unit_test(names_what_lacks),
+        cmocka_unit_test(explains_refusals),      cmocka_unit_test(explanations_fit),
     };
 
     shared = mmap(NULL, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -64,11 +64,13 @@ class Marks:
     application_data: set[tuple[str, str]] = dataclass_field(default_factory=set)
     secrets: set[tuple[str, str]] = dataclass_field(default_factory=set)
     texts: set[tuple[str, str]] = dataclass_field(default_factory=set)
+    loose: set[tuple[str, str]] = dataclass_field(default_factory=set)
 
     def add(self, other: Marks) -> None:
         self.application_data |= other.application_data
         self.secrets |= other.secrets
         self.texts |= other.texts
+        self.loose |= other.loose
 
 
 def declared(argument: Argument) -> str:
@@ -82,7 +84,7 @@ DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOKEN = re.compile(r"(?P<comment>/\*.*?\*/|//[^\n]*|\#[^\n]*)|(?P<word>\w+)|(?P<sign>[{}();,*])|(?P<space>\s+)", re.S)
 PERIOD = re.compile(r"/\*\s*@from\s+(\S+)(?:\s+@until\s+(\S+))?\s*\*/")
-MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*(\{.*\})\s*\*/", re.S)
+MARK = re.compile(r"/\*\s*@(appdata|secret|text|loose)\s*(\{.*\})\s*\*/", re.S)
 
 
 def is_date(text: str) -> bool:
@@ -156,12 +158,13 @@ class Parser:
             self.period = (since, until)
         elif (mark := MARK.fullmatch(comment.text)) is not None:
             self.mark(mark.group(1), mark.group(2), comment.line)
-        elif re.match(r"/\*\s*@(from|until|appdata|secret|text)\b", comment.text):
+        elif re.match(r"/\*\s*@(from|until|appdata|secret|text|loose)\b", comment.text):
             self.fail("this annotation cannot be read; bpf/h2o-probes.d says how it is written", comment.line)
 
     def mark(self, kind: str, text: str, line: int) -> None:
         marked = {
-            "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts
+            "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts,
+            "loose": self.marks.loose,
         }[kind]  # fmt: skip
         try:
             for probe, names in json.loads(text).items():
@@ -337,6 +340,7 @@ class Layout:
     num_variable: int = 0
     num_behind: int = 0
     stamped: bool = False  # the signature has no time of its own
+    loose: set[str] = dataclass_field(default_factory=set)  # names of arguments
 
 
 def key_of(name: str) -> str:
@@ -374,7 +378,7 @@ class Builder:
         self.signature = signature
         self.marks = marks
         self.stats_sizes = stats_sizes
-        self.layout = Layout(signature)
+        self.layout = Layout(signature, loose={name for probe, name in marks.loose if probe == signature.probe})
         self.connection = ""  # of an h2o probe: where quicly's id of it lies
 
     def fail(self, sentence: str) -> NoReturn:
@@ -690,7 +694,8 @@ def write_signature(layout: Layout, index: int) -> Iterator[str]:
         for a in s.arguments:
             width, signed = INTEGERS.get(a.type, (8, False))
             pointer = a.type not in INTEGERS
-            yield f'    {{"{a.name}", {width}, {str(signed).lower()}, {str(pointer).lower()}}},\n'
+            flags = ", ".join(str(flag).lower() for flag in (signed, pointer, a.name in layout.loose))
+            yield f'    {{"{a.name}", {width}, {flags}}},\n'
         yield "};\n"
     yield "\n"
 

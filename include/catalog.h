@@ -25,6 +25,7 @@ struct traced {
 
 struct catalog {
     uint32_t since, until; /* YYYYMMDD: the version that fits; until is 0 for the current one */
+    uint32_t earliest;     /* since when versions fit as well as that */
     size_t num_matching;   /* probes of the server that the version has just so */
     struct traced *traced; /* every probe of the server, in the server's order */
     size_t num_traced;

@@ -231,21 +231,27 @@ static uint32_t next_change(uint32_t date)
     return next;
 }
 
-/* Among versions that fit as well, the newest: names were mended more often than broken. */
+/*
+ * Among versions that fit as well, the newest: names were mended more often than broken. It can be
+ * any of those that come one after the other and fit as well.
+ */
 static void find_version(struct catalog *catalog, enum operand_arch arch,
                          const struct target *target)
 {
-    int best = 0;
+    int best = 0, last = 0;
     uint32_t date = 0;
 
     do {
         size_t num_matching;
         int score = score_version(arch, target, date, &num_matching);
         if (catalog->since == 0 || score >= best) {
+            if (catalog->since == 0 || score != best || last != best)
+                catalog->earliest = date;
             best = score;
             catalog->since = date;
             catalog->num_matching = num_matching;
         }
+        last = score;
         date = next_change(date);
     } while (date != 0);
     catalog->until = next_change(catalog->since);
@@ -377,7 +383,7 @@ void catalog_version(const struct catalog *catalog, char *text, size_t size)
 {
     char since[32], until[32];
 
-    catalog_date(catalog->since, since, sizeof(since));
+    catalog_date(catalog->earliest, since, sizeof(since));
     catalog_date(catalog->until, until, sizeof(until));
     if (catalog->since == PROBE_SOURCE_DATE)
         snprintf(text, size, "the source tree that this h2olog was built with");

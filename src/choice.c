@@ -66,8 +66,7 @@ static const struct promise {
     {OF_ALL, "TLS", "", "picotls", {"picotls:*"}, false},
 };
 
-/* From here on h2o fires the probes of requests and responses for HTTP/3, too. Their lists tell
- * nothing of it. */
+/* From here on h2o fires the probes of requests and responses for HTTP/3, too; no list says so. */
 #define HTTP3_SINCE 20200120
 
 #define BUILD_WITH_LISTS                                                                           \
@@ -393,24 +392,33 @@ static void print_broken_promise(FILE *file, const struct promise *promise, bool
             first > catalog->since ? since : "");
 }
 
-/* HTTP/3 had no probes of requests and responses at first. */
+/* In how many places a probe of h2o stands. */
+static size_t num_places(const struct catalog *catalog, const char *name)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct target_probe *probe = catalog->traced[i].probe;
+        if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
+            return probe->num_locations;
+    }
+    return 0;
+}
+
+/*
+ * h2o got the probes of requests and responses for HTTP/3 later than those of HTTP/1 and HTTP/2, of
+ * the same names. Each version of HTTP has a place of its own.
+ */
 static void print_no_http3(FILE *file, const struct catalog *catalog, const char *version)
 {
     char since[32];
 
-    if (catalog->since >= HTTP3_SINCE || !server_has(catalog, "quicly:*"))
+    if (catalog->since >= HTTP3_SINCE || !server_has(catalog, "quicly:*") ||
+        num_places(catalog, "receive_request") >= 3)
         return;
     catalog_date(HTTP3_SINCE, since, sizeof(since));
-    if (catalog->until != 0 && catalog->until <= HTTP3_SINCE)
-        fprintf(file,
-                "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; "
-                "h2o has had them since %s\n",
-                version, since);
-    else
-        fprintf(file,
-                "h2olog: this server (%s) may have no probes for requests of HTTP/3: these are "
-                "missing if it is of before %s\n",
-                version, since);
+    fprintf(file,
+            "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
+            "has had them since %s\n",
+            version, since);
 }
 
 void choice_print_missing(FILE *file, const struct options *options, const struct catalog *catalog)

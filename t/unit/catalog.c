@@ -180,8 +180,9 @@ static void versions(void **state)
 /* A source tree's lists have no date that could be told. */
 static void versions_of_a_source_tree(void **state)
 {
-    const struct catalog newer = {.since = PROBE_SOURCE_DATE};
-    const struct catalog older = {.since = 20260610, .until = PROBE_SOURCE_DATE};
+    const struct catalog newer = {.since = PROBE_SOURCE_DATE, .earliest = PROBE_SOURCE_DATE};
+    const struct catalog older = {
+        .since = 20260610, .earliest = 20260610, .until = PROBE_SOURCE_DATE};
     char text[128];
 
     (void)state;

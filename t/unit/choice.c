@@ -549,11 +549,6 @@ static void old_open(struct target *target, uint32_t date)
 #define NO_HTTP3(version)                                                                          \
     "h2olog: this server (" version                                                                \
     ") has no probes for requests of HTTP/3: these are missing; h2o has had them since 2020-01-20\n"
-#define MAYBE_HTTP3(version)                                                                       \
-    "h2olog: this server (" version                                                                \
-    ") may have no probes for requests of HTTP/3: these are missing if it is of before "           \
-    "2020-01-20\n"
-
 static void old_servers_lack_what_is_promised(void **state)
 {
     static const struct {
@@ -569,19 +564,19 @@ static void old_servers_lack_what_is_promised(void **state)
              NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "send-response-header events")
                  NO_QUIC("h2o 2019-08-27 to 2019-09-24")},
         {20191001, MODE_HTTP,
-         NO_STATUS("h2o 2019-09-24 to 2019-11-21", "TxStatus lines")
-             NO_HEADERS("h2o 2019-09-24 to 2019-11-21", "TxHeader lines")
-                 NO_HTTP3("h2o 2019-09-24 to 2019-11-21")},
+         NO_STATUS("h2o 2019-09-24 to 2019-11-26", "TxStatus lines")
+             NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "TxHeader lines")
+                 NO_HTTP3("h2o 2019-09-24 to 2019-11-26")},
         {20191001, MODE_QUIC,
-         NO_HEADERS("h2o 2019-09-24 to 2019-11-21", "send-response-header events")
-             NO_TIES("h2o 2019-09-24 to 2019-11-21")},
+         NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "send-response-header events")
+             NO_TIES("h2o 2019-09-24 to 2019-11-26")},
         {20191130, MODE_HTTP,
          NO_HEADERS("h2o 2019-11-26 to 2019-12-06", "TxHeader lines")
              NO_HTTP3("h2o 2019-11-26 to 2019-12-06")},
         {20191216, MODE_HTTP, NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
-        {20191218, MODE_HTTP, MAYBE_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20191218, MODE_HTTP, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
         {20191218, MODE_QUIC, ""},
-        {20191218, MODE_ALL, MAYBE_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20191218, MODE_ALL, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
         {20200131, MODE_HTTP, ""},
         {20200131, MODE_QUIC, ""},
         {20200131, MODE_ALL, ""},
@@ -597,6 +592,25 @@ static void old_servers_lack_what_is_promised(void **state)
         free(said);
         notes_close(&target);
     }
+}
+
+/* Between 2019-12-18 and 2020-01-31 the lists are the same; HTTP/3 makes a third place. */
+static void http3_is_a_third_place(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    old_open(&target, 20191218);
+    notes_add(&target, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
+    free(said);
+    notes_add(&target, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("three places", said, "");
+    free(said);
+    notes_close(&target);
 }
 
 /* No version from 2020-02 on lacks anything. */
@@ -785,6 +799,7 @@ int main(void)
         cmocka_unit_test(what_changed_and_is_chosen),
         cmocka_unit_test(many_new_probes_are_one_line),
         cmocka_unit_test(old_servers_lack_what_is_promised),
+        cmocka_unit_test(http3_is_a_third_place),
         cmocka_unit_test(newer_servers_keep_promises),
         cmocka_unit_test(builds_can_lack_what_is_promised),
         cmocka_unit_test(quic_needs_quic),

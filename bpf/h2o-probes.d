@@ -8,6 +8,10 @@
  * `@appdata` names the arguments that h2o itself marks as application data, and the payload of packets and
  * frames, encrypted or not, that it does not mark (`base` is what `bytes` was called until 2020-09-04). They
  * are read only with `-a`, but for header names and values, which are what h2olog is for.
+ *
+ * `@loose` names the integers that h2o passes as another type than the declared one: their operands
+ * have another size or sign. All other operands have to be as declared for a probe to be recognized
+ * by its first arguments, when it has got more of them.
  */
 
 /* @appdata
@@ -18,6 +22,18 @@
     "send_response_header": ["name", "value"],
     "tunnel_on_read": ["bytes"],
     "tunnel_write": ["bytes"]
+}
+*/
+
+/* @loose
+{
+    "connect_udp_write": ["num_bytes"],
+    "h2_unknown_frame_type": ["frame_type"],
+    "h3_stream_create": ["req_id"],
+    "h3_stream_destroy": ["req_id"],
+    "h3_stream_set_state": ["req_id"],
+    "h3s_stream_set_state": ["req_id"],
+    "h3s_stream_stats": ["stream_id"]
 }
 */
 

@@ -32,6 +32,28 @@
 }
 */
 
+/* @loose
+{
+    "ack_delay_received": ["ack_delay"],
+    "application_close_receive": ["error_code"],
+    "application_close_send": ["error_code"],
+    "crypto_update_secret": ["epoch"],
+    "max_stream_data_receive": ["stream_id"],
+    "packet_commit": ["len"],
+    "packet_sent": ["len"],
+    "quictrace_recv_ack_delay": ["ack_delay"],
+    "quictrace_recv_stream": ["stream_id"],
+    "quictrace_sent": ["len"],
+    "reset_stream_receive": ["error_code", "stream_id"],
+    "reset_stream_send": ["error_code"],
+    "send": ["state"],
+    "stop_sending_receive": ["error_code", "stream_id"],
+    "stop_sending_send": ["error_code"],
+    "transport_close_receive": ["error_code"],
+    "transport_close_send": ["error_code"]
+}
+*/
+
 provider quicly {
     /* @from 2019-09-24 */
     probe accept(struct st_quicly_conn_t *conn, int64_t at, const char *dcid,

@@ -20,10 +20,12 @@ struct traced {
     const struct signature *signature;
     struct guess
         *guess; /* no list knows it: `signature` was made of its operands, and is in here */
+    size_t num_ignored; /* arguments that it has behind those of the signature */
 };
 
 struct catalog {
     uint32_t since, until; /* YYYYMMDD: the version that fits; until is 0 for the current one */
+    uint32_t earliest;     /* since when versions fit as well as that */
     size_t num_matching;   /* probes of the server that the version has just so */
     struct traced *traced; /* every probe of the server, in the server's order */
     size_t num_traced;
@@ -33,6 +35,10 @@ struct catalog {
  * Finds the version of the lists that fits the server best as a whole, and with it each probe's
  * signature. Names count most, then numbers of arguments, then whether the operands can hold what
  * was declared.
+ *
+ * A signature is taken only if the operands can be its arguments: that of the version; or that of
+ * the version for the first arguments of more (num_ignored); or that of another version. The last
+ * two take operands of the very widths and signs that are declared.
  */
 void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct target *target);
 
@@ -43,6 +49,15 @@ void catalog_dispose(struct catalog *catalog);
  * this h2olog was built with".
  */
 void catalog_version(const struct catalog *catalog, char *text, size_t size);
+
+/* Whether the lists have a probe of that name, whatever its arguments. */
+bool catalog_knows(const struct target_probe *probe);
+
+/* Whether a signature is one of the version that fits. */
+bool catalog_is_of_version(const struct catalog *catalog, const struct signature *signature);
+
+/* A date of the tables as text: 2026-06-10. */
+void catalog_date(uint32_t date, char *text, size_t size);
 
 /*
  * Whether a probe is meant by a glob: "quicly:accept", "accept", "quicly:*", "h2o:h3s_*"; '-' and

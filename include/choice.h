@@ -4,6 +4,7 @@
 #ifndef H2OLOG_CHOICE_H
 #define H2OLOG_CHOICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -14,6 +15,7 @@ struct choice {
     struct traced *probes; /* their order gives the ids of the events */
     size_t num_probes;
     size_t num_printed; /* the first so many; the rest are traced for what they tie together */
+    bool needs_ties;    /* events of connections of h2o are printed as JSON */
 };
 
 /*
@@ -24,6 +26,18 @@ int choice_open(struct choice *choice, const struct options *options, const stru
                 char *error, size_t error_size);
 
 void choice_dispose(struct choice *choice);
+
+/*
+ * Prints a line for each probe that is not read as the server's version declares it: one that is
+ * not traced, although the mode means it, as its arguments have changed; one of which only the first
+ * arguments are known; one that is read as another version declares it. New probes that the mode
+ * means are named in one line.
+ */
+void choice_print_changed(FILE *file, const struct choice *choice, const struct options *options,
+                          const struct catalog *catalog);
+
+/* Prints a line for each thing that the mode promises and no probe of this server gives. */
+void choice_print_missing(FILE *file, const struct options *options, const struct catalog *catalog);
 
 /*
  * Prints the probes that the mode means and the server's version of the lists has, but the server

@@ -46,6 +46,7 @@ struct argument {
     uint8_t width;
     bool is_signed;
     bool is_pointer;
+    bool is_loose; /* h2o passes another integer type than the one that it declares */
 };
 
 /* At most so many arguments has a probe, and values of no fixed size an event. */

@@ -56,8 +56,8 @@ struct program {
 #define PROGRAM_DISPATCH "dispatch"
 
 /*
- * Writes the program. `skipped` is called for a location with an operand that cannot be read, which
- * is left out.
+ * Writes the program. `skipped` is called for a location that cannot fire, or has an operand that
+ * cannot be read: it is left out.
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_choice *choice, const struct program_maps *maps,

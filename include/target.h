@@ -10,12 +10,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Why a probe cannot fire at a place. */
+enum location_flaw {
+    LOCATION_SOUND,
+    LOCATION_NOT_CODE,     /* there is no code; `offset` is the address in the note */
+    LOCATION_NO_SEMAPHORE, /* the kernel cannot switch its semaphore on */
+};
+
 /* One place in the code where a probe stands. */
 struct location {
     char *module;              /* path by which target's open file is opened once more */
     char *file;                /* its name, escaped, for messages */
     uint64_t offset;           /* of the probe's instruction in the file */
     uint64_t semaphore_offset; /* of its semaphore in the file; 0: it has none */
+    enum location_flaw flaw;
     char *arguments;           /* its operands, as the note has them: not to be trusted */
 };
 
@@ -49,6 +57,8 @@ struct target {
     struct address_range
         *mapped_files; /* where files are mapped, libraries among them; ascending */
     size_t num_mapped_files;
+    bool notes_stripped;    /* one of these has semaphores of probes, but not their notes */
+    bool sections_stripped; /* one of these has no table of sections to find such notes by */
 };
 
 /*

@@ -66,11 +66,13 @@ class Marks:
     application_data: set[tuple[str, str]] = dataclass_field(default_factory=set)
     secrets: set[tuple[str, str]] = dataclass_field(default_factory=set)
     texts: set[tuple[str, str]] = dataclass_field(default_factory=set)
+    loose: set[tuple[str, str]] = dataclass_field(default_factory=set)
 
     def add(self, other: Marks) -> None:
         self.application_data |= other.application_data
         self.secrets |= other.secrets
         self.texts |= other.texts
+        self.loose |= other.loose
 
 
 def declared(argument: Argument) -> str:
@@ -87,7 +89,7 @@ TOKEN = re.compile(
     r"|(?P<other>[^\x00-\x1f\x7f])", re.S)
 PERIOD = re.compile(r"/\*\s*@from\s+(\S+)(?:\s+@until\s+(\S+))?\s*\*/")
 INLINE_MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*\*/")
-MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*(\{.*\})\s*\*/", re.S)
+MARK = re.compile(r"/\*\s*@(appdata|secret|text|loose)\s*(\{.*\})\s*\*/", re.S)
 
 
 # What a declaration of C begins with.
@@ -183,12 +185,13 @@ class Parser:
             self.mark(mark.group(1), mark.group(2), comment.line)
         elif self.inline is not None and (mark := INLINE_MARK.fullmatch(comment.text)) is not None:
             self.inline.add(mark.group(1))
-        elif re.match(r"/\*\s*@(from|until|appdata|secret|text)\b", comment.text):
+        elif re.match(r"/\*\s*@(from|until|appdata|secret|text|loose)\b", comment.text):
             self.fail("this annotation cannot be read; bpf/h2o-probes.d says how it is written", comment.line)
 
     def marked(self, kind: str) -> set[tuple[str, str]]:
         return {
-            "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts
+            "appdata": self.marks.application_data, "secret": self.marks.secrets, "text": self.marks.texts,
+            "loose": self.marks.loose,
         }[kind]  # fmt: skip
 
     def mark(self, kind: str, text: str, line: int) -> None:
@@ -408,6 +411,7 @@ class Layout:
     num_variable: int = 0
     num_behind: int = 0
     stamped: bool = False  # the signature has no time of its own
+    loose: set[str] = dataclass_field(default_factory=set)  # names of arguments
 
 
 def key_of(name: str) -> str:
@@ -458,7 +462,7 @@ class Builder:
         self.warnings: list[ListError] = []
         self.marks = marks
         self.stats_sizes = stats_sizes
-        self.layout = Layout(signature)
+        self.layout = Layout(signature, loose={name for probe, name in marks.loose if probe == signature.probe})
         self.connection = ""  # of an h2o probe: where quicly's id of it lies
 
     def fail(self, sentence: str) -> NoReturn:
@@ -798,7 +802,8 @@ def write_signature(layout: Layout, index: int) -> Iterator[str]:
         for a in s.arguments:
             width, signed = INTEGERS.get(a.type, (8, False))
             pointer = a.type not in INTEGERS
-            yield f'    {{"{a.name}", {width}, {str(signed).lower()}, {str(pointer).lower()}}},\n'
+            flags = ", ".join(str(flag).lower() for flag in (signed, pointer, a.name in layout.loose))
+            yield f'    {{"{a.name}", {width}, {flags}}},\n'
         yield "};\n"
     yield "\n"
 

@@ -43,24 +43,6 @@ static bool has_shape(enum operand_arch arch, const struct target_probe *probe,
 }
 
 /*
- * The newest signature with as many arguments, for a server of a revision that never was h2o's own.
- */
-static const struct signature *find_shape(enum operand_arch arch, const struct target_probe *probe)
-{
-    const struct signature *newest = NULL;
-
-    for (size_t i = 0; i != num_signatures; ++i) {
-        const struct signature *signature = &signatures[i];
-        if (strcmp(signature->probe, probe->name) == 0 &&
-            strcmp(signature->provider, probe->provider) == 0 &&
-            has_shape(arch, probe, signature) &&
-            (newest == NULL || signature->since > newest->since))
-            newest = signature;
-    }
-    return newest;
-}
-
-/*
  * Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
  * one.
  */
@@ -75,13 +57,123 @@ static bool operand_fits(const struct operand *operand, const struct argument *a
     return operand->size <= 4;
 }
 
+/*
+ * Whether an operand can be of the declared argument: a pointer is one, and nothing of an integer is
+ * cut off. A narrower integer has the same value, and is common in real servers.
+ */
+static bool operand_holds(const struct operand *operand, const struct argument *argument)
+{
+    if (operand->kind == OPERAND_CONSTANT)
+        return !argument->is_pointer || operand->value == 0;
+    if (argument->is_pointer)
+        return operand->size == 8 && !operand->is_signed;
+    return argument->is_loose || argument->width == 8 || operand->size <= 4;
+}
+
+/* Whether an operand has the width and the sign of the declared argument. */
+static bool operand_equals(const struct operand *operand, const struct argument *argument)
+{
+    if (!operand_holds(operand, argument))
+        return false;
+    if (operand->kind == OPERAND_CONSTANT || argument->is_pointer || argument->is_loose)
+        return true;
+    if (argument->width == 8)
+        return operand->size == 8 && operand->is_signed == argument->is_signed;
+    /* C widens what is narrower than an int, whatever its sign is */
+    return operand->size != argument->width || operand->size != 4 ||
+           operand->is_signed == argument->is_signed;
+}
+
+typedef bool operand_test(const struct operand *operand, const struct argument *argument);
+
+/* Whether the first operands of a location pass a test, up to one that cannot be read. */
+static bool location_passes(enum operand_arch arch, const struct location *location,
+                            const struct signature *signature, operand_test *test)
+{
+    const char *text = location->arguments;
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        struct operand operand;
+        if (operand_parse(arch, &text, &operand) != 0)
+            return true;
+        if (!test(&operand, &signature->arguments[i]))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Whether the first operands of a probe pass a test at all of its places. Those that have another
+ * number of operands than the first one are left out of the program.
+ */
+static bool probe_passes(enum operand_arch arch, const struct target_probe *probe,
+                         const struct signature *signature, operand_test *test)
+{
+    const size_t count = operand_count(arch, probe->locations[0].arguments);
+
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        const struct location *location = &probe->locations[i];
+        if (operand_count(arch, location->arguments) == count &&
+            !location_passes(arch, location, signature, test))
+            return false;
+    }
+    return true;
+}
+
+static bool is_as_declared(enum operand_arch arch, const struct target_probe *probe,
+                           const struct signature *signature)
+{
+    return has_shape(arch, probe, signature) &&
+           probe_passes(arch, probe, signature, operand_holds);
+}
+
+/* Whether the arguments of a signature are the first ones of a probe that has more of them. */
+static bool is_extended(enum operand_arch arch, const struct target_probe *probe,
+                        const struct signature *signature)
+{
+    return signature->num_arguments != 0 &&
+           operand_count(arch, probe->locations[0].arguments) > signature->num_arguments &&
+           probe_passes(arch, probe, signature, operand_equals);
+}
+
+/*
+ * The newest signature with such arguments, for a server of a revision that never was h2o's own.
+ */
+static const struct signature *find_other(enum operand_arch arch, const struct target_probe *probe)
+{
+    const struct signature *newest = NULL;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        if (strcmp(signature->probe, probe->name) == 0 &&
+            strcmp(signature->provider, probe->provider) == 0 &&
+            has_shape(arch, probe, signature) &&
+            probe_passes(arch, probe, signature, operand_equals) &&
+            (newest == NULL || signature->since > newest->since))
+            newest = signature;
+    }
+    return newest;
+}
+
+/* How a probe is to be read: as its version declares it, or as near to that as is certain. */
+static const struct signature *choose_signature(enum operand_arch arch,
+                                                const struct target_probe *probe, uint32_t date)
+{
+    const struct signature *signature = find_signature(probe, date);
+
+    if (signature != NULL &&
+        (is_as_declared(arch, probe, signature) || is_extended(arch, probe, signature)))
+        return signature;
+    return find_other(arch, probe);
+}
+
 static int score_probe(enum operand_arch arch, const struct target_probe *probe,
                        const struct signature *signature, bool *matches)
 {
     const char *text = probe->locations[0].arguments;
     int score = SCORE_NAME;
 
-    *matches = has_shape(arch, probe, signature);
+    *matches = is_as_declared(arch, probe, signature);
     if (!*matches)
         return score;
     score += SCORE_ARGUMENTS;
@@ -139,21 +231,27 @@ static uint32_t next_change(uint32_t date)
     return next;
 }
 
-/* Among versions that fit as well, the newest: names were mended more often than broken. */
+/*
+ * Among versions that fit as well, the newest: names were mended more often than broken. It can be
+ * any of those that come one after the other and fit as well.
+ */
 static void find_version(struct catalog *catalog, enum operand_arch arch,
                          const struct target *target)
 {
-    int best = 0;
+    int best = 0, last = 0;
     uint32_t date = 0;
 
     do {
         size_t num_matching;
         int score = score_version(arch, target, date, &num_matching);
         if (catalog->since == 0 || score >= best) {
+            if (catalog->since == 0 || score != best || last != best)
+                catalog->earliest = date;
             best = score;
             catalog->since = date;
             catalog->num_matching = num_matching;
         }
+        last = score;
         date = next_change(date);
     } while (date != 0);
     catalog->until = next_change(catalog->since);
@@ -182,7 +280,7 @@ static struct guess *guess_signature(enum operand_arch arch, const struct target
         const char sign = operand.is_signed ? 's' : 'u';
         snprintf(guess->keys[count], sizeof(guess->keys[count]), "arg%zu", count + 1);
         guess->arguments[count] =
-            (struct argument){guess->keys[count], operand.size, operand.is_signed, false};
+            (struct argument){guess->keys[count], operand.size, operand.is_signed, false, false};
         guess->fields[count] = (struct field){
             .key = guess->keys[count],
             .kind = operand.is_signed ? FIELD_SIGNED : FIELD_UNSIGNED,
@@ -205,7 +303,7 @@ static struct guess *guess_signature(enum operand_arch arch, const struct target
     }
     guess->fields[count] = (struct field){
         .key = "time", .kind = FIELD_STAMP, .width = 8, .place = sizeof(struct event_head)};
-    guess->declaration = memory_format("%s)", declared);
+    guess->declaration = memory_format("%s%s)", declared, text[0] != '\0' ? ", ..." : "");
     guess->capture = memory_format(
         "    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
         "    } event = {{0}};\n%s"
@@ -236,11 +334,12 @@ void catalog_open(struct catalog *catalog, enum operand_arch arch, const struct 
     catalog->traced = memory_grow(NULL, target->num_probes, sizeof(catalog->traced[0]));
     for (size_t i = 0; i != target->num_probes; ++i) {
         const struct target_probe *probe = &target->probes[i];
-        const struct signature *signature = find_signature(probe, catalog->since);
-        if (signature == NULL || !has_shape(arch, probe, signature))
-            signature = find_shape(arch, probe);
+        const struct signature *signature = choose_signature(arch, probe, catalog->since);
         catalog->traced[i] = (struct traced){.probe = probe, .signature = signature};
-        if (signature == NULL) {
+        if (signature != NULL) {
+            catalog->traced[i].num_ignored =
+                operand_count(arch, probe->locations[0].arguments) - signature->num_arguments;
+        } else {
             catalog->traced[i].guess = guess_signature(arch, probe);
             catalog->traced[i].signature = &catalog->traced[i].guess->signature;
         }
@@ -260,7 +359,22 @@ void catalog_dispose(struct catalog *catalog)
     free(catalog->traced);
 }
 
-static void print_date(uint32_t date, char *text, size_t size)
+bool catalog_knows(const struct target_probe *probe)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (strcmp(signatures[i].probe, probe->name) == 0 &&
+            strcmp(signatures[i].provider, probe->provider) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool catalog_is_of_version(const struct catalog *catalog, const struct signature *signature)
+{
+    return is_current(signature, catalog->since);
+}
+
+void catalog_date(uint32_t date, char *text, size_t size)
 {
     snprintf(text, size, "%04u-%02u-%02u", date / 10000, date / 100 % 100, date % 100);
 }
@@ -269,8 +383,8 @@ void catalog_version(const struct catalog *catalog, char *text, size_t size)
 {
     char since[32], until[32];
 
-    print_date(catalog->since, since, sizeof(since));
-    print_date(catalog->until, until, sizeof(until));
+    catalog_date(catalog->earliest, since, sizeof(since));
+    catalog_date(catalog->until, until, sizeof(until));
     if (catalog->since == PROBE_SOURCE_DATE)
         snprintf(text, size, "the source tree that this h2olog was built with");
     else if (catalog->until == PROBE_SOURCE_DATE)

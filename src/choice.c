@@ -24,6 +24,54 @@ static const char *const tie_probes[] = {
 /* Free-form text of the developers of quicly, not an event. */
 #define NOT_IN_QUIC "quicly:debug_message"
 
+/*
+ * What a mode promises: any of the probes gives it. What h2o had no probe for at first is said of
+ * an old server.
+ */
+enum { OF_HTTP = 1 << MODE_HTTP, OF_QUIC = 1 << MODE_QUIC, OF_ALL = 1 << MODE_ALL };
+
+static const struct promise {
+    unsigned modes;
+    const char *what;
+    const char *tag, *type; /* of the lines, in text and in JSON */
+    const char *probes[3];
+    bool of_quic; /* nothing that a server without QUIC could do */
+} promises[] = {
+    {OF_HTTP | OF_ALL, "requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, false},
+    {OF_HTTP | OF_ALL,
+     "request headers",
+     "RxHeader",
+     "receive-request-header",
+     {"h2o:receive_request_header"},
+     false},
+    {OF_HTTP | OF_ALL,
+     "the status of responses",
+     "TxStatus",
+     "send-response",
+     {"h2o:send_response", "h2o:send_response_status"},
+     false},
+    {OF_HTTP | OF_QUIC | OF_ALL,
+     "response headers",
+     "TxHeader",
+     "send-response-header",
+     {"h2o:send_response_header"},
+     false},
+    {OF_QUIC | OF_ALL,
+     "accepted HTTP/3 connections",
+     "",
+     "h3s-accept",
+     {"h2o:h3_accept", "h2o:h3s_accept"},
+     true},
+    {OF_ALL, "QUIC", "", "quicly", {"quicly:*"}, false},
+    {OF_ALL, "TLS", "", "picotls", {"picotls:*"}, false},
+};
+
+/* From here on h2o fires the probes of requests and responses for HTTP/3, too; no list says so. */
+#define HTTP3_SINCE 20200120
+
+#define BUILD_WITH_LISTS                                                                           \
+    "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o"
+
 static bool matches_any(const char *const *globs, const char *provider, const char *probe)
 {
     for (; *globs != NULL; ++globs) {
@@ -53,6 +101,30 @@ static bool is_named(const struct options *options, const char *provider, const 
             return true;
     }
     return false;
+}
+
+/* Whether the server has a probe that a glob means, with whatever arguments. */
+static bool server_has(const struct catalog *catalog, const char *glob)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct target_probe *probe = catalog->traced[i].probe;
+        if (catalog_matches(glob, probe->provider, probe->name))
+            return true;
+    }
+    return false;
+}
+
+/* The first date on which the lists have a probe that one of the globs means. */
+static uint32_t known_since(const char *const *globs)
+{
+    uint32_t first = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (matches_any(globs, signatures[i].provider, signatures[i].probe) &&
+            (first == 0 || signatures[i].since < first))
+            first = signatures[i].since;
+    }
+    return first;
 }
 
 /* A probe that no list knows is traced when it is named. */
@@ -158,32 +230,58 @@ static bool has_connection(const struct signature *signature)
            strcmp(signature->arguments[0].name, "conn_id") == 0;
 }
 
+static int explain_nothing(const struct options *options, const struct catalog *catalog,
+                           char *error, size_t error_size)
+{
+    static const char *const quic[] = {"quicly:*", NULL};
+    char since[32];
+
+    if (options->mode == MODE_QUIC && !server_has(catalog, quic[0])) {
+        catalog_date(known_since(quic), since, sizeof(since));
+        snprintf(error, error_size,
+                 "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
+                 "%s, when h2o got them; http traces its requests",
+                 since);
+    } else {
+        snprintf(error, error_size,
+                 "this server has none of the probes to trace; h2olog -l -p PID lists those that "
+                 "it has");
+    }
+    return -1;
+}
+
+/* Whether what the mode is for can be traced: `quic` is for more than h2o's response headers. */
+static bool has_main_probes(const struct options *options, const struct choice *choice)
+{
+    if (options->mode != MODE_QUIC || options->tracepoints.count != 0)
+        return choice->num_probes != 0;
+    for (size_t i = 0; i != choice->num_probes; ++i) {
+        if (strcmp(choice->probes[i].probe->provider, "quicly") == 0)
+            return true;
+    }
+    return false;
+}
+
 int choice_open(struct choice *choice, const struct options *options, const struct catalog *catalog,
                 char *error, size_t error_size)
 {
-    bool needs_ties = false;
-
     *choice = (struct choice){0};
     if (check_globs(options, catalog, error, error_size) != 0)
         return -1;
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         const struct traced *traced = &catalog->traced[i];
         if (is_chosen(options, traced)) {
-            needs_ties |= has_connection(traced->signature);
+            choice->needs_ties |=
+                options->mode != MODE_HTTP && has_connection(traced->signature);
             add(choice, traced);
         }
     }
     choice->num_printed = choice->num_probes;
-    if (choice->num_probes == 0) {
-        snprintf(error, error_size,
-                 "this server has none of the probes to trace; h2olog -l -p PID lists those that "
-                 "it has");
-        return -1;
-    }
+    if (!has_main_probes(options, choice))
+        return explain_nothing(options, catalog, error, error_size);
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         const struct traced *traced = &catalog->traced[i];
-        if (options->mode != MODE_HTTP && needs_ties && traced->guess == NULL &&
-            !is_chosen(options, traced) &&
+        if (choice->needs_ties && traced->guess == NULL && !is_chosen(options, traced) &&
             matches_any(tie_probes, traced->probe->provider, traced->probe->name))
             add(choice, traced);
     }
@@ -193,6 +291,154 @@ int choice_open(struct choice *choice, const struct options *options, const stru
 void choice_dispose(struct choice *choice)
 {
     free(choice->probes);
+}
+
+/* Whether a probe would be traced, if its arguments were known. */
+static bool is_missed(const struct choice *choice, const struct options *options,
+                      const struct traced *traced)
+{
+    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+
+    if (traced->guess == NULL || is_chosen(options, traced))
+        return false;
+    return (options->tracepoints.count == 0 && is_in_mode(options->mode, provider, probe)) ||
+           (choice->needs_ties && matches_any(tie_probes, provider, probe));
+}
+
+static void print_missed(FILE *file, const struct traced *traced)
+{
+    fprintf(file,
+            "h2olog: %s:%s is not traced: its arguments have changed, and nothing says what they "
+            "mean; here it is %s; h2olog all -t %s:%s traces it raw; to read it, " BUILD_WITH_LISTS
+            "\n",
+            traced->probe->provider, traced->probe->name, traced->signature->declaration,
+            traced->probe->provider, traced->probe->name);
+}
+
+static void print_read_otherwise(FILE *file, const struct catalog *catalog,
+                                 const struct traced *traced)
+{
+    const struct signature *signature = traced->signature;
+    char since[32], until[32], version[128];
+
+    if (traced->num_ignored != 0) {
+        fprintf(file,
+                "h2olog: %s:%s has %zu arguments here; the first %zu fit %s and are read as these, "
+                "the others are not read; to read them, " BUILD_WITH_LISTS "\n",
+                signature->provider, signature->probe,
+                signature->num_arguments + traced->num_ignored, signature->num_arguments,
+                signature->declaration);
+    } else if (!catalog_is_of_version(catalog, signature)) {
+        catalog_date(signature->since, since, sizeof(since));
+        catalog_date(signature->until, until, sizeof(until));
+        catalog_version(catalog, version, sizeof(version));
+        fprintf(file,
+                "h2olog: %s:%s is read as %s, which h2o had %s %s%s%s; the other probes are those "
+                "of %s; if that is wrong, " BUILD_WITH_LISTS "\n",
+                signature->provider, signature->probe, signature->declaration,
+                signature->until != 0 ? "from" : "since", since, signature->until != 0 ? " to " : "",
+                signature->until != 0 ? until : "", version);
+    }
+}
+
+/* New probes, in one line: there can be many. */
+static void print_new(FILE *file, const struct choice *choice, const struct options *options,
+                      const struct catalog *catalog)
+{
+    enum { SHOWN_MAX = 8 };
+    size_t count = 0;
+
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct traced *traced = &catalog->traced[i];
+        if (!is_missed(choice, options, traced) || catalog_knows(traced->probe))
+            continue;
+        if (count < SHOWN_MAX)
+            fprintf(file, "%s%s",
+                    count == 0 ? "h2olog: not traced, as no list of this h2olog has them: " : ", ",
+                    traced->signature->declaration);
+        ++count;
+    }
+    if (count > SHOWN_MAX)
+        fprintf(file, " and %zu more", count - SHOWN_MAX);
+    if (count != 0)
+        fputs("; h2olog all -t NAME traces one raw; to read them, " BUILD_WITH_LISTS "\n", file);
+}
+
+void choice_print_changed(FILE *file, const struct choice *choice, const struct options *options,
+                          const struct catalog *catalog)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct traced *traced = &catalog->traced[i];
+        if (is_missed(choice, options, traced) && catalog_knows(traced->probe))
+            print_missed(file, traced);
+    }
+    for (size_t i = 0; i != choice->num_probes; ++i) {
+        if (choice->probes[i].guess == NULL)
+            print_read_otherwise(file, catalog, &choice->probes[i]);
+    }
+    print_new(file, choice, options, catalog);
+}
+
+static void print_broken_promise(FILE *file, const struct promise *promise, bool text,
+                                 const struct catalog *catalog, const char *version)
+{
+    const uint32_t first = known_since(promise->probes);
+    char since[32];
+
+    catalog_date(first, since, sizeof(since));
+    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n", version,
+            promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
+            first > catalog->since ? "h2o has had it since " : "it is not in this build of h2o",
+            first > catalog->since ? since : "");
+}
+
+/* In how many places a probe of h2o stands. */
+static size_t num_places(const struct catalog *catalog, const char *name)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct target_probe *probe = catalog->traced[i].probe;
+        if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
+            return probe->num_locations;
+    }
+    return 0;
+}
+
+/*
+ * h2o got the probes of requests and responses for HTTP/3 later than those of HTTP/1 and HTTP/2, of
+ * the same names. Each version of HTTP has a place of its own.
+ */
+static void print_no_http3(FILE *file, const struct catalog *catalog, const char *version)
+{
+    char since[32];
+
+    if (catalog->since >= HTTP3_SINCE || !server_has(catalog, "quicly:*") ||
+        num_places(catalog, "receive_request") >= 3)
+        return;
+    catalog_date(HTTP3_SINCE, since, sizeof(since));
+    fprintf(file,
+            "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
+            "has had them since %s\n",
+            version, since);
+}
+
+void choice_print_missing(FILE *file, const struct options *options, const struct catalog *catalog)
+{
+    const bool has_quic = server_has(catalog, "quicly:*");
+    char version[128];
+
+    if (options->tracepoints.count != 0)
+        return;
+    catalog_version(catalog, version, sizeof(version));
+    for (size_t i = 0; i != sizeof(promises) / sizeof(promises[0]); ++i) {
+        const struct promise *promise = &promises[i];
+        bool kept = (promise->modes & 1u << options->mode) == 0 || (promise->of_quic && !has_quic);
+        for (size_t j = 0; promise->probes[j] != NULL && !kept; ++j)
+            kept = server_has(catalog, promise->probes[j]);
+        if (!kept)
+            print_broken_promise(file, promise, options->mode == MODE_HTTP, catalog, version);
+    }
+    if (options->mode != MODE_QUIC)
+        print_no_http3(file, catalog, version);
 }
 
 void choice_print_lacking(FILE *file, const struct options *options, const struct catalog *catalog)
@@ -225,8 +471,13 @@ size_t choice_print_list(FILE *file, const struct options *options, const struct
     size_t count = 0;
 
     for (size_t i = 0; catalog != NULL && i != catalog->num_traced; ++i) {
-        if (is_listed(options, catalog->traced[i].signature)) {
-            fprintf(file, "%s\n", catalog->traced[i].signature->declaration);
+        const struct traced *traced = &catalog->traced[i];
+        const char *declaration = traced->signature->declaration;
+        if (is_listed(options, traced->signature)) {
+            if (traced->num_ignored != 0)
+                fprintf(file, "%.*s, ...)\n", (int)strlen(declaration) - 1, declaration);
+            else
+                fprintf(file, "%s\n", declaration);
             ++count;
         }
     }

@@ -146,9 +146,16 @@ static void say_skipped(const struct traced *traced, const struct location *loca
 {
     char *operands = text_escape(location->arguments);
 
-    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: its operands \"%s\" cannot be read\n",
-            traced->probe->provider, traced->probe->name, (unsigned long long)location->offset,
-            operands);
+    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", traced->probe->provider,
+            traced->probe->name, (unsigned long long)location->offset);
+    if (location->flaw == LOCATION_NOT_CODE)
+        fprintf(stderr, "this address is not in the code of %s\n", location->file);
+    else if (location->flaw == LOCATION_NO_SEMAPHORE)
+        fprintf(stderr,
+                "it never fires, as its semaphore is not in a part of %s that is mapped writable\n",
+                location->file);
+    else
+        fprintf(stderr, "its operands \"%s\" cannot be read\n", operands);
     free(operands);
 }
 
@@ -164,6 +171,7 @@ static void explain_choice(const struct run *run)
         const struct traced *traced = &run->choice.probes[i];
         fprintf(stderr, "%s%s\n", traced->signature->declaration,
                 traced->guess != NULL          ? " (no list knows it so)"
+                : traced->num_ignored != 0     ? " (it has more arguments)"
                 : i >= run->choice.num_printed ? " (for its connections only)"
                                                : "");
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {
@@ -210,6 +218,17 @@ static int open_signals(void)
 
 static int check_size(struct run *run)
 {
+    bool prints = false;
+
+    for (size_t i = 0; i != run->program.num_functions; ++i)
+        prints |= run->program.functions[i].traced < run->choice.probes + run->choice.num_printed;
+    if (!prints) {
+        snprintf(run->error, sizeof(run->error),
+                 "none of the probes of process %d that were chosen can be traced, for the reasons "
+                 "above",
+                 (int)run->target.pid);
+        return COULD_NOT_TRACE;
+    }
     if (run->program.num_functions <= FUNCTIONS_MAX)
         return 0;
     snprintf(run->error, sizeof(run->error),
@@ -224,13 +243,20 @@ static int prepare(struct run *run)
 {
     const struct options *options = &run->options;
     struct program_choice wanted;
+    int chosen;
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
     say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
-    if (choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error)) != 0)
-        return options->tracepoints.count != 0 ? WRONG_USAGE : COULD_NOT_TRACE;
+    chosen =
+        choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error));
+    if (chosen != 0 && options->tracepoints.count != 0)
+        return WRONG_USAGE;
+    choice_print_changed(stderr, &run->choice, options, &run->catalog);
+    if (chosen != 0)
+        return COULD_NOT_TRACE;
+    choice_print_missing(stderr, options, &run->catalog);
     if (options->debug != 0)
         choice_print_lacking(stderr, options, &run->catalog);
     run->ring_size = stream_ring_size(options->buffer);

@@ -124,14 +124,15 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
     return 0;
 }
 
-/* Whether all operands of a location can be read. */
-static bool is_readable(enum operand_arch arch, const struct traced *traced,
+/* Whether a location can fire, and all operands of it that are wanted can be read. */
+static bool is_usable(enum operand_arch arch, const struct traced *traced,
                         const struct location *location)
 {
     const char *text = location->arguments;
     struct operand operand;
 
-    if (operand_count(arch, text) != traced->signature->num_arguments)
+    if (location->flaw != LOCATION_SOUND ||
+        operand_count(arch, text) != traced->signature->num_arguments + traced->num_ignored)
         return false;
     for (size_t i = 0; i != traced->signature->num_arguments; ++i) {
         if (operand_parse(arch, &text, &operand) != 0)
@@ -169,7 +170,7 @@ static void add_functions(struct program *program, enum operand_arch arch,
     for (size_t i = 0; i != traced->probe->num_locations; ++i) {
         const struct location *location = &traced->probe->locations[i];
         struct program_function *function;
-        if (!is_readable(arch, traced, location)) {
+        if (!is_usable(arch, traced, location)) {
             skipped(traced, location);
             continue;
         }

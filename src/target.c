@@ -16,6 +16,7 @@
 
 #include <bcc/bcc_elf.h>
 
+#include "binary.h"
 #include "memory.h"
 #include "text.h"
 
@@ -379,37 +380,12 @@ bool target_has_ended(const struct target *target)
     return target->pidfd >= 0 && poll(&pollfd, 1, 0) > 0;
 }
 
-/* Which file is being read, and where its code lies. */
+/* Which file is being read, and where its parts go. */
 struct module {
     struct target *target;
     const char *path, *file;
-    struct segment {
-        uint64_t address, size, offset;
-    } segments[16];
-    size_t num_segments;
+    struct binary binary;
 };
-
-static int add_segment(uint64_t address, uint64_t size, uint64_t offset, void *context)
-{
-    struct module *module = context;
-
-    if (module->num_segments == sizeof(module->segments) / sizeof(module->segments[0]))
-        return -1;
-    module->segments[module->num_segments++] = (struct segment){address, size, offset};
-    return 0;
-}
-
-static bool to_file_offset(const struct module *module, uint64_t address, uint64_t *offset)
-{
-    for (size_t i = 0; i != module->num_segments; ++i) {
-        const struct segment *segment = &module->segments[i];
-        if (address >= segment->address && address - segment->address < segment->size) {
-            *offset = address - segment->address + segment->offset;
-            return true;
-        }
-    }
-    return false;
-}
 
 static struct target_probe *find_probe(struct target *target, const char *provider,
                                        const char *name)
@@ -435,12 +411,28 @@ static bool is_identifier(const char *name)
                '\0';
 }
 
+/*
+ * libbcc finds a semaphore only in a section of the name .probes; segments have it wherever the
+ * linker put it.
+ */
+static void find_places(const struct binary *binary, const struct bcc_elf_usdt *note,
+                        struct location *location)
+{
+    if (binary_find_code(binary, note->pc, &location->offset) != 0) {
+        location->offset = note->pc;
+        location->flaw = LOCATION_NOT_CODE;
+    } else if (note->semaphore != 0 &&
+               binary_find_semaphore(binary, note->semaphore, &location->semaphore_offset) != 0) {
+        location->flaw = LOCATION_NO_SEMAPHORE;
+    }
+}
+
 static void add_note(const char *path, const struct bcc_elf_usdt *note, void *context)
 {
     static const char *const providers[] = {"h2o", "quicly", "picotls"};
     struct module *module = context;
     struct target_probe *probe;
-    uint64_t offset;
+    struct location location = {0};
     bool ours = false;
 
     (void)path;
@@ -449,23 +441,21 @@ static void add_note(const char *path, const struct bcc_elf_usdt *note, void *co
         return;
     for (size_t i = 0; i != sizeof(providers) / sizeof(providers[0]); ++i)
         ours |= strcmp(note->provider, providers[i]) == 0;
-    if (!ours || !to_file_offset(module, note->pc, &offset))
+    if (!ours)
         return;
+    find_places(&module->binary, note, &location);
     probe = find_probe(module->target, note->provider, note->name);
     for (size_t i = 0; i != probe->num_locations; ++i) {
-        if (probe->locations[i].offset == offset &&
+        if (probe->locations[i].offset == location.offset &&
             strcmp(probe->locations[i].module, module->path) == 0)
             return;
     }
+    location.module = memory_format("%s", module->path);
+    location.file = memory_format("%s", module->file);
+    location.arguments = memory_format("%s", note->arg_fmt != NULL ? note->arg_fmt : "");
     probe->locations =
         memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
-    probe->locations[probe->num_locations++] = (struct location){
-        .module = memory_format("%s", module->path),
-        .file = memory_format("%s", module->file),
-        .offset = offset,
-        .semaphore_offset = note->semaphore != 0 ? note->semaphore_offset : 0,
-        .arguments = memory_format("%s", note->arg_fmt != NULL ? note->arg_fmt : ""),
-    };
+    probe->locations[probe->num_locations++] = location;
 }
 
 static char *read_file_name(const char *link)
@@ -495,8 +485,11 @@ static int read_module(struct target *target, const char *link)
     file = read_file_name(path);
     module.path = path;
     module.file = file;
-    if (bcc_elf_foreach_load_section(path, add_segment, &module) >= 0 && module.num_segments != 0)
+    if (binary_open(&module.binary, fd) == 0)
         result = bcc_elf_foreach_usdt(path, add_note, &module);
+    target->notes_stripped |= module.binary.has_semaphores && !module.binary.has_notes;
+    target->sections_stripped |= result == 0 && !module.binary.has_sections;
+    binary_close(&module.binary);
     free(file);
     return result;
 }
@@ -523,23 +516,29 @@ static int find_mapped(pid_t pid, const char *line, char *path, size_t size, str
     return -1;
 }
 
+/* Whether a file is one of those that were read: it can be mapped more than once. */
+static bool was_read(const struct target *target, const struct stat *file)
+{
+    struct stat other;
+
+    for (size_t i = 0; i != target->num_files; ++i) {
+        if (fstat(target->files[i], &other) == 0 && is_same_file(&other, file))
+            return true;
+    }
+    return false;
+}
+
 /*
  * Reads the libraries: h2o can be linked with its own as shared ones. /proc/PID/map_files leads to
  * the very file that is mapped, whatever its name is now and whatever namespace it is in.
  */
 static void read_libraries(struct target *target)
 {
-    struct stat exe, mapped;
+    struct stat mapped;
     char path[PATH_MAX + 64];
     char *maps = read_proc(target->pid, "maps", NULL), *rest = maps, *line;
-    struct stat last = {0};
 
-    snprintf(path, sizeof(path), "/proc/%d/exe", (int)target->pid);
-    if (maps == NULL || stat(path, &exe) != 0) {
-        free(maps);
-        return;
-    }
-    while ((line = strsep(&rest, "\n")) != NULL) {
+    while (maps != NULL && (line = strsep(&rest, "\n")) != NULL) {
         char mode[5];
         if (sscanf(line, "%*s %4s", mode) != 1 || strchr(mode, 'x') == NULL ||
             strchr(line, '/') == NULL)
@@ -548,10 +547,8 @@ static void read_libraries(struct target *target)
             target->num_unread += errno == EPERM;
             continue;
         }
-        if (is_same_file(&mapped, &last) || is_same_file(&mapped, &exe))
-            continue;
-        last = mapped;
-        read_module(target, path);
+        if (!was_read(target, &mapped))
+            read_module(target, path);
     }
     free(maps);
 }
@@ -591,6 +588,41 @@ static bool is_kernel_thread(pid_t pid)
 
     free(stat);
     return read && (flags & KERNEL_THREAD) != 0;
+}
+
+/* The version that the process's h2o calls itself, if it is one. */
+static bool find_version(const struct target *target, char *version, size_t size)
+{
+    for (size_t i = 0; i != target->num_files; ++i) {
+        if (binary_find_version(target->files[i], version, size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void explain_no_probes(const struct target *target, char *error, size_t error_size)
+{
+    const int pid = (int)target->pid;
+    char version[32];
+
+    if (target->notes_stripped)
+        snprintf(error, error_size,
+                 "PID %d (%s) had probes, but the notes that tell of them (.note.stapsdt) were "
+                 "stripped from its binary; strip it with --keep-section=.note.stapsdt",
+                 pid, target->name);
+    else if (target->sections_stripped)
+        snprintf(error, error_size,
+                 "PID %d (%s) has no h2o probes that can be found: the section headers of its "
+                 "binary or of a library were stripped; strip it without --strip-sections",
+                 pid, target->name);
+    else if (find_version(target, version, sizeof(version)) && binary_predates_probes(version))
+        snprintf(error, error_size,
+                 "PID %d (%s) is h2o %s, and no release up to that has probes; h2o has them on its "
+                 "git master since 2019-08: build that with -DWITH_DTRACE=on",
+                 pid, target->name, version);
+    else
+        snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
+                 pid, target->name);
 }
 
 int target_read_probes(struct target *target, char *error, size_t error_size)
@@ -650,8 +682,7 @@ int target_read_probes(struct target *target, char *error, size_t error_size)
         return -1;
     }
     if (target->num_probes == 0) {
-        snprintf(error, error_size, "PID %d (%s) has no h2o probes; h2o needs -DWITH_DTRACE=on",
-                 (int)target->pid, target->name);
+        explain_no_probes(target, error, error_size);
         return -1;
     }
     read_mapped_files(target);

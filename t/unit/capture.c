@@ -237,7 +237,7 @@ static struct bench *bench_make(enum widths widths)
         bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
         bench->probes[i] =
             (struct target_probe){.locations = &bench->locations[i], .num_locations = 1};
-        bench->traced[i] = (struct traced){&bench->probes[i], &signatures[i], false};
+        bench->traced[i] = (struct traced){.probe = &bench->probes[i], .signature = &signatures[i]};
     }
     bench->choice = (struct program_choice){
         .probes = bench->traced,

@@ -180,8 +180,9 @@ static void versions(void **state)
 /* A source tree's lists have no date that could be told. */
 static void versions_of_a_source_tree(void **state)
 {
-    const struct catalog newer = {.since = PROBE_SOURCE_DATE};
-    const struct catalog older = {.since = 20260610, .until = PROBE_SOURCE_DATE};
+    const struct catalog newer = {.since = PROBE_SOURCE_DATE, .earliest = PROBE_SOURCE_DATE};
+    const struct catalog older = {
+        .since = 20260610, .earliest = 20260610, .until = PROBE_SOURCE_DATE};
     char text[128];
 
     (void)state;
@@ -195,33 +196,6 @@ static void versions_of_a_source_tree(void **state)
 static bool is_current(const struct signature *signature, uint32_t date)
 {
     return signature->since <= date && (signature->until == 0 || date < signature->until);
-}
-
-/* Operands as a compiler would write them for a declaration, were every argument in a register. */
-static char *make_operands(const struct signature *signature)
-{
-    char *operands = memory_format("%s", "");
-
-    for (size_t i = 0; i != signature->num_arguments; ++i) {
-        const struct argument *argument = &signature->arguments[i];
-        char *longer = memory_format("%s%s%s%u@%s", operands, i != 0 ? " " : "",
-                                     argument->is_signed ? "-" : "", argument->width,
-                                     argument->width == 8   ? "%rax"
-                                     : argument->width == 4 ? "%eax"
-                                     : argument->width == 2 ? "%ax"
-                                                            : "%al");
-        free(operands);
-        operands = longer;
-    }
-    return operands;
-}
-
-static void add_signature(struct target *target, const struct signature *signature)
-{
-    char *operands = make_operands(signature);
-
-    notes_add(target, signature->provider, signature->probe, operands);
-    free(operands);
 }
 
 /* Dates on which the lists changed, each once. */
@@ -293,7 +267,7 @@ static void reads_every_version(void **state)
         notes_open(&target, NULL);
         for (size_t j = 0; j != num_signatures; ++j) {
             if (is_current(&signatures[j], dates[i]))
-                add_signature(&target, &signatures[j]);
+                notes_add_signature(&target, &signatures[j]);
         }
         catalog_open(&catalog, OPERAND_X86_64, &target);
         assert_int_equal(catalog.num_matching, target.num_probes);
@@ -356,7 +330,7 @@ static void a_server_can_lack_most_probes(void **state)
             seed = seed * 1664525 +
                    1013904223; /* Numerical Recipes' generator: the same on every machine */
             if (is_current(&signatures[j], date) && (seed >> 16) % one_of == 0)
-                add_signature(&target, &signatures[j]);
+                notes_add_signature(&target, &signatures[j]);
         }
         if (target.num_probes != 0) {
             catalog_open(&catalog, OPERAND_X86_64, &target);
@@ -486,8 +460,8 @@ static void guesses_at_the_limits(void **state)
 }
 
 /*
- * A known probe with another number of arguments than the version has: one of its other signatures,
- * or a guess.
+ * A known probe with another number of arguments than the version has: the version's arguments, if
+ * they are its first ones; one of its other signatures; or a guess.
  */
 static void a_known_probe_in_another_shape(void **state)
 {
@@ -511,8 +485,8 @@ static void a_known_probe_in_another_shape(void **state)
     traced = find_traced(&catalog, "h2o", "send_response");
     assert_false(traced->guess != NULL);
     check_string("send_response", traced->signature->declaration,
-                 "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status, struct "
-                 "st_h2o_tunnel_t *tunnel)");
+                 "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)");
+    assert_int_equal(traced->num_ignored, 1);
     traced = find_traced(&catalog, "quicly", "accept");
     assert_true(traced->guess != NULL);
     check_string("accept", traced->signature->declaration,
@@ -520,6 +494,186 @@ static void a_known_probe_in_another_shape(void **state)
     traced = find_traced(&catalog, "quicly", "receive");
     assert_false(traced->guess != NULL);
     assert_int_equal(traced->signature->since, 20200605); /* the newer of the two */
+    assert_int_equal(traced->num_ignored, 0);
+    assert_false(catalog_is_of_version(&catalog, traced->signature));
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+/* The servers whose notes are there. */
+static const struct {
+    const char *notes;
+    enum operand_arch arch;
+    const char *operands[4]; /* some that are not there: -4, 4, -8 and 8 bytes */
+} real_servers[] = {
+    {"usdt-notes-2020-06.tsv", OPERAND_X86_64, {"-4@%eax", "4@%eax", "-8@%rax", "8@%rax"}},
+    {"usdt-notes-2024-10.tsv", OPERAND_X86_64, {"-4@%eax", "4@%eax", "-8@%rax", "8@%rax"}},
+    {"usdt-notes-2026-06.tsv", OPERAND_X86_64, {"-4@%eax", "4@%eax", "-8@%rax", "8@%rax"}},
+    {"usdt-notes-2026-06-aarch64.tsv", OPERAND_AARCH64, {"-4@w1", "4@w1", "-8@x1", "8@x1"}},
+};
+#define NUM_REAL_SERVERS (sizeof(real_servers) / sizeof(real_servers[0]))
+
+/* Where the operand of an index begins, or, behind the last one, the end. */
+static char *find_operand(enum operand_arch arch, char *arguments, size_t index)
+{
+    const char *at = arguments;
+    struct operand operand;
+
+    for (size_t i = 0; i != index; ++i)
+        assert_int_equal(operand_parse(arch, &at, &operand), 0);
+    return arguments + (at - arguments);
+}
+
+/* Puts an operand before that of an index, or in its stead, at all places of a probe. */
+static void change_operands(struct target_probe *probe, enum operand_arch arch, size_t index,
+                            bool replace, const char *operand)
+{
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        char **arguments = &probe->locations[i].arguments;
+        char *begin = find_operand(arch, *arguments, index);
+        char *rest = replace ? find_operand(arch, *arguments, index + 1) : begin;
+        char *changed =
+            memory_format("%.*s%s%s%s%s", (int)(begin - *arguments), *arguments,
+                          begin != *arguments && begin[-1] != ' ' ? " " : "", operand,
+                          *rest != '\0' ? " " : "", rest);
+        free(*arguments);
+        *arguments = changed;
+    }
+}
+
+/*
+ * What is behind the known arguments of any real probe does not matter; of every sixteenth at a
+ * time, so that the others tell the version.
+ */
+static void arguments_can_be_appended(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != NUM_REAL_SERVERS * 16; ++i) {
+        const size_t nth = i / 16;
+        const enum operand_arch arch = real_servers[nth].arch;
+        struct target target;
+        struct catalog catalog, before;
+        notes_open(&target, real_servers[nth].notes);
+        catalog_open(&before, arch, &target);
+        for (size_t j = i % 16; j < target.num_probes; j += 16)
+            change_operands(&target.probes[j], arch, before.traced[j].signature->num_arguments,
+                            false, real_servers[nth].operands[j / 16 % 4]);
+        catalog_open(&catalog, arch, &target);
+        for (size_t j = 0; j != target.num_probes; ++j) {
+            const struct signature *declared = before.traced[j].signature;
+            const struct traced *traced = &catalog.traced[j];
+            if (traced->signature != declared || traced->num_ignored != (j % 16 == i % 16))
+                fail_msg("%s of %s is taken for %s and %zu more", declared->declaration,
+                         real_servers[nth].notes, traced->signature->declaration,
+                         traced->num_ignored);
+        }
+        catalog_dispose(&catalog);
+        catalog_dispose(&before);
+        notes_close(&target);
+    }
+}
+
+/* How the probe of a server is read after a change of its operands. */
+static void check_change(const char *provider, const char *name, size_t index, bool replace,
+                         const char *operand, const char *expected, size_t num_ignored)
+{
+    struct target target;
+    struct catalog catalog;
+    const struct traced *traced;
+
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    for (size_t i = 0; i != target.num_probes; ++i) {
+        if (strcmp(target.probes[i].provider, provider) == 0 &&
+            strcmp(target.probes[i].name, name) == 0)
+            change_operands(&target.probes[i], OPERAND_X86_64, index, replace, operand);
+    }
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    traced = find_traced(&catalog, provider, name);
+    check_string(operand, traced->guess != NULL ? "a guess" : traced->signature->declaration,
+                 expected != NULL ? expected : "a guess");
+    assert_int_equal(traced->num_ignored, num_ignored);
+    assert_int_equal(catalog.since, 20260610);
+    assert_int_equal(catalog.num_matching,
+                     target.num_probes - (expected == NULL || num_ignored != 0));
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+#define REQUEST_HEADER                                                                             \
+    "h2o:receive_request_header(uint64_t conn_id, uint64_t req_id, const char *name, size_t "      \
+    "name_len, const char *value, size_t value_len)"
+#define RESPONSE    "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)"
+#define PACKET_LOST                                                                                \
+    "quicly:packet_lost(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, uint8_t "          \
+    "packet_type)"
+
+/* What is put between the known arguments makes them others, where it has another size or sign. */
+static void arguments_can_be_inserted(void **state)
+{
+    (void)state;
+    check_change("h2o", "receive_request_header", 6, false, "-4@%eax", REQUEST_HEADER, 1);
+    for (size_t i = 0; i != 6; ++i) {
+        check_change("h2o", "receive_request_header", i, false, "-4@%eax", NULL, 0);
+        check_change("h2o", "receive_request_header", i, false, "1@%al", NULL, 0);
+        check_change("h2o", "receive_request_header", i, false, "-8@%rax", NULL, 0);
+    }
+    for (size_t i = 0; i != 3; ++i) {
+        check_change("h2o", "send_response", i, false, "8@%rax", NULL, 0);
+        check_change("quicly", "packet_lost", i, false, "8@%rax", NULL, 0);
+    }
+}
+
+/* As many arguments, one of which is another now. */
+static void arguments_can_be_replaced(void **state)
+{
+    (void)state;
+    /* no pointers */
+    check_change("h2o", "receive_request_header", 2, true, "-4@%eax", NULL, 0);
+    check_change("h2o", "receive_request_header", 2, true, "-8@%rax", NULL, 0);
+    check_change("h2o", "receive_request_header", 4, true, "4@12(%rsp)", NULL, 0);
+    check_change("quicly", "packet_lost", 0, true, "8@$77", NULL, 0);
+    /* NULL is one */
+    check_change("quicly", "packet_lost", 0, true, "8@$0", PACKET_LOST, 0);
+    check_change("h2o", "receive_request_header", 2, true, "-4@$0", REQUEST_HEADER, 0);
+    /* what an int cannot hold */
+    check_change("h2o", "send_response", 2, true, "8@%rax", NULL, 0);
+    check_change("h2o", "send_response", 2, true, "-8@%rax", NULL, 0);
+    check_change("quicly", "packet_lost", 3, true, "8@%rax", NULL, 0);
+    /* the same value in a narrower operand, and constants, which have the size of an int */
+    check_change("h2o", "send_response", 0, true, "4@%eax", RESPONSE, 0);
+    check_change("h2o", "send_response", 2, true, "2@%ax", RESPONSE, 0);
+    check_change("h2o", "receive_request_header", 3, true, "-4@$4", REQUEST_HEADER, 0);
+}
+
+/* At one of the places of a probe only: it is all of the probe that is not known. */
+static void one_place_can_differ(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    notes_add(&target, "h2o", "send_response", "8@%rax 8@%rbx 8@%rcx");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_non_null(find_traced(&catalog, "h2o", "send_response")->guess);
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
+static void fewer_arguments(void **state)
+{
+    struct target target;
+    struct catalog catalog;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    notes_remove(&target, "h2o", "receive_request_header");
+    notes_add(&target, "h2o", "receive_request_header", "8@%rax 8@%rbx 8@%rcx 8@%rdx 8@%rsi");
+    notes_add(&target, "h2o", "brand_new", "8@%rdi");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_non_null(find_traced(&catalog, "h2o", "receive_request_header")->guess);
+    assert_true(catalog_knows(find_traced(&catalog, "h2o", "receive_request_header")->probe));
+    assert_false(catalog_knows(find_traced(&catalog, "h2o", "brand_new")->probe));
     catalog_dispose(&catalog);
     notes_close(&target);
 }
@@ -528,21 +682,25 @@ static void a_known_probe_in_another_shape(void **state)
 static void operands_are_a_hint_only(void **state)
 {
     struct target target;
-    struct catalog catalog;
+    struct catalog catalog, before;
 
     (void)state;
     notes_open(&target, "usdt-notes-2020-06.tsv");
+    catalog_open(&before, OPERAND_X86_64, &target);
     for (size_t i = 0; i != target.num_probes; ++i) {
-        for (char *at = target.probes[i].locations[0].arguments; *at != '\0'; ++at) {
-            if (*at == '8' && at[1] == '@')
-                *at = '4';
+        const struct signature *signature = before.traced[i].signature;
+        for (size_t j = 0; j != signature->num_arguments; ++j) {
+            if (!signature->arguments[j].is_pointer)
+                change_operands(&target.probes[i], OPERAND_X86_64, j, true, "4@%eax");
         }
     }
     catalog_open(&catalog, OPERAND_X86_64, &target);
     assert_int_equal(catalog.since, 20200321);
+    assert_int_equal(catalog.num_matching, target.num_probes);
     for (size_t i = 0; i != catalog.num_traced; ++i)
-        assert_true(is_current(catalog.traced[i].signature, 20200604));
+        assert_ptr_equal(catalog.traced[i].signature, before.traced[i].signature);
     catalog_dispose(&catalog);
+    catalog_dispose(&before);
     notes_close(&target);
 }
 
@@ -626,6 +784,11 @@ int main(void)
         cmocka_unit_test(an_unknown_probe_is_guessed),
         cmocka_unit_test(guesses_at_the_limits),
         cmocka_unit_test(a_known_probe_in_another_shape),
+        cmocka_unit_test(arguments_can_be_appended),
+        cmocka_unit_test(arguments_can_be_inserted),
+        cmocka_unit_test(arguments_can_be_replaced),
+        cmocka_unit_test(one_place_can_differ),
+        cmocka_unit_test(fewer_arguments),
         cmocka_unit_test(operands_are_a_hint_only),
         cmocka_unit_test(globs),
         cmocka_unit_test(long_globs),

@@ -371,6 +371,314 @@ static void prints_what_is_lacking(void **state)
     notes_close(&target);
 }
 
+/* What choice_print_changed and choice_print_missing say, to be freed. */
+static char *said_of(const struct chosen *chosen)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+
+    choice_print_changed(file, &chosen->choice, &chosen->options, &chosen->catalog);
+    if (chosen->result == 0)
+        choice_print_missing(file, &chosen->options, &chosen->catalog);
+    fclose(file);
+    assert_true(is_tame(text, true));
+    return text;
+}
+
+/* The same of a server, and then it is gone. */
+static char *said_of_target(struct target *target, enum options_mode mode, const char *glob)
+{
+    struct chosen chosen = {.target = *target, .options = {.mode = mode}};
+    const char *words[] = {glob};
+    char *text;
+
+    chosen.options.tracepoints = (struct options_words){words, glob != NULL};
+    catalog_open(&chosen.catalog, OPERAND_X86_64, &chosen.target);
+    chosen.result = choice_open(&chosen.choice, &chosen.options, &chosen.catalog, chosen.error,
+                                sizeof(chosen.error));
+    text = said_of(&chosen);
+    choice_dispose(&chosen.choice);
+    catalog_dispose(&chosen.catalog);
+    return text;
+}
+
+static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+
+static void real_servers_are_silent(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != 9; ++i) {
+        char *notes = memory_format("usdt-notes-%s.tsv", servers[i / 3]), *said;
+        struct chosen chosen;
+        CHOOSE(&chosen, notes, modes[i % 3], NULL);
+        said = said_of(&chosen);
+        check_string(notes, said, "");
+        free(said);
+        chosen_close(&chosen);
+        free(notes);
+    }
+}
+
+#define WITH_LISTS                                                                                 \
+    "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o\n"
+#define HEADER_IS_MISSED                                                                           \
+    "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and nothing "   \
+    "says what they mean; here it is h2o:receive_request_header(uint64_t arg1, uint64_t arg2, "    \
+    "int32_t arg3); h2olog all -t h2o:receive_request_header traces it raw; to read it, " WITH_LISTS
+#define RESPONSE_IS_LONGER                                                                         \
+    "h2olog: h2o:send_response has 4 arguments here; the first 3 fit h2o:send_response(uint64_t "  \
+    "conn_id, uint64_t req_id, int status) and are read as these, the others are not read; to "    \
+    "read them, " WITH_LISTS
+
+/* A server of a later h2o. */
+static void later_open(struct target *target)
+{
+    notes_open(target, "usdt-notes-2026-06.tsv");
+    notes_remove(target, "h2o", "receive_request_header");
+    notes_add(target, "h2o", "receive_request_header", "8@%rax 8@%rbx -4@%ecx");
+    notes_remove(target, "h2o", "send_response");
+    notes_add(target, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx 8@foo(%rip)");
+    notes_remove(target, "h2o", "h3s_accept");
+    notes_add(target, "h2o", "h3s_accept", "8@%rax");
+    notes_remove(target, "quicly", "receive");
+    notes_add(target, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)");
+    notes_add(target, "quicly", "brand_new", "8@%rdi -4@%eax");
+}
+
+static void what_changed_is_named(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    later_open(&target);
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("http", said, HEADER_IS_MISSED RESPONSE_IS_LONGER);
+    free(said);
+
+    said = said_of_target(&target, MODE_QUIC, NULL);
+    check_string(
+        "quic", said,
+        "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and nothing says what "
+        "they mean; here it is h2o:h3s_accept(uint64_t arg1); h2olog all -t h2o:h3s_accept traces "
+        "it raw; to read it, " WITH_LISTS
+        "h2olog: quicly:receive is read as quicly:receive(struct st_quicly_conn_t *conn, int64_t "
+        "at, const char *dcid, const void *bytes, size_t bytes_len), which h2o had from 2020-06-05 "
+        "to 2026-01-19; the other probes are those of h2o since 2026-06-10; if that is wrong, "
+        WITH_LISTS
+        "h2olog: not traced, as no list of this h2olog has them: quicly:brand_new(uint64_t arg1, "
+        "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
+    free(said);
+
+    said = said_of_target(&target, MODE_ALL, NULL);
+    assert_non_null(strstr(said, HEADER_IS_MISSED));
+    assert_non_null(strstr(said, RESPONSE_IS_LONGER));
+    assert_non_null(strstr(said, "h2olog: h2o:h3s_accept is not traced"));
+    assert_non_null(strstr(said, "quicly:brand_new(uint64_t arg1, int32_t arg2)"));
+    free(said);
+    notes_close(&target);
+}
+
+/* What -t names is traced as it is, and what it needs besides is named. */
+static void what_changed_and_is_chosen(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    later_open(&target);
+    said = said_of_target(&target, MODE_ALL, "brand_new");
+    check_string("brand_new", said, "");
+    free(said);
+    said = said_of_target(&target, MODE_ALL, "receive_request_header");
+    check_string("receive_request_header", said, "");
+    free(said);
+    said = said_of_target(&target, MODE_QUIC, "send_response_header");
+    assert_true(strncmp(said, "h2olog: h2o:h3s_accept is not traced: ", 38) == 0);
+    assert_int_equal(strcspn(said, "\n"), strlen(said) - 1);
+    free(said);
+    notes_close(&target);
+}
+
+static void many_new_probes_are_one_line(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    for (int i = 0; i != 20; ++i) {
+        char name[16];
+        snprintf(name, sizeof(name), "new_%d", i);
+        notes_add(&target, "quicly", name, "");
+    }
+    said = said_of_target(&target, MODE_QUIC, NULL);
+    check_string("said", said,
+                 "h2olog: not traced, as no list of this h2olog has them: quicly:new_0(), "
+                 "quicly:new_1(), quicly:new_2(), quicly:new_3(), quicly:new_4(), quicly:new_5(), "
+                 "quicly:new_6(), quicly:new_7() and 12 more; h2olog all -t NAME traces one raw; "
+                 "to read them, " WITH_LISTS);
+    free(said);
+    notes_close(&target);
+}
+
+/* A server with all probes that h2o had on a day. */
+static void old_open(struct target *target, uint32_t date)
+{
+    notes_open(target, NULL);
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (signatures[i].since <= date && (signatures[i].until == 0 || date < signatures[i].until))
+            notes_add_signature(target, &signatures[i]);
+    }
+}
+
+#define NO_STATUS(version, what)                                                                   \
+    "h2olog: this server (" version ") has no probe for the status of responses: " what            \
+    " are missing; h2o has had it since 2019-11-26\n"
+#define NO_HEADERS(version, what)                                                                  \
+    "h2olog: this server (" version ") has no probe for response headers: " what                   \
+    " are missing; h2o has had it since 2019-12-15\n"
+#define NO_TIES(version)                                                                           \
+    "h2olog: this server (" version                                                                \
+    ") has no probe for accepted HTTP/3 connections: h3s-accept events are "      \
+    "missing; h2o has had it since 2019-12-18\n"
+#define NO_QUIC(version)                                                                           \
+    "h2olog: this server (" version                                                                \
+    ") has no probe for QUIC: quicly events are missing; h2o has had it since 2019-09-24\n"
+#define NO_HTTP3(version)                                                                          \
+    "h2olog: this server (" version                                                                \
+    ") has no probes for requests of HTTP/3: these are missing; h2o has had them since 2020-01-20\n"
+static void old_servers_lack_what_is_promised(void **state)
+{
+    static const struct {
+        uint32_t date;
+        enum options_mode mode;
+        const char *said;
+    } cases[] = {
+        {20190827, MODE_HTTP,
+         NO_STATUS("h2o 2019-08-27 to 2019-09-24", "TxStatus lines")
+             NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "TxHeader lines")},
+        {20190827, MODE_ALL,
+         NO_STATUS("h2o 2019-08-27 to 2019-09-24", "send-response events")
+             NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "send-response-header events")
+                 NO_QUIC("h2o 2019-08-27 to 2019-09-24")},
+        {20191001, MODE_HTTP,
+         NO_STATUS("h2o 2019-09-24 to 2019-11-26", "TxStatus lines")
+             NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "TxHeader lines")
+                 NO_HTTP3("h2o 2019-09-24 to 2019-11-26")},
+        {20191001, MODE_QUIC,
+         NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "send-response-header events")
+             NO_TIES("h2o 2019-09-24 to 2019-11-26")},
+        {20191130, MODE_HTTP,
+         NO_HEADERS("h2o 2019-11-26 to 2019-12-06", "TxHeader lines")
+             NO_HTTP3("h2o 2019-11-26 to 2019-12-06")},
+        {20191216, MODE_HTTP, NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
+        {20191218, MODE_HTTP, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20191218, MODE_QUIC, ""},
+        {20191218, MODE_ALL, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20200131, MODE_HTTP, ""},
+        {20200131, MODE_QUIC, ""},
+        {20200131, MODE_ALL, ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct target target;
+        char *said;
+        old_open(&target, cases[i].date);
+        said = said_of_target(&target, cases[i].mode, NULL);
+        check_string("said", said, cases[i].said);
+        free(said);
+        notes_close(&target);
+    }
+}
+
+/* Between 2019-12-18 and 2020-01-31 the lists are the same; HTTP/3 makes a third place. */
+static void http3_is_a_third_place(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    old_open(&target, 20191218);
+    notes_add(&target, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
+    free(said);
+    notes_add(&target, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("three places", said, "");
+    free(said);
+    notes_close(&target);
+}
+
+/* No version from 2020-02 on lacks anything. */
+static void newer_servers_keep_promises(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        struct target target;
+        if (signatures[i].since < 20200131 || (i != 0 && signatures[i].since == signatures[i - 1].since))
+            continue;
+        for (size_t j = 0; j != 3; ++j) {
+            char *said;
+            old_open(&target, signatures[i].since);
+            said = said_of_target(&target, modes[j], NULL);
+            check_string(signatures[i].declaration, said, "");
+            free(said);
+            notes_close(&target);
+        }
+    }
+}
+
+/* What the version has and the build lacks. */
+static void builds_can_lack_what_is_promised(void **state)
+{
+    struct target target;
+    char *said;
+
+    (void)state;
+    notes_open(&target, "usdt-notes-2026-06.tsv");
+    notes_remove(&target, "h2o", "send_response");
+    said = said_of_target(&target, MODE_HTTP, NULL);
+    check_string("said", said,
+                 "h2olog: this server (h2o since 2026-06-10) has no probe for the status of "
+                 "responses: TxStatus lines are missing; it is not in this build of h2o\n");
+    free(said);
+    said = said_of_target(&target, MODE_ALL, "receive_request");
+    check_string("with -t", said, "");
+    free(said);
+    notes_close(&target);
+}
+
+/* Of h2o alone, `quic` would have nothing to say. */
+static void quic_needs_quic(void **state)
+{
+    const struct options quic = {.mode = MODE_QUIC};
+    const char *words[] = {"send_response_header"};
+    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}};
+    struct target target;
+    struct catalog catalog;
+    struct choice choice;
+    char error[512] = "";
+
+    (void)state;
+    notes_open(&target, NULL);
+    notes_add(&target, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
+    notes_add(&target, "h2o", "send_response_header", "8@%rdi 8@%rsi 8@%rax 8@%rbx 8@%rcx 8@%rdx");
+    catalog_open(&catalog, OPERAND_X86_64, &target);
+    assert_int_equal(choice_open(&choice, &quic, &catalog, error, sizeof(error)), -1);
+    check_string("quic", error,
+                 "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
+                 "2019-09-24, when h2o got them; http traces its requests");
+    choice_dispose(&choice);
+    assert_int_equal(choice_open(&choice, &named, &catalog, error, sizeof(error)), 0);
+    choice_dispose(&choice);
+    catalog_dispose(&catalog);
+    notes_close(&target);
+}
+
 static size_t count_lines(const char *text)
 {
     size_t count = 0;
@@ -486,6 +794,15 @@ int main(void)
         cmocka_unit_test(what_is_far_is_not_suggested),
         cmocka_unit_test(nothing_to_trace),
         cmocka_unit_test(prints_what_is_lacking),
+        cmocka_unit_test(real_servers_are_silent),
+        cmocka_unit_test(what_changed_is_named),
+        cmocka_unit_test(what_changed_and_is_chosen),
+        cmocka_unit_test(many_new_probes_are_one_line),
+        cmocka_unit_test(old_servers_lack_what_is_promised),
+        cmocka_unit_test(http3_is_a_third_place),
+        cmocka_unit_test(newer_servers_keep_promises),
+        cmocka_unit_test(builds_can_lack_what_is_promised),
+        cmocka_unit_test(quic_needs_quic),
         cmocka_unit_test(lists_a_server),
         cmocka_unit_test(lists_all_there_are),
     };

@@ -114,6 +114,33 @@ void notes_add(struct target *target, const char *provider, const char *name, co
     ++probe->num_locations;
 }
 
+/* Operands as a compiler would write them for a declaration, were every argument in a register. */
+static char *make_operands(const struct signature *signature)
+{
+    char *operands = memory_format("%s", "");
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        const struct argument *argument = &signature->arguments[i];
+        char *longer = memory_format("%s%s%s%u@%s", operands, i != 0 ? " " : "",
+                                     argument->is_signed ? "-" : "", argument->width,
+                                     argument->width == 8   ? "%rax"
+                                     : argument->width == 4 ? "%eax"
+                                     : argument->width == 2 ? "%ax"
+                                                            : "%al");
+        free(operands);
+        operands = longer;
+    }
+    return operands;
+}
+
+void notes_add_signature(struct target *target, const struct signature *signature)
+{
+    char *operands = make_operands(signature);
+
+    notes_add(target, signature->provider, signature->probe, operands);
+    free(operands);
+}
+
 static void free_probe(struct target_probe *probe)
 {
     for (size_t i = 0; i != probe->num_locations; ++i) {

@@ -42,6 +42,9 @@ void notes_open(struct target *target, const char *name);
 void notes_add(struct target *target, const char *provider, const char *probe,
                const char *arguments);
 
+/* Adds a probe as it is declared, with every argument in a register. */
+void notes_add_signature(struct target *target, const struct signature *signature);
+
 /* Takes a probe away, with all locations. */
 void notes_remove(struct target *target, const char *provider, const char *probe);
 

@@ -191,6 +191,7 @@ static int prepare(struct run *run)
         .http3_only = options->mode == MODE_QUIC,
         .stamps = options->mode != MODE_HTTP,
         .tids = options->mode == MODE_ALL,
+        .one_link = run->tracer.one_link,
         .pid_device = run->target.pid_device,
         .pid_inode = run->target.pid_inode,
         .watermark = stream_watermark(run->ring_size),
@@ -261,6 +262,7 @@ static int trace(struct run *run)
                              sizeof(run->error)) != 0) {
         status = run->error[0] != '\0' ? status : 0;
     } else if (target_settle(&run->target, run->error, sizeof(run->error)) == 0) {
+        tracer_open_gate(&run->tracer);
         if (options->debug != 0)
             say_attached(run, &run->messages);
         if (give_up_root(run) == 0)
@@ -328,7 +330,7 @@ int main(int argc, char **argv)
     struct run run = {.target.pidfd = -1,
                       .output.fd = -1,
                       .messages.fd = -1,
-                      .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
+                      .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1}};
     int status = 0;
 
     take_closed_descriptors();

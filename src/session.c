@@ -126,7 +126,12 @@ static bool wait_for_events(const struct session *session)
         {.fd = session->tracer->maps.ring, .events = POLLIN},
     };
 
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0)
+    int ready;
+
+    tracer_set_waiting(session->tracer, true);
+    ready = poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS);
+    tracer_set_waiting(session->tracer, false);
+    if (ready < 0)
         return errno != EINTR;
     return fds[0].revents != 0 || fds[1].revents != 0;
 }

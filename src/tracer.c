@@ -117,6 +117,23 @@ static int create_lost_map(struct tracer *tracer)
     return 0;
 }
 
+/* The gate is opened and closed without a system call: there is none any more for it by then. */
+static int create_gate_map(struct tracer *tracer)
+{
+    void *mapped;
+
+    tracer->maps.gate =
+        create_map(BPF_MAP_TYPE_ARRAY, "gate", 4, sizeof(struct gate), 1, MAP_MMAPABLE);
+    if (tracer->maps.gate < 0)
+        return -1;
+    mapped =
+        mmap(NULL, sizeof(struct gate), PROT_READ | PROT_WRITE, MAP_SHARED, tracer->maps.gate, 0);
+    if (mapped == MAP_FAILED)
+        return -1;
+    tracer->gate = mapped;
+    return 0;
+}
+
 static int explain_ring(size_t ring_size, char *error, size_t error_size)
 {
     if (errno == EPERM || errno == EACCES || errno == ENOSYS || errno == EMFILE)
@@ -149,8 +166,9 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
     *tracer = (struct tracer){
-        .maps = {-1, -1, -1, -1, -1},
+        .maps = {-1, -1, -1, -1, -1, -1},
         .kernel_version = tracer_kernel_version(),
+        .one_link = tracer_kernel_version() >= TRACER_MULTI_SINCE,
         .num_probes = num_probes,
         .dispatch = -1,
         .interrupt = -1,
@@ -163,8 +181,8 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
     tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, 4, TIES_MAX, 0);
     tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, ENTRIES_MAX, 0);
-    if (create_lost_map(tracer) < 0 || tracer->maps.scratch < 0 || tracer->maps.ties < 0 ||
-        tracer->maps.entries < 0)
+    if (create_lost_map(tracer) < 0 || create_gate_map(tracer) < 0 || tracer->maps.scratch < 0 ||
+        tracer->maps.ties < 0 || tracer->maps.entries < 0)
         return explain_refusal("BPF maps", error, error_size);
     return 0;
 }
@@ -324,8 +342,7 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
     (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     if (compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
-    result =
-        load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error, error_size);
+    result = load_all(tracer, program, tracer->one_link, error, error_size);
     bpf_module_destroy(tracer->module);
     tracer->module = NULL;
     malloc_trim(0); /* what the compiler took, 20 MiB of it */
@@ -491,7 +508,7 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
         for (size_t j = 0; j != function->num_locations; ++j) {
             const struct location *location = function->locations[j];
             int result = is_interrupted(tracer) ? -1 : 0;
-            if (result == 0 && tracer->dispatch < 0)
+            if (result == 0 && !tracer->one_link)
                 result = attach_location(tracer, location, i, pid, error, error_size);
             else if (result == 0 && is_first_of_module(program, i, j))
                 result = attach_module(tracer, program, location->module, pid, error, error_size);
@@ -500,6 +517,16 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
         }
     }
     return 0;
+}
+
+void tracer_open_gate(struct tracer *tracer)
+{
+    __atomic_store_n(&tracer->gate->is_open, 1, __ATOMIC_RELEASE);
+}
+
+void tracer_set_waiting(struct tracer *tracer, bool waiting)
+{
+    __atomic_store_n(&tracer->gate->reader_waits, waiting, __ATOMIC_SEQ_CST);
 }
 
 uint64_t tracer_lost(const struct tracer *tracer, size_t id)
@@ -514,6 +541,8 @@ uint64_t tracer_lost_total(const struct tracer *tracer)
 
 void tracer_detach(struct tracer *tracer)
 {
+    if (tracer->gate != NULL)
+        __atomic_store_n(&tracer->gate->is_open, 0, __ATOMIC_RELEASE);
     for (size_t i = 0; i != tracer->num_links; ++i)
         close(tracer->links[i]);
     tracer->num_links = 0;
@@ -535,11 +564,14 @@ void tracer_close(struct tracer *tracer)
     close_if_open(tracer->dispatch);
     if (tracer->lost != NULL)
         munmap(tracer->lost, (tracer->num_probes + 1) * sizeof(uint64_t));
+    if (tracer->gate != NULL)
+        munmap(tracer->gate, sizeof(*tracer->gate));
     close_if_open(tracer->maps.ring);
     close_if_open(tracer->maps.lost);
     close_if_open(tracer->maps.scratch);
     close_if_open(tracer->maps.ties);
     close_if_open(tracer->maps.entries);
+    close_if_open(tracer->maps.gate);
     free(tracer->programs);
     free(tracer->links);
 }

@@ -42,6 +42,7 @@ struct program_choice {
 struct program_function {
     char name[16];
     const struct traced *traced;
+    bool silent; /* it only ties connections: no event comes of it */
     const struct location **locations;
     size_t num_locations;
 };

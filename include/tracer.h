@@ -48,9 +48,19 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
 int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
                 size_t error_size);
 
-/* Attaches all functions of the program to the process. Until the gate opens, there are no events. */
-int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,
-                  size_t error_size);
+/*
+ * Called for a location that the kernel refuses while it takes others. `held`: another tracer has a
+ * uprobe there, without the probe's reference counter.
+ */
+typedef void tracer_refused(const struct traced *traced, const struct location *location,
+                            bool held);
+
+/*
+ * Attaches all functions of the program to the process; what the kernel refuses is left out, unless
+ * it is all. Until the gate opens, there are no events.
+ */
+int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid,
+                  tracer_refused *refused, char *error, size_t error_size);
 
 /* From here on, there are events; to be called once everything is attached. No system call. */
 void tracer_open_gate(struct tracer *tracer);

@@ -98,6 +98,21 @@ static void say_skipped(const struct traced *traced, const struct location *loca
     free(operands);
 }
 
+static void say_refused(const struct traced *traced, const struct location *location, bool held)
+{
+    const char *provider = traced->probe->provider, *name = traced->probe->name;
+    const unsigned long long offset = location->offset;
+
+    if (held)
+        fprintf(stderr,
+                "h2olog: another tracer holds %s:%s at 0x%llx: it is not traced; end that tracer "
+                "and start again\n",
+                provider, name, offset);
+    else
+        fprintf(stderr, "h2olog: the kernel refuses %s:%s at 0x%llx: it is not traced\n", provider,
+                name, offset);
+}
+
 /* -dd: what was decided, and why. */
 static void explain_choice(const struct run *run)
 {
@@ -260,7 +275,7 @@ static int trace(struct run *run)
     pages_map(&run->target);
     if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
         snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
-    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
+    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, say_refused, run->error,
                              sizeof(run->error)) != 0) {
         status = run->error[0] != '\0' ? status : 0;
     } else if (target_settle(&run->target, run->error, sizeof(run->error)) == 0) {

@@ -118,7 +118,7 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
 
     fprintf(text, "/* %s\n * %s */\n", signature->declaration, operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
-            function->name, id, id >= choice->num_printed);
+            function->name, id, function->silent);
     if (!choice->one_link) /* else PROGRAM_DISPATCH looks */
         fputs("    if (!GATE->is_open)\n        return 0;\n", text);
     if (print_arguments(text, arch, signature, operands, choice->application_data) != 0)
@@ -193,6 +193,9 @@ void program_open(struct program *program, enum operand_arch arch,
     *program = (struct program){0};
     for (size_t i = 0; i != choice->num_probes; ++i)
         add_functions(program, arch, &choice->probes[i], skipped);
+    for (size_t i = 0; i != program->num_functions; ++i)
+        program->functions[i].silent =
+            (size_t)(program->functions[i].traced - choice->probes) >= choice->num_printed;
     text = open_memstream(&program->text, &size);
     if (text == NULL)
         abort();

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
+import json
+import os
+import re
+import shutil
+import struct
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, NamedTuple
 
 import pytest
-from conftest import BUILD, Server, Tracer
+from conftest import BUILD, Server, Tracer, run
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -36,3 +43,163 @@ def test_untouched_constants_are_readable(constants: Any, trace: Trace, program:
     assert constants.process.stdout.readline() == "fired\n"
     assert tracer.stop() == 0
     assert tracer.lines() == ["1 2 RxHeader   x-constant untouched"]
+
+
+# --- another tracer ---
+
+
+class Place(NamedTuple):
+    probe: str
+    offset: int  # in the file
+
+
+def places_of(binary: Path, probe: str) -> list[Place]:
+    """Where a probe of provider h2o stands, by readelf."""
+    output = subprocess.run(["readelf", "-lnW", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    loads = [[int(word, 16) for word in words] for words in re.findall(r"LOAD +(\w+) (\w+) \w+ (\w+)", output)]
+    found = re.findall(rf"Provider: h2o\n\s+Name: {probe}\n\s+Location: (\w+),", output)
+    return [
+        Place(probe, int(location, 16) - address + offset)
+        for location in found
+        for offset, address, size in loads
+        if address <= int(location, 16) < address + size
+    ]
+
+
+class PerfTracer:
+    """A uprobe at each place, as bcc's trace and perf record have them: without a reference counter."""
+
+    def __init__(self, binary: Path, places: list[Place]) -> None:
+        self.fds, libc = [], ctypes.CDLL(None, use_errno=True)
+        number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]  # perf_event_open
+        type_ = int(Path("/sys/bus/event_source/devices/uprobe/type").read_text())
+        path = ctypes.create_string_buffer(os.fsencode(binary))
+        for place in places:  # type, size, config, period, sample and read format, flags, wakeup, bp_type, config1 and 2
+            packed = struct.pack("IIQQQQQIIQQ", type_, 72, 0, 0, 0, 0, 0, 0, 0, ctypes.addressof(path), place.offset)
+            attributes = ctypes.create_string_buffer(packed)
+            self.fds.append(libc.syscall(number, attributes, -1, 0, -1, 0))  # of all processes, on CPU 0
+            assert self.fds[-1] >= 0, os.strerror(ctypes.get_errno())
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+class TracefsTracer:
+    """The same, as perf probe and by-hand tracing have them; in a mount namespace where tracefs is mounted."""
+
+    def __init__(self, binary: Path, places: list[Place], folder: Path) -> None:
+        folder.mkdir()
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", 'mount -t tracefs none "$1" && echo && read line', "sh", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.holder.stdout is not None and self.holder.stdout.readline() == b"\n"
+        self.tracefs = Path(f"/proc/{self.holder.pid}/root{folder}")
+        self.names = [f"h2olog_test_{os.getpid()}_{nth}" for nth in range(len(places))]
+        self.made: list[str] = []
+        for name, place in zip(self.names, places):
+            self.tell(f"p:{name}/{name} {binary}:{place.offset:#x}")
+            self.made.append(name)
+            self.enable(name, "1")
+
+    def tell(self, line: str) -> None:
+        fd = os.open(self.tracefs / "uprobe_events", os.O_WRONLY | os.O_APPEND)  # without the latter, it is emptied
+        try:
+            os.write(fd, f"{line}\n".encode())
+        finally:
+            os.close(fd)
+
+    def enable(self, name: str, value: str) -> None:
+        (self.tracefs / "events" / name / name / "enable").write_text(value)
+
+    def close(self) -> None:
+        for name in self.made:
+            self.enable(name, "0")
+            self.tell(f"-:{name}/{name}")
+        self.holder.kill()
+        self.holder.communicate()
+
+
+@pytest.fixture
+def other_tracer(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts another tracer: other_tracer(kind, binary, places)."""
+    tracers: list[Any] = []
+
+    def start(kind: str, binary: Path, places: list[Place]) -> None:
+        binary = binary.resolve()
+        tracers.append(PerfTracer(binary, places) if kind == "perf" else TracefsTracer(binary, places, tmp_path / "tracefs"))
+
+    yield start
+    for tracer in tracers:
+        tracer.close()
+
+
+REQUEST = """
+h2o:receive_request conn_id=1 req_id=2 http_version=0x101
+h2o:receive_request_header conn_id=1 req_id=2 name="a" name_len=1 value="b" value_len=1
+h2o:send_response conn_id=1 req_id=2 status=200
+"""
+
+
+def told_held(places: list[Place]) -> list[str]:
+    return sorted(
+        f"h2olog: another tracer holds h2o:{place.probe} at {place.offset:#x}: it is not traced; end that tracer and "
+        "start again"
+        for place in places
+    )
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("kind", ["perf", "tracefs"])
+def test_place_of_another_tracer(
+    serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, kind: str, program: str
+) -> None:
+    """It is named, and the other places are traced."""
+    server = serve(script=REQUEST, binary=own_binary)
+    held = places_of(own_binary, "receive_request_header")
+    assert len(held) > 1  # the stand-in has as many as h2o
+    other_tracer(kind, own_binary, held)
+    tracer = trace(server, program=program)
+    server.play()
+    assert tracer.stop() == 0
+    assert tracer.lines() == ["1 2 RxProtocol HTTP/1.1", "1 2 TxStatus   200"]
+    *sentences, attached = tracer.messages().splitlines()
+    assert sorted(sentences) == told_held(held) and " Attaching " in attached
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_one_place_among_many(
+    serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, program: str
+) -> None:
+    """All that are left are traced, each once."""
+    count = 3
+    server = serve(script=REQUEST * count, binary=own_binary)
+    held = places_of(own_binary, "receive_request")[:1]
+    other_tracer("perf", own_binary, held)
+    options = ["all", "-t", "h2o:*request*", "-t", "h2o:send_response*"]
+    tracer = trace(server, *options, program=program)
+    server.play()
+    assert tracer.stop() == 0
+    types = [json.loads(line)["type"] for line in tracer.lines()]
+    both = {"receive-request-header", "send-response"}
+    assert {type_: types.count(type_) for type_ in both} == dict.fromkeys(both, count)
+    assert told_held(held)[0] in tracer.messages()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_all_places_are_another_tracers(serve: Serve, other_tracer: Callable[..., Any], own_binary: Path, program: str) -> None:
+    server = serve(binary=own_binary)
+    other_tracer("perf", own_binary, places_of(own_binary, "send_response"))
+    done = run("all", "-t", "h2o:send_response", "-p", str(server.pid), program=program)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "h2olog: another tracer holds all probes that were to be traced, by uprobes without a reference counter; end "
+        "that tracer and start again\n"
+    )
+
+
+@pytest.fixture
+def own_binary(tmp_path: Path) -> Path:
+    """A stand-in that nobody else traces: what another tracer holds, it holds for all processes of a file."""
+    return Path(shutil.copy(BUILD / "t" / "standin" / "standin-2026-06", tmp_path / "server"))

@@ -26,6 +26,9 @@ static long (*ringbuf_output)(const void *ring, const void *data, u64 size,
 static u64 (*ringbuf_query)(const void *ring, u64 flags) = (void *)134;
 static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
 
+/* Volatile, as the user side writes it, too. */
+#define GATE ((volatile struct gate *)MAP_VALUE(GATE_MAP))
+
 /*
  * Where an event with values of no fixed size is put together: too large for the stack of 512
  * bytes.
@@ -96,18 +99,26 @@ INLINE u32 thread_id(void)
 /*
  * Puts an event into the ring. The order in the ring is the order of the events: it is the one of
  * the calls, whatever CPU they are made on. The reader is woken when a batch is there, not for each
- * event: that costs many times the event.
+ * event: that costs many times the event. Whoever first finds a batch and the reader waiting wakes it.
+ * To look whether this event makes the batch full is not enough: of two CPUs' events at the same time,
+ * neither may do so alone.
  */
 INLINE void put(u32 id, struct event_head *head, u64 size)
 {
-    u64 waiting = ringbuf_query(MAP(RING_MAP), 0 /* BPF_RB_AVAIL_DATA */);
-    u64 flags = waiting < WATERMARK && waiting + size >= WATERMARK ? 2 : 1; /* FORCE_, NO_WAKEUP */
+    u64 record = (RECORD_HEAD + size + 7) / 8 * 8;
+    int wakes = GATE->reader_waits &&
+                ringbuf_query(MAP(RING_MAP), 0 /* BPF_RB_AVAIL_DATA */) + record >= WATERMARK;
 
     head->id = id;
     head->lost = ((u64 *)MAP_VALUE(LOST_MAP))[NUM_PROBES];
     head->tid = thread_id();
-    if (ringbuf_output(MAP(RING_MAP), head, size, flags) != 0)
+    if (wakes) /* before it wakes: the reader can be waiting again a moment later */
+        GATE->reader_waits = 0;
+    if (ringbuf_output(MAP(RING_MAP), head, size, wakes ? 2 : 1 /* FORCE_, NO_WAKEUP */) != 0) {
+        if (wakes) /* a full ring wakes nobody */
+            GATE->reader_waits = 1;
         count_lost(id);
+    }
 }
 
 /* A probe that is traced for the ties only is `silent`. */

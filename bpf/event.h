@@ -1,5 +1,5 @@
 /*
- * The layout of an event: the one thing that the kernel side and the user side share.
+ * What the kernel side and the user side share: the layout of an event, and the gate.
  *
  * An event is a head, the values of fixed size (each at the offset that its probe's table row
  * gives, aligned to its width), and then, one after the other without padding, the values of no
@@ -37,5 +37,20 @@ struct event_head {
 
 /* Fixed values, and three strings or a name and a text: what the largest signature needs. */
 #define EVENT_MAX 8192
+
+/*
+ * A record of the ring: its head (length and two flags, and an offset that is the kernel's own), and
+ * the event, filled up to a multiple of 8 bytes.
+ */
+#define RECORD_HEAD 8
+
+/*
+ * Two words that both sides read and write, without a system call. Probes are attached and detached
+ * one after the other; requests of that time would have some of their lines only.
+ */
+struct gate {
+    uint32_t is_open;      /* written by the user side; while it is 0, the programs do nothing */
+    uint32_t reader_waits; /* set by the reader before it waits; cleared by who wakes it */
+};
 
 #endif

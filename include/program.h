@@ -18,6 +18,7 @@ struct program_maps {
     int scratch; /* where events are put together */
     int ties;    /* h2o's conn_id -> quicly's connection id */
     int entries; /* index of a function -> the function */
+    int gate;    /* one entry: struct gate */
 };
 
 /* What is captured. */
@@ -30,6 +31,7 @@ struct program_choice {
     bool http3_only;       /* no event of h2o of a connection that has none */
     bool stamps;           /* say when an event happened that does not do so itself */
     bool tids;             /* say in which thread */
+    bool one_link;         /* all locations hang on PROGRAM_DISPATCH */
     uint64_t pid_device, pid_inode; /* of the server's pid namespace, which numbers the threads */
     size_t watermark;               /* see stream_watermark */
     const char *const *response_headers; /* -s: names, in any case */
@@ -40,6 +42,7 @@ struct program_choice {
 struct program_function {
     char name[16];
     const struct traced *traced;
+    bool silent; /* it only ties connections: no event comes of it */
     const struct location **locations;
     size_t num_locations;
 };

@@ -5,6 +5,7 @@
 #ifndef H2OLOG_TRACER_H
 #define H2OLOG_TRACER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -14,10 +15,12 @@
 struct tracer {
     struct program_maps maps;
     uint32_t kernel_version; /* as LINUX_VERSION_CODE */
+    bool one_link;           /* a link holds all locations of a file; else each has an event */
     size_t num_probes;
-    uint64_t *lost; /* read-only: what the kernel side counts, by id, and then in all; mapped */
-    void *module;   /* libbcc's, until the programs are loaded */
-    int *programs;  /* descriptors, in the order of the program's functions */
+    uint64_t *lost;    /* read-only: what the kernel side counts, by id, and then in all; mapped */
+    struct gate *gate; /* mapped, too */
+    void *module;      /* libbcc's, until the programs are loaded */
+    int *programs;     /* descriptors, in the order of the program's functions */
     size_t num_programs;
     int dispatch; /* descriptor, -1 where each location has an event of its own */
     int *links;   /* what the probes hang on: closing them detaches */
@@ -46,15 +49,34 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
 int tracer_load(struct tracer *tracer, const struct program *program, int verbose, char *error,
                 size_t error_size);
 
-/* Attaches all functions of the program to the process. */
-int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,
-                  size_t error_size);
+/*
+ * Called for a location that the kernel refuses while it takes others. `held`: another tracer has a
+ * uprobe there, without the probe's reference counter.
+ */
+typedef void tracer_refused(const struct traced *traced, const struct location *location,
+                            bool held);
+
+/*
+ * Attaches all functions of the program to the process; what the kernel refuses is left out, unless
+ * it is all. Until the gate opens, there are no events.
+ */
+int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid,
+                  tracer_refused *refused, char *error, size_t error_size);
+
+/* From here on, there are events; to be called once everything is attached. No system call. */
+void tracer_open_gate(struct tracer *tracer);
+
+/* Whether the reader of the ring is about to wait, and is to be woken for a batch. No system call. */
+void tracer_set_waiting(struct tracer *tracer, bool waiting);
 
 /* Events that there was no room for, by the id of the probe, and in all. */
 uint64_t tracer_lost(const struct tracer *tracer, size_t id);
 uint64_t tracer_lost_total(const struct tracer *tracer);
 
-/* Detaches all, so that nothing is switched on in the server any more. */
+/*
+ * Closes the gate, then detaches all, so that nothing is switched on in the server any more. What is
+ * in the ring after that belongs to the trace.
+ */
 void tracer_detach(struct tracer *tracer);
 
 void tracer_close(struct tracer *tracer);

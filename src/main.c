@@ -19,6 +19,7 @@
 #include "choice.h"
 #include "options.h"
 #include "output.h"
+#include "pages.h"
 #include "privilege.h"
 #include "program.h"
 #include "session.h"
@@ -159,6 +160,21 @@ static void say_skipped(const struct traced *traced, const struct location *loca
     free(operands);
 }
 
+static void say_refused(const struct traced *traced, const struct location *location, bool held)
+{
+    const char *provider = traced->probe->provider, *name = traced->probe->name;
+    const unsigned long long offset = location->offset;
+
+    if (held)
+        fprintf(stderr,
+                "h2olog: another tracer holds %s:%s at 0x%llx: it is not traced; end that tracer "
+                "and start again\n",
+                provider, name, offset);
+    else
+        fprintf(stderr, "h2olog: the kernel refuses %s:%s at 0x%llx: it is not traced\n", provider,
+                name, offset);
+}
+
 /* -dd: what was decided, and why. */
 static void explain_choice(const struct run *run)
 {
@@ -272,6 +288,7 @@ static int prepare(struct run *run)
         .http3_only = options->mode == MODE_QUIC,
         .stamps = options->mode != MODE_HTTP,
         .tids = options->mode == MODE_ALL,
+        .one_link = run->tracer.one_link,
         .pid_device = run->target.pid_device,
         .pid_inode = run->target.pid_inode,
         .watermark = stream_watermark(run->ring_size),
@@ -344,12 +361,14 @@ static int trace(struct run *run)
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
         return run->error[0] != '\0' ? status : 0; /* a signal ended it */
+    pages_map(&run->target);
     if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
         snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
-    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, run->error,
+    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, say_refused, run->error,
                              sizeof(run->error)) != 0) {
         status = run->error[0] != '\0' ? status : 0;
     } else if (target_settle(&run->target, run->error, sizeof(run->error)) == 0) {
+        tracer_open_gate(&run->tracer);
         if (options->debug != 0)
             say_attached(run, &run->messages);
         if (give_up_root(run) == 0)
@@ -434,7 +453,7 @@ int main(int argc, char **argv)
     struct run run = {.target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
                       .output.fd = -1,
                       .messages.fd = -1,
-                      .tracer = {.maps = {-1, -1, -1, -1, -1}, .dispatch = -1}};
+                      .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1}};
     int status = 0;
 
     take_closed_descriptors();

@@ -22,6 +22,7 @@ static void print_defines(FILE *text, const struct program_choice *choice,
         {"SCRATCH_MAP", (uint64_t)maps->scratch},
         {"TIES_MAP", (uint64_t)maps->ties},
         {"ENTRIES_MAP", (uint64_t)maps->entries},
+        {"GATE_MAP", (uint64_t)maps->gate},
         {"NUM_PROBES", choice->num_probes},
         {"WATERMARK", choice->watermark},
         {"APPLICATION_DATA", choice->application_data},
@@ -117,7 +118,9 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
 
     fprintf(text, "/* %s\n * %s */\n", signature->declaration, operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
-            function->name, id, id >= choice->num_printed);
+            function->name, id, function->silent);
+    if (!choice->one_link) /* else PROGRAM_DISPATCH looks */
+        fputs("    if (!GATE->is_open)\n        return 0;\n", text);
     if (print_arguments(text, arch, signature, operands, choice->application_data) != 0)
         return -1;
     fprintf(text, "%s}\n\n", signature->capture);
@@ -191,6 +194,9 @@ void program_open(struct program *program, enum operand_arch arch,
     *program = (struct program){0};
     for (size_t i = 0; i != choice->num_probes; ++i)
         add_functions(program, arch, &choice->probes[i], skipped);
+    for (size_t i = 0; i != program->num_functions; ++i)
+        program->functions[i].silent =
+            (size_t)(program->functions[i].traced - choice->probes) >= choice->num_printed;
     text = open_memstream(&program->text, &size);
     if (text == NULL)
         abort();
@@ -200,7 +206,8 @@ void program_open(struct program *program, enum operand_arch arch,
         print_function(text, arch, choice, &program->functions[i]);
     fputs("/* All probes hang on one link; the cookie of the location says whose it is. */\n"
           "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n"
-          "    tail_call(ctx, MAP(ENTRIES_MAP), get_attach_cookie(ctx));\n"
+          "    if (GATE->is_open)\n"
+          "        tail_call(ctx, MAP(ENTRIES_MAP), get_attach_cookie(ctx));\n"
           "    return 0;\n}\n",
           text);
     fclose(text);

@@ -131,7 +131,12 @@ static bool wait_for_events(const struct session *session, int *failure)
         {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
     };
 
-    if (poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS) < 0) {
+    int ready;
+
+    tracer_set_waiting(session->tracer, true);
+    ready = poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS);
+    tracer_set_waiting(session->tracer, false);
+    if (ready < 0) {
         *failure = errno != EINTR ? errno : 0;
         return *failure != 0;
     }

@@ -21,9 +21,6 @@
  */
 #define RELEASE_SIZE ((uint64_t)64 << 10)
 
-/* A record's head: length and two flags, and an offset that is the kernel's own. */
-#define RECORD_HEAD 8
-
 static size_t page_size(void)
 {
     return (size_t)sysconf(_SC_PAGESIZE);

@@ -136,6 +136,23 @@ static int create_lost_map(struct tracer *tracer)
     return 0;
 }
 
+/* The gate is opened and closed without a system call: there is none any more for it by then. */
+static int create_gate_map(struct tracer *tracer)
+{
+    void *mapped;
+
+    tracer->maps.gate =
+        create_map(BPF_MAP_TYPE_ARRAY, "gate", 4, sizeof(struct gate), 1, MAP_MMAPABLE);
+    if (tracer->maps.gate < 0)
+        return -1;
+    mapped =
+        mmap(NULL, sizeof(struct gate), PROT_READ | PROT_WRITE, MAP_SHARED, tracer->maps.gate, 0);
+    if (mapped == MAP_FAILED)
+        return -1;
+    tracer->gate = mapped;
+    return 0;
+}
+
 static int explain_ring(size_t ring_size, char *error, size_t error_size)
 {
     if (errno == EPERM || errno == EACCES || errno == ENOSYS || errno == EMFILE)
@@ -195,8 +212,9 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
     *tracer = (struct tracer){
-        .maps = {-1, -1, -1, -1, -1},
+        .maps = {-1, -1, -1, -1, -1, -1},
         .kernel_version = tracer_kernel_version(),
+        .one_link = tracer_kernel_version() >= TRACER_MULTI_SINCE,
         .num_probes = num_probes,
         .dispatch = -1,
         .interrupt = -1,
@@ -209,8 +227,8 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
     tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, 4, TIES_MAX, 0);
     tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, ENTRIES_MAX, 0);
-    if (create_lost_map(tracer) < 0 || tracer->maps.scratch < 0 || tracer->maps.ties < 0 ||
-        tracer->maps.entries < 0)
+    if (create_lost_map(tracer) < 0 || create_gate_map(tracer) < 0 || tracer->maps.scratch < 0 ||
+        tracer->maps.ties < 0 || tracer->maps.entries < 0)
         return explain_refusal("BPF maps", error, error_size);
     return 0;
 }
@@ -295,10 +313,17 @@ static int compile(struct tracer *tracer, const struct program *program, int ver
     return 0;
 }
 
+/*
+ * How often a call is made that a signal can end, such as SIGSTOP or what docker pause sends; libbpf
+ * loads so often, too.
+ */
+#define ATTEMPTS 5
+
 static int load_function(struct tracer *tracer, const char *name, bool multi, char *log,
                          size_t log_size)
 {
     union bpf_attr attr = {0};
+    int fd = -1;
 
     attr.prog_type = BPF_PROG_TYPE_KPROBE;
     attr.insns = pointer(bpf_function_start(tracer->module, name));
@@ -312,7 +337,9 @@ static int load_function(struct tracer *tracer, const char *name, bool multi, ch
         attr.log_size = (uint32_t)log_size;
         attr.log_level = 1;
     }
-    return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+    for (int i = 0; i != ATTEMPTS && fd < 0 && (i == 0 || errno == EAGAIN); ++i)
+        fd = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+    return fd;
 }
 
 /* Loads a function; if the kernel refuses, once more for the verifier's reasons. */
@@ -325,7 +352,16 @@ static int load(struct tracer *tracer, const char *name, bool multi, char *error
         return fd;
     if (errno == EPERM || errno == ENOSYS || errno == EMFILE)
         return explain_refusal("BPF programs", error, error_size);
-    load_function(tracer, name, multi, log, sizeof(log));
+    fd = load_function(tracer, name, multi, log, sizeof(log));
+    if (fd >= 0)
+        return fd;
+    if (errno == EAGAIN) {
+        snprintf(error, error_size,
+                 "signals kept the kernel from loading the BPF programs, %d times in a row; start "
+                 "again when nothing stops and resumes this process",
+                 2 * ATTEMPTS);
+        return -1;
+    }
     fputs(log, stderr);
     snprintf(
         error, error_size,
@@ -373,8 +409,7 @@ int tracer_load(struct tracer *tracer, const struct program *program, int verbos
     if (raise_stack_limit(error, error_size) != 0 ||
         compile(tracer, program, verbose, error, error_size) != 0)
         return -1;
-    result =
-        load_all(tracer, program, tracer->kernel_version >= TRACER_MULTI_SINCE, error, error_size);
+    result = load_all(tracer, program, tracer->one_link, error, error_size);
     bpf_module_destroy(tracer->module);
     tracer->module = NULL;
     malloc_trim(0); /* what the compiler took, 20 MiB of it */
@@ -387,13 +422,12 @@ static void add_link(struct tracer *tracer, int fd)
     tracer->links[tracer->num_links++] = fd;
 }
 
-static int explain_attach(const char *what, char *error, size_t error_size)
+static void explain_attach(char *error, size_t error_size)
 {
-    if (errno == ESRCH) {
+    if (errno == ESRCH)
         snprintf(error, error_size, "the server ended before it could be traced");
-        return -1;
-    }
-    return explain_refusal(what, error, error_size);
+    else
+        explain_refusal("uprobes", error, error_size);
 }
 
 /*
@@ -432,43 +466,99 @@ static int create_link(const struct link_create *attr)
     return fd;
 }
 
-/* One link for all locations that lie in one file. */
-static int attach_module(struct tracer *tracer, const struct program *program, const char *module,
-                         pid_t pid, char *error, size_t error_size)
+/* Locations, as bpf(2) takes them for a link. */
+struct places {
+    uint64_t *offsets, *semaphores;
+    uint64_t *functions; /* index in the program: the cookie */
+    const struct location **locations;
+    size_t count;
+};
+
+static void add_place(struct places *places, size_t function, const struct location *location)
 {
-    uint64_t *offsets = NULL, *semaphores = NULL, *cookies = NULL;
-    struct link_create attr = {.program = (uint32_t)tracer->dispatch,
-                               .attach_type = ATTACH_TRACE_UPROBE_MULTI,
-                               .path = pointer(module),
-                               .pid = (uint32_t)pid};
-    int fd;
+    const size_t count = places->count + 1;
+
+    places->offsets = memory_grow(places->offsets, count, sizeof(places->offsets[0]));
+    places->semaphores = memory_grow(places->semaphores, count, sizeof(places->semaphores[0]));
+    places->functions = memory_grow(places->functions, count, sizeof(places->functions[0]));
+    places->locations = memory_grow(places->locations, count, sizeof(places->locations[0]));
+    places->offsets[places->count] = location->offset;
+    places->semaphores[places->count] = location->semaphore_offset;
+    places->functions[places->count] = function;
+    places->locations[places->count] = location;
+    places->count = count;
+}
+
+/*
+ * Where the kernel answers EINVAL: at a place, it takes uprobes with one and the same reference
+ * counter only, and those of many tracers have none.
+ */
+struct refusals {
+    struct refusal {
+        size_t function;
+        const struct location *location;
+    } * list;
+    size_t count;
+};
+
+static void add_refusal(struct refusals *refusals, size_t function, const struct location *location)
+{
+    refusals->list = memory_grow(refusals->list, refusals->count + 1, sizeof(refusals->list[0]));
+    refusals->list[refusals->count++] = (struct refusal){function, location};
+}
+
+/*
+ * Attaches these of the places by one link. If the kernel refuses it for what one place has
+ * (EINVAL), halves of them, so that the others are traced. Returns 0, or -1 with errno.
+ */
+static int attach_places(struct tracer *tracer, const struct places *places, size_t first,
+                         size_t count, pid_t pid, struct refusals *refusals)
+{
+    const struct link_create attr = {.program = (uint32_t)tracer->dispatch,
+                                     .attach_type = ATTACH_TRACE_UPROBE_MULTI,
+                                     .path = pointer(places->locations[first]->module),
+                                     .offsets = pointer(places->offsets + first),
+                                     .ref_ctr_offsets = pointer(places->semaphores + first),
+                                     .cookies = pointer(places->functions + first),
+                                     .count = (uint32_t)count,
+                                     .pid = (uint32_t)pid};
+    int fd = create_link(&attr);
+
+    if (fd >= 0) {
+        add_link(tracer, fd);
+        return 0;
+    }
+    if (errno != EINVAL || is_interrupted(tracer))
+        return -1;
+    if (count == 1) {
+        add_refusal(refusals, places->functions[first], places->locations[first]);
+        return 0;
+    }
+    if (attach_places(tracer, places, first, count / 2, pid, refusals) != 0)
+        return -1;
+    return attach_places(tracer, places, first + count / 2, count - count / 2, pid, refusals);
+}
+
+/* One link for all locations that lie in one file. Returns 0, or -1 with errno. */
+static int attach_module(struct tracer *tracer, const struct program *program, const char *module,
+                         pid_t pid, struct refusals *refusals)
+{
+    struct places places = {0};
+    int result;
 
     for (size_t i = 0; i != program->num_functions; ++i) {
         const struct program_function *function = &program->functions[i];
         for (size_t j = 0; j != function->num_locations; ++j) {
-            const struct location *location = function->locations[j];
-            if (strcmp(location->module, module) != 0)
-                continue;
-            offsets = memory_grow(offsets, attr.count + 1, sizeof(offsets[0]));
-            semaphores = memory_grow(semaphores, attr.count + 1, sizeof(semaphores[0]));
-            cookies = memory_grow(cookies, attr.count + 1, sizeof(cookies[0]));
-            offsets[attr.count] = location->offset;
-            semaphores[attr.count] = location->semaphore_offset;
-            cookies[attr.count] = i;
-            ++attr.count;
+            if (strcmp(function->locations[j]->module, module) == 0)
+                add_place(&places, i, function->locations[j]);
         }
     }
-    attr.offsets = pointer(offsets);
-    attr.ref_ctr_offsets = pointer(semaphores);
-    attr.cookies = pointer(cookies);
-    fd = create_link(&attr);
-    free(offsets);
-    free(semaphores);
-    free(cookies);
-    if (fd < 0)
-        return explain_attach("uprobes", error, error_size);
-    add_link(tracer, fd);
-    return 0;
+    result = attach_places(tracer, &places, 0, places.count, pid, refusals);
+    free(places.offsets);
+    free(places.semaphores);
+    free(places.functions);
+    free(places.locations);
+    return result;
 }
 
 /* Whether a module has come up in the locations before this one. */
@@ -506,49 +596,146 @@ static int uprobe_type(void)
 
 /*
  * An event for a location, for the kernels that have no such links. Not by libbcc, which sets a
- * uprobe for all processes where this is refused, and leaves it behind when it is killed.
+ * uprobe for all processes where this is refused, and leaves it behind when it is killed. Returns
+ * the event, or -1 with errno.
  */
-static int attach_location(struct tracer *tracer, const struct location *location, size_t function,
-                           pid_t pid, char *error, size_t error_size)
+static int create_event(const struct location *location, uint64_t semaphore, pid_t pid)
 {
     struct perf_event_attr attr = {
         .size = sizeof(attr),
         .type = (uint32_t)uprobe_type(),
-        .config = location->semaphore_offset << 32, /* format/ref_ctr_offset: config:32-63 */
+        .config = semaphore << 32, /* format/ref_ctr_offset: config:32-63 */
         .config1 = pointer(location->module),
         .config2 = location->offset,
     };
-    int fd;
+    int fd = -1;
 
     if (attr.type == UINT32_MAX)
-        return explain_attach("uprobes", error, error_size);
-    fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
-    if (fd < 0)
-        return explain_attach("uprobes", error, error_size);
-    add_link(tracer, fd);
-    if (ioctl(fd, PERF_EVENT_IOC_SET_BPF, tracer->programs[function]) != 0 ||
-        ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) != 0)
-        return explain_attach("uprobes", error, error_size);
-    return 0;
+        return -1;
+    for (int i = 0; i != ATTEMPTS && fd < 0 && (i == 0 || errno == EINTR); ++i)
+        fd = (int)syscall(SYS_perf_event_open, &attr, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+    return fd;
 }
 
-int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid, char *error,
-                  size_t error_size)
+/* Returns 0, or -1 with errno. */
+static int attach_location(struct tracer *tracer, const struct location *location, size_t function,
+                           pid_t pid, struct refusals *refusals)
+{
+    int fd = create_event(location, location->semaphore_offset, pid);
+
+    if (fd < 0 && errno == EINVAL) {
+        add_refusal(refusals, function, location);
+        return 0;
+    }
+    if (fd < 0)
+        return -1;
+    add_link(tracer, fd);
+    return ioctl(fd, PERF_EVENT_IOC_SET_BPF, tracer->programs[function]) != 0 ||
+                   ioctl(fd, PERF_EVENT_IOC_ENABLE, 0) != 0
+               ? -1
+               : 0;
+}
+
+/* Returns 0, or -1 with errno; EINTR if a signal has come that is to end it all. */
+static int attach_all(struct tracer *tracer, const struct program *program, pid_t pid,
+                      struct refusals *refusals)
 {
     for (size_t i = 0; i != program->num_functions; ++i) {
         const struct program_function *function = &program->functions[i];
         for (size_t j = 0; j != function->num_locations; ++j) {
             const struct location *location = function->locations[j];
-            int result = is_interrupted(tracer) ? -1 : 0;
-            if (result == 0 && tracer->dispatch < 0)
-                result = attach_location(tracer, location, i, pid, error, error_size);
-            else if (result == 0 && is_first_of_module(program, i, j))
-                result = attach_module(tracer, program, location->module, pid, error, error_size);
+            int result = 0;
+            if (is_interrupted(tracer)) {
+                errno = EINTR;
+                return -1;
+            }
+            if (!tracer->one_link)
+                result = attach_location(tracer, location, i, pid, refusals);
+            else if (is_first_of_module(program, i, j))
+                result = attach_module(tracer, program, location->module, pid, refusals);
             if (result != 0)
                 return -1;
         }
     }
     return 0;
+}
+
+/* Whether the reference counter is the reason: without one, a uprobe can be set there. */
+static bool is_held(const struct tracer *tracer, const struct location *location, pid_t pid)
+{
+    const uint64_t none = 0;
+    const struct link_create attr = {.program = (uint32_t)tracer->dispatch,
+                                     .attach_type = ATTACH_TRACE_UPROBE_MULTI,
+                                     .path = pointer(location->module),
+                                     .offsets = pointer(&location->offset),
+                                     .cookies = pointer(&none),
+                                     .count = 1,
+                                     .pid = (uint32_t)pid};
+    int fd = tracer->one_link ? create_link(&attr) : create_event(location, 0, pid);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* Whether no event can come of what is attached. */
+static bool is_all(const struct program *program, const struct refusals *refusals)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i != program->num_functions; ++i)
+        left += program->functions[i].silent ? 0 : program->functions[i].num_locations;
+    for (size_t i = 0; i != refusals->count; ++i)
+        left -= program->functions[refusals->list[i].function].silent ? 0 : 1;
+    return left == 0;
+}
+
+/* Says of what is refused why, in part or, if it is all, as the error. */
+static int explain_refusals(const struct tracer *tracer, const struct program *program, pid_t pid,
+                            const struct refusals *refusals, tracer_refused *refused, char *error,
+                            size_t error_size)
+{
+    /* one is enough to know: a link takes 0.02 s, an event 0.1 s to go */
+    const bool held = is_held(tracer, refusals->list[0].location, pid);
+
+    if (!is_all(program, refusals)) {
+        for (size_t i = 0; i != refusals->count; ++i)
+            refused(program->functions[refusals->list[i].function].traced,
+                    refusals->list[i].location, held);
+        return 0;
+    }
+    if (!held) {
+        errno = EINVAL;
+        return explain_refusal("uprobes", error, error_size);
+    }
+    snprintf(error, error_size,
+             "another tracer holds all probes that were to be traced, by uprobes without a "
+             "reference counter; end that tracer and start again");
+    return -1;
+}
+
+int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pid,
+                  tracer_refused *refused, char *error, size_t error_size)
+{
+    struct refusals refusals = {0};
+    int result = attach_all(tracer, program, pid, &refusals);
+
+    if (result != 0 && !is_interrupted(tracer))
+        explain_attach(error, error_size);
+    else if (result == 0 && refusals.count != 0)
+        result = explain_refusals(tracer, program, pid, &refusals, refused, error, error_size);
+    free(refusals.list);
+    return result;
+}
+
+void tracer_open_gate(struct tracer *tracer)
+{
+    __atomic_store_n(&tracer->gate->is_open, 1, __ATOMIC_RELEASE);
+}
+
+void tracer_set_waiting(struct tracer *tracer, bool waiting)
+{
+    __atomic_store_n(&tracer->gate->reader_waits, waiting, __ATOMIC_SEQ_CST);
 }
 
 uint64_t tracer_lost(const struct tracer *tracer, size_t id)
@@ -563,6 +750,8 @@ uint64_t tracer_lost_total(const struct tracer *tracer)
 
 void tracer_detach(struct tracer *tracer)
 {
+    if (tracer->gate != NULL)
+        __atomic_store_n(&tracer->gate->is_open, 0, __ATOMIC_RELEASE);
     for (size_t i = 0; i != tracer->num_links; ++i)
         close(tracer->links[i]);
     tracer->num_links = 0;
@@ -584,11 +773,14 @@ void tracer_close(struct tracer *tracer)
     close_if_open(tracer->dispatch);
     if (tracer->lost != NULL)
         munmap(tracer->lost, (tracer->num_probes + 1) * sizeof(uint64_t));
+    if (tracer->gate != NULL)
+        munmap(tracer->gate, sizeof(*tracer->gate));
     close_if_open(tracer->maps.ring);
     close_if_open(tracer->maps.lost);
     close_if_open(tracer->maps.scratch);
     close_if_open(tracer->maps.ties);
     close_if_open(tracer->maps.entries);
+    close_if_open(tracer->maps.gate);
     free(tracer->programs);
     free(tracer->links);
 }

@@ -55,14 +55,24 @@ static struct program_function find_locations(const struct target *target, const
     return function;
 }
 
+static void say_refused(const struct traced *traced, const struct location *location, bool held)
+{
+    (void)traced;
+    fprintf(stderr, "empty_uprobe: the place at 0x%llx is %s\n",
+            (unsigned long long)location->offset, held ? "another tracer's" : "refused");
+}
+
 static int attach(const struct target *target, const char *name, char *error, size_t error_size)
 {
     const int multi = tracer_kernel_version() >= MULTI_SINCE;
     struct program_function function = find_locations(target, name);
     const struct program program = {.functions = &function, .num_functions = 1};
     int fd = load_empty_program(multi);
-    struct tracer tracer = {
-        .programs = &fd, .num_programs = 1, .dispatch = multi ? fd : -1, .interrupt = -1};
+    struct tracer tracer = {.programs = &fd,
+                            .num_programs = 1,
+                            .one_link = multi != 0,
+                            .dispatch = multi ? fd : -1,
+                            .interrupt = -1};
 
     if (function.num_locations == 0) {
         snprintf(error, error_size, "the process has no probe %s", name);
@@ -73,7 +83,7 @@ static int attach(const struct target *target, const char *name, char *error, si
         return -1;
     }
     /* the links are the process's: they go when it does */
-    return tracer_attach(&tracer, &program, target->pid, error, error_size);
+    return tracer_attach(&tracer, &program, target->pid, say_refused, error, error_size);
 }
 
 int main(int argc, char **argv)

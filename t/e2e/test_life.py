@@ -306,7 +306,7 @@ def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
 
 
 def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
-    """What was fired until it let go of the server is printed, or told of if a busy machine did not keep up."""
+    """What was fired until it closed the gate is printed, or told of if a busy machine did not keep up."""
     server = serve(script="repeat 30000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server)
     server.start_playing()
@@ -315,10 +315,8 @@ def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     fired, not_enabled = server.wait_played()
     lost = sum(int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M))
     assert not_enabled > 0
-    # Those that were fired between the kernel's letting go of the probe and of its semaphore, a few ms on a busy
-    # machine; without links, it is some 0.1 s.
-    missed = fired - len(tracer.lines()) - lost
-    assert missed >= 0 and (missed <= 1000 or not HAS_LINKS)
+    # The others were fired between the closing of the gate and the kernel's letting go of the probe.
+    assert fired >= len(tracer.lines()) + lost
     assert lost > 0 or tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
 
 

@@ -251,7 +251,7 @@ static void check_keys(const struct program_choice *choice)
 
 static void check_choice(const struct choice *choice, enum operand_arch arch, uint8_t flags)
 {
-    const struct program_maps maps = {3, 4, 5, 6, 7};
+    const struct program_maps maps = {3, 4, 5, 6, 7, 8};
     const struct program_choice wanted = {
         .probes = choice->probes,
         .num_probes = choice->num_probes,

@@ -185,7 +185,7 @@ static void skipped(const struct traced *traced, const struct location *location
 
 static void check_filter(const struct options *options)
 {
-    const struct program_maps maps = {3, 4, 5, 6, 7};
+    const struct program_maps maps = {3, 4, 5, 6, 7, 8};
     const struct program_choice choice = {
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,

@@ -22,16 +22,22 @@ static const char prefix[] =
     "void *helper_1(const void *, const void *);\n"
     "long helper_2(const void *, const void *, const void *, unsigned long long);\n"
     "long helper_3(const void *, const void *);\n"
+    "long helper_12(void *, const void *, unsigned);\n"
     "unsigned long long helper_5(void);\n"
     "long helper_112(void *, unsigned, const void *);\n"
     "long helper_114(void *, unsigned, const void *);\n"
     "long helper_120(unsigned long long, unsigned long long, void *, unsigned);\n"
     "long helper_130(const void *, const void *, unsigned long long, unsigned long long);\n"
-    "unsigned long long helper_134(const void *, unsigned long long);\n";
+    "unsigned long long helper_134(const void *, unsigned long long);\n"
+    "unsigned long long helper_174(void *);\n";
 
-static const unsigned helpers[] = {1, 2, 3, 5, 112, 114, 120, 130, 134};
+static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174};
 
-enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES };
+enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
+
+enum { GATE_OPEN, GATE_READER_WAITS }; /* the words of struct gate */
+
+#define WATERMARK_BYTES 4096
 
 #define STAMP_NS UINT64_C(0x1122334455667788)
 #define TID      4242
@@ -44,9 +50,13 @@ static const char suffix[] =
     "u64 lost[4096];\n"
     "struct scratch scratches[2];\n"
     "u8 event_bytes[EVENT_MAX];\n"
-    "u64 event_size, tie_id, secret_begin, secret_end, slot;\n"
+    "u64 event_size, tie_id, secret_begin, secret_end, slot, waiting, tail_called;\n"
+    "u32 gate[2], num_wakes;\n"
     "u32 num_events, tie_conn, has_tie, is_full, is_old, has_leaked;\n"
-    "u64 bpf_pseudo_fd(u64 kind, u64 fd) { return kind == 2 && fd == LOST_MAP ? (u64)lost : fd; }\n"
+    "u64 bpf_pseudo_fd(u64 kind, u64 fd)\n"
+    "{\n"
+    "    return kind != 2 ? fd : fd == LOST_MAP ? (u64)lost : fd == GATE_MAP ? (u64)gate : 0;\n"
+    "}\n"
     "void *helper_1(const void *map, const void *key)\n"
     "{\n"
     "    if ((u64)map == SCRATCH_MAP)\n"
@@ -66,6 +76,12 @@ static const char suffix[] =
     "    has_tie = 0;\n    return 0;\n"
     "}\n"
     "u64 helper_5(void) { return 0x1122334455667788ULL; }\n"
+    "long helper_12(void *ctx, const void *map, u32 index)\n"
+    "{\n"
+    "    if ((u64)map != ENTRIES_MAP)\n        return -22;\n"
+    "    tail_called = index;\n    return 0;\n"
+    "}\n"
+    "u64 helper_174(void *ctx) { return 77; }\n"
     "static int is_memory(u64 from, u64 size)\n"
     "{\n"
     "    if ((from < secret_end && from + size > secret_begin) || (slot && from < slot + 8 && from "
@@ -96,9 +112,11 @@ static const char suffix[] =
     "{\n"
     "    if ((u64)ring != RING_MAP || size > EVENT_MAX || is_full)\n        return -11;\n"
     "    __builtin_memcpy(event_bytes, data, size);\n"
-    "    event_size = size;\n    ++num_events;\n    return 0;\n"
+    "    event_size = size;\n    ++num_events;\n    num_wakes += flags == 2;\n"
+    "    waiting += size + 8;\n"
+    "    while (waiting % 8 != 0)\n        ++waiting;\n    return 0;\n"
     "}\n"
-    "u64 helper_134(const void *ring, u64 flags) { return 0; }\n"
+    "u64 helper_134(const void *ring, u64 flags) { return waiting; }\n"
     "void dirty(u8 byte)\n"
     "{\n"
     "    volatile u8 stack[4096];\n"
@@ -150,8 +168,8 @@ struct bench {
     struct program_choice choice;
     void *library;
     /* of the library */
-    uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot;
-    uint32_t *num_events, *tie_conn, *has_tie, *is_full, *is_old, *has_leaked;
+    uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot, *waiting, *tail_called;
+    uint32_t *gate, *num_wakes, *num_events, *tie_conn, *has_tie, *is_full, *is_old, *has_leaked;
     uint8_t *event_bytes, *scratches;
     int (*call)(void *function, uint64_t sp);
     void (*dirty)(uint8_t byte);
@@ -194,23 +212,20 @@ static void *find(const struct bench *bench, const char *name)
     return symbol;
 }
 
-static void bench_load(struct bench *bench)
+static void bench_find(struct bench *bench)
 {
-    const struct program_maps maps = {MAP_RING, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES};
-    char *source;
     void *call, *dirty;
 
-    program_open(&bench->program, operand_native(), &bench->choice, &maps, fail_on_skip);
-    assert_int_equal(bench->program.num_functions, num_signatures);
-    source = make_source(bench->program.text);
-    bench->library = library_open(source);
-    free(source);
     bench->lost = find(bench, "lost");
     bench->event_size = find(bench, "event_size");
     bench->tie_id = find(bench, "tie_id");
     bench->secret_begin = find(bench, "secret_begin");
     bench->secret_end = find(bench, "secret_end");
     bench->slot = find(bench, "slot");
+    bench->waiting = find(bench, "waiting");
+    bench->tail_called = find(bench, "tail_called");
+    bench->gate = find(bench, "gate");
+    bench->num_wakes = find(bench, "num_wakes");
     bench->num_events = find(bench, "num_events");
     bench->tie_conn = find(bench, "tie_conn");
     bench->has_tie = find(bench, "has_tie");
@@ -223,6 +238,21 @@ static void bench_load(struct bench *bench)
     memcpy(&bench->call, &call, sizeof(call));
     dirty = find(bench, "dirty");
     memcpy(&bench->dirty, &dirty, sizeof(dirty));
+}
+
+static void bench_load(struct bench *bench)
+{
+    const struct program_maps maps = {MAP_RING, MAP_LOST,    MAP_SCRATCH,
+                                      MAP_TIES, MAP_ENTRIES, MAP_GATE};
+    char *source;
+
+    program_open(&bench->program, operand_native(), &bench->choice, &maps, fail_on_skip);
+    assert_int_equal(bench->program.num_functions, num_signatures);
+    source = make_source(bench->program.text);
+    bench->library = library_open(source);
+    free(source);
+    bench_find(bench);
+    bench->gate[GATE_OPEN] = 1;
 }
 
 static struct bench *bench_make(enum widths widths)
@@ -248,7 +278,7 @@ static struct bench *bench_make(enum widths widths)
         .tids = true,
         .pid_device = 7,
         .pid_inode = 8,
-        .watermark = 4096,
+        .watermark = WATERMARK_BYTES,
     };
     return bench;
 }
@@ -970,6 +1000,81 @@ static void scratches_are_claimed(void **state)
     assert_int_equal(read32(bench->scratches), 0);
 }
 
+/* While probes are attached and detached, they do nothing: no event, no loss, no tie. */
+static void nothing_passes_a_closed_gate(void **state)
+{
+    struct bench *bench = shared_bench(true);
+    void *dispatch = find(bench, PROGRAM_DISPATCH);
+
+    (void)state;
+    bench->gate[GATE_OPEN] = 0;
+    *bench->is_full = 1;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        put_arguments(bench, &signatures[i], 5);
+        run(bench, &signatures[i]);
+        assert_int_equal(*bench->num_events, 0);
+    }
+    *bench->is_full = 0;
+    assert_int_equal(bench->lost[num_signatures], 0);
+    assert_int_equal(*bench->has_tie, 0);
+    *bench->tail_called = 0;
+    bench->call(dispatch, 0);
+    assert_int_equal(*bench->tail_called, 0);
+    bench->gate[GATE_OPEN] = 1;
+    bench->call(dispatch, 0);
+    assert_int_equal(*bench->tail_called, 77);
+}
+
+/*
+ * A reader that waits is woken by the event that fills a batch, its head and padding counted; by the
+ * next one if two at the same time filled it; and once.
+ */
+static void waiting_reader_is_woken_once(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    static const char *const probes[] = {"h2o:send_response", "h2o:send_response_header",
+                                         "quicly:packet_sent"};
+
+    (void)state;
+    for (size_t i = 0; i != 3 * 64; ++i) {
+        const struct signature *signature = signature_on(probes[i % 3], 20260629);
+        uint64_t before = 0;
+        put_arguments(bench, signature, i / 3);
+        *bench->waiting = 0;
+        *bench->num_wakes = 0;
+        bench->gate[GATE_READER_WAITS] = 1;
+        while (*bench->num_wakes == 0 && *bench->waiting < 2 * WATERMARK_BYTES) {
+            before = *bench->waiting;
+            run(bench, signature);
+        }
+        assert_true(before < WATERMARK_BYTES && *bench->waiting >= WATERMARK_BYTES);
+        run(bench, signature);
+        assert_int_equal(*bench->num_wakes, 1);
+        bench->gate[GATE_READER_WAITS] = 1; /* and all that waits was put there at once */
+        run(bench, signature);
+        assert_int_equal(*bench->num_wakes, 2);
+        assert_int_equal(bench->gate[GATE_READER_WAITS], 0);
+    }
+}
+
+/* A full ring takes no event, and so wakes nobody: the next event that it takes does. */
+static void full_ring_leaves_the_reader_to_others(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    const struct signature *signature = signature_on("quicly:packet_sent", 20260629);
+
+    (void)state;
+    put_arguments(bench, signature, 0);
+    *bench->waiting = WATERMARK_BYTES;
+    *bench->num_wakes = 0;
+    bench->gate[GATE_READER_WAITS] = 1;
+    *bench->is_full = 1;
+    run(bench, signature);
+    *bench->is_full = 0;
+    run(bench, signature);
+    assert_int_equal(*bench->num_wakes, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -987,6 +1092,9 @@ int main(void)
         cmocka_unit_test(silent_probes_only_tie),
         cmocka_unit_test(losses_are_counted),
         cmocka_unit_test(scratches_are_claimed),
+        cmocka_unit_test(nothing_passes_a_closed_gate),
+        cmocka_unit_test(waiting_reader_is_woken_once),
+        cmocka_unit_test(full_ring_leaves_the_reader_to_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, close_shared_benches);

@@ -13,7 +13,7 @@
 #include "program.h"
 
 static const struct program_maps maps = {
-    .ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005};
+    .ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005, .gate = 1006};
 
 /* Locations that were left out. */
 static size_t num_skipped;
@@ -321,7 +321,7 @@ static void choices_show(void **state)
     plain = bench.program.text;
     bench.program.text = NULL;
     program_dispose(&bench.program);
-    for (int map = maps.ring; map <= maps.entries; ++map) {
+    for (int map = maps.ring; map <= maps.gate; ++map) {
         snprintf(number, sizeof(number), " %d\n", map);
         assert_non_null(strstr(plain, number));
     }

@@ -1,0 +1,80 @@
+"""Between attaching and detaching, nothing is missing: at either end, at most one request of a thread is cut."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import time
+from collections import Counter
+from typing import Callable
+
+import pytest
+from conftest import Server, Tracer
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+
+THREADS = 2
+
+# Of a request, the lines; `#` is how many firings the thread has behind it, so that line N has N more than a multiple.
+LINES = [
+    ("RxProtocol", "receive_request conn_id=thread req_id=# http_version=0x101"),
+    ("RxHeader", 'receive_request_header conn_id=thread req_id=# name=":authority" name_len=10 value="a" value_len=1'),
+    ("RxHeader", 'receive_request_header conn_id=thread req_id=# name=":method" name_len=7 value="GET" value_len=3'),
+    ("RxHeader", 'receive_request_header conn_id=thread req_id=# name=":path" name_len=5 value="/" value_len=1'),
+    ("RxHeader", 'receive_request_header conn_id=thread req_id=# name=":scheme" name_len=7 value="http" value_len=4'),
+    ("TxStatus", "send_response conn_id=thread req_id=# status=200"),
+    ("TxHeader", 'send_response_header conn_id=thread req_id=# name="x-one" name_len=5 value="1" value_len=1'),
+    ("TxHeader", 'send_response_header conn_id=thread req_id=# name="x-two" name_len=5 value="2" value_len=1'),
+]
+
+# 12,500 requests a second.
+REQUESTS = f"rate 100000\nthreads {THREADS}\nrepeat 100000000\n" + "".join(f"h2o:{line}\n" for _, line in LINES) + "end\n"
+
+
+def check_whole(tracer: Tracer) -> int:
+    """
+    Of each thread, there is every line from its first to its last: a request that is cut is its first or its last one.
+    Returns how many threads there are.
+    """
+    assert tracer.messages().count("\n") <= 1, tracer.messages()  # nothing is lost
+    last: dict[str, int] = {}
+    missing: Counter[str] = Counter()
+    for line in tracer.lines():
+        match = re.match(r"(\d+) (\d+) (\w+) ", line)
+        assert match is not None, line
+        thread, number = match.group(1), int(match.group(2))
+        assert match.group(3) == LINES[number % len(LINES)][0]
+        if thread in last:
+            missing[thread] += number - last[thread] - 1
+        last[thread] = number
+    assert sum(missing.values()) == 0, f"lines missing between others of their thread: {dict(missing)}"
+    return len(last)
+
+
+@pytest.mark.parametrize("program, rounds", [("h2olog", 20), ("h2olog-single", 5)])
+def test_no_request_is_torn(serve: Serve, trace: Trace, program: str, rounds: int) -> None:
+    """The server is busy all the time."""
+    server = serve(script=REQUESTS)
+    server.start_playing()
+    for nth in range(rounds):
+        tracer = trace(server, program=program)
+        tracer.wait_lines(1000)
+        assert tracer.stop(signal.SIGINT if nth % 2 == 0 else signal.SIGTERM) == 0
+        assert check_whole(tracer) == THREADS
+
+
+@pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
+def test_no_request_is_torn_by_an_early_end(serve: Serve, trace: Trace, program: str) -> None:
+    """Ended while it starts, or a moment later."""
+    server = serve(script=REQUESTS)
+    server.start_playing()
+    start = time.monotonic()
+    assert trace(server, program=program).stop() == 0
+    took = time.monotonic() - start
+    for _ in range(8):
+        tracer = trace(server, program=program, attached=False)
+        time.sleep(took * random.uniform(0.3, 1.3))
+        assert tracer.stop() in (0, -signal.SIGINT)  # before it waits for signals, it ends as any program does
+        check_whole(tracer)

@@ -1,0 +1,42 @@
+/*
+ * A server whose header is a constant that nothing has touched yet, for the test that it is readable all
+ * the same: its name lies in .rodata, its value where the linker's relocations are done (relro), each
+ * amid so many empty pages that the kernel does not map them along with others. Fires
+ * h2o:receive_request_header, whether or not anybody listens, on SIGUSR1.
+ */
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define _SDT_HAS_SEMAPHORES 1
+#include <sys/sdt.h>
+
+/* The kernel maps 64 KiB around a page that is touched, or what it has read at once. */
+#define EMPTY (1 << 20)
+
+struct constant {
+    char before[EMPTY], text[16], after[EMPTY];
+};
+
+unsigned short h2o_receive_request_header_semaphore __attribute__((section(".probes")));
+
+static const struct constant name = {.text = "x-constant"};
+static const struct constant value __attribute__((section(".data.rel.ro"))) = {.text = "untouched"};
+
+int main(void)
+{
+    sigset_t set;
+    int number = 0;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    dprintf(STDOUT_FILENO, "ready pid %d\n", (int)getpid());
+    while (sigwait(&set, &number) == 0) {
+        STAP_PROBE6(h2o, receive_request_header, (uint64_t)1, (uint64_t)2, name.text, (size_t)10,
+                    value.text, (size_t)9);
+        dprintf(STDOUT_FILENO, "fired\n");
+    }
+    return 1;
+}

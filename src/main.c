@@ -186,6 +186,7 @@ static int prepare(struct run *run)
         .probes = run->choice.probes,
         .num_probes = run->choice.num_probes,
         .num_printed = run->choice.num_printed,
+        .num_followed = run->choice.num_followed,
         .application_data = options->application_data,
         .tie_connections = options->mode != MODE_HTTP,
         .http3_only = options->mode == MODE_QUIC,

@@ -117,7 +117,7 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
 
     fprintf(text, "/* %s\n * %s */\n", signature->declaration, operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
-            function->name, id, id >= choice->num_printed);
+            function->name, id, id >= choice->num_printed + choice->num_followed);
     if (print_arguments(text, arch, signature, operands, choice->application_data) != 0)
         return -1;
     fprintf(text, "%s}\n\n", signature->capture);

@@ -208,11 +208,14 @@ INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, 
 /*
  * h2o counts connections by conn_id, quicly by master_id: the accept event of HTTP/3 has both and
  * ties them, the close event unties them. An h2o event of another connection has no quicly id.
+ * A capture does this before anything that can fail: later events depend on it.
  */
-INLINE void tie(u64 conn_id, u32 conn)
+INLINE void tie(u64 conn_id, u32 conn, u64 connection)
 {
+    const struct tie tie = {connection, conn, 0};
+
     if (TIE_CONNECTIONS)
-        map_update(MAP(TIES_MAP), &conn_id, &conn, 0);
+        map_update(MAP(TIES_MAP), &conn_id, &tie, 0);
 }
 
 INLINE void untie(u64 conn_id)
@@ -221,12 +224,13 @@ INLINE void untie(u64 conn_id)
         map_delete(MAP(TIES_MAP), &conn_id);
 }
 
-INLINE u16 tied(u64 conn_id, u32 *conn)
+INLINE u16 tied(u64 conn_id, u32 *conn, u64 *connection)
 {
-    u32 *known = TIE_CONNECTIONS ? map_lookup(MAP(TIES_MAP), &conn_id) : 0;
+    struct tie *known = TIE_CONNECTIONS ? map_lookup(MAP(TIES_MAP), &conn_id) : 0;
 
     if (!known)
         return 0;
-    *conn = *known;
+    *conn = known->conn;
+    *connection = known->connection;
     return EVENT_TIED;
 }

@@ -20,6 +20,15 @@ struct event_head {
     uint32_t
         lost; /* how many events had been lost, in all, when this one was put down; it may wrap */
     uint32_t tid; /* thread, as the server itself numbers it; 0 where nobody asked */
+    uint64_t
+        connection; /* address of quicly's connection object, where the probe or a tie gives it */
+};
+
+/* What the kernel side keeps of a connection of HTTP/3, by h2o's conn_id. */
+struct tie {
+    uint64_t connection; /* the same two */
+    uint32_t conn;
+    uint32_t unused; /* no padding: the kernel copies all of it */
 };
 
 /*

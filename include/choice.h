@@ -14,8 +14,10 @@
 struct choice {
     struct traced *probes; /* their order gives the ids of the events */
     size_t num_probes;
-    size_t num_printed; /* the first so many; the rest are traced for what they tie together */
-    bool needs_ties;    /* events of connections of h2o are printed as JSON */
+    size_t num_printed;  /* the first so many */
+    size_t num_followed; /* so many more tell the reader when a connection begins and ends; the rest
+                            tie h2o's connections to quicly's in the kernel */
+    bool needs_ties;     /* events of connections of h2o are printed as JSON */
 };
 
 /*

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "catalog.h"
+#include "connections.h"
 #include "decode.h"
 #include "output.h"
 
@@ -19,6 +20,7 @@ struct json {
     struct output *output;
     const struct traced *probes; /* by the ids of the events */
     size_t num_probes;
+    size_t num_followed; /* so many more probes are not printed: they tell of connections */
     bool application_data;
     bool layers;                              /* each line also says its `provider` and `tid` */
     const struct address_range *mapped_files; /* of the server, see target.h; to tell layouts */
@@ -27,12 +29,13 @@ struct json {
     int64_t wall_ns;            /* what makes CLOCK_REALTIME of CLOCK_MONOTONIC, at present */
     uint64_t last_ns;           /* CLOCK_MONOTONIC of the latest event that was stamped */
     struct json_probe *spelled; /* by the ids, what is the same in every line of a probe */
+    struct connections connections;
 };
 
 /* Spells the probes' keys; the fields above `seq` are the caller's to fill in. */
 void json_open(struct json *json);
 
-/* Prints the line of an event. Returns 0, or -1 if the event is malformed. */
+/* Prints the line of an event, if it is one to print. Returns 0, or -1 if it is malformed. */
 int json_print(struct json *json, const struct event *event);
 
 /* Prints the line that says how many events were lost here. */

@@ -16,7 +16,7 @@ struct program_maps {
     int ring; /* where events go */
     int lost; /* one entry: of each probe, and then in all, the events that there was no room for */
     int scratch; /* where events are put together */
-    int ties;    /* h2o's conn_id -> quicly's connection id */
+    int ties;    /* h2o's conn_id -> struct tie: quicly's connection */
     int entries; /* index of a function -> the function */
     int gate;    /* one entry: struct gate */
 };
@@ -25,7 +25,8 @@ struct program_maps {
 struct program_choice {
     const struct traced *probes; /* their order gives the ids of the events */
     size_t num_probes;
-    size_t num_printed;    /* the first so many are printed; the rest only tie connections */
+    size_t num_printed;    /* the first so many are printed */
+    size_t num_followed;   /* so many more reach the reader; the rest only tie connections */
     bool application_data; /* -a */
     bool tie_connections;  /* look up quicly's id of a connection for the events of h2o */
     bool http3_only;       /* no event of h2o of a connection that has none */
@@ -42,7 +43,8 @@ struct program_choice {
 struct program_function {
     char name[16];
     const struct traced *traced;
-    bool silent; /* it only ties connections: no event comes of it */
+    bool printed; /* its events are printed */
+    bool silent;  /* it only ties connections: no event comes of it */
     const struct location **locations;
     size_t num_locations;
 };

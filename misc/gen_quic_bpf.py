@@ -350,7 +350,7 @@ PRIVATE = {
 }  # fmt: skip
 
 # What a line says beside the fields of its probe; `tid` is left to an argument of that name.
-LINE_KEYS = ("type", "seq", "provider")
+LINE_KEYS = ("type", "seq", "provider", "connection")
 
 RENAMED = {"at": "time", "num_bytes": "bytes-len"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
@@ -364,7 +364,7 @@ RESERVED = {
 }  # fmt: skip
 
 # What event.h and capture.h say.
-HEAD_SIZE = 16
+HEAD_SIZE = 24
 HEAD_CONN = 4
 NAME_MAX = "EVENT_NAME_MAX"
 TEXT_MAX = "EVENT_TEXT_MAX"
@@ -403,9 +403,9 @@ class Layout:
     early: list[str] = dataclass_field(default_factory=list)  # statements before there is an event
     fixed: list[str] = dataclass_field(default_factory=list)  # fill the fixed part
     variable: list[str] = dataclass_field(default_factory=list)  # append to it
-    late: list[str] = dataclass_field(default_factory=list)  # once it is complete
     head_flags: str = "0"
     head_conn: str = "0"
+    head_connection: str = "0"
     reads: set[int] = dataclass_field(default_factory=set)
     reads_application_data: set[int] = dataclass_field(default_factory=set)
     num_variable: int = 0
@@ -463,7 +463,7 @@ class Builder:
         self.marks = marks
         self.stats_sizes = stats_sizes
         self.layout = Layout(signature, loose={name for probe, name in marks.loose if probe == signature.probe})
-        self.connection = ""  # of an h2o probe: where quicly's id of it lies
+        self.connection = ""  # of an h2o probe: the address of quicly's object
 
     def fail(self, sentence: str) -> NoReturn:
         raise ListError(self.signature.file, self.signature.line, f"{self.signature.full_name}: {sentence}")
@@ -554,8 +554,9 @@ class Builder:
         argument = self.signature.arguments[index]
         type_ = argument.type.removeprefix("const ")
         if type_ == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
-            self.connection = f"{self.read(index)} + CONNECTION_ID"
+            self.connection = self.read(index)
         elif type_ == "struct st_quicly_conn_t *":
+            self.layout.head_connection = self.read(index)
             self.behind(
                 f"read_behind(&event->head.conn, 4, {self.read(index)} + CONNECTION_ID",
                 [Value("conn", "UNSIGNED", 4, place=HEAD_CONN, skip_fixed=True)],
@@ -635,17 +636,24 @@ class Builder:
         conn_id_text = self.read(conn_id)
         self.layout.early.append("u32 conn = 0;")
         if self.connection:
-            self.layout.early.append(f"const u16 flags = EVENT_TIED ^ read_behind(&conn, 4, {self.connection}, EVENT_TIED);")
-            self.layout.late.append(f"if (flags)\n    tie({conn_id_text}, conn);")
+            self.layout.early += [
+                f"const u16 flags = EVENT_TIED ^ read_behind(&conn, 4, {self.connection} + CONNECTION_ID, EVENT_TIED);",
+                f"const u64 connection = flags ? {self.connection} : 0;",
+                f"if (flags)\n    tie({conn_id_text}, conn, connection);",
+            ]
         else:
-            self.layout.early.append(f"const u16 flags = tied({conn_id_text}, &conn);")
+            self.layout.early += [
+                "u64 connection = 0;",
+                f"const u16 flags = tied({conn_id_text}, &conn, &connection);",
+            ]
             if not signature.probe.startswith("h3"):
                 self.layout.early.append("if (HTTP3_ONLY && !flags)\n    return 0;")
         self.layout.head_flags = "flags"
         self.layout.head_conn = "conn"
+        self.layout.head_connection = "connection"
         self.layout.fields.append(Value("conn", "TIED", 4, place=HEAD_CONN, skip_fixed=True))
         if signature.probe in ("h3_close", "h3s_destroy"):
-            self.layout.late.append(f"untie({conn_id_text});")
+            self.layout.early.append(f"untie({conn_id_text});")
 
     def stamp(self) -> None:
         """When it happened, of what does not say so itself."""
@@ -767,8 +775,9 @@ def capture_text(layout: Layout) -> str:
     body += [
         f"event->head.flags = {layout.head_flags};",
         f"event->head.conn = {layout.head_conn};",
+        f"event->head.connection = {layout.head_connection};",
     ]
-    body += layout.fixed + layout.variable + layout.late
+    body += layout.fixed + layout.variable
     if layout.stamped:
         body.append("event->stamp = STAMP;")
     body.append(f"submit(id, event, {'end' if scratch else layout.size});")

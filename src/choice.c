@@ -21,6 +21,14 @@ static const char *const tie_probes[] = {
     "h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy", NULL,
 };
 
+/* What says that quicly's connection begins and ends. */
+static const char *const life_probes[] = {
+    "quicly:accept",
+    "quicly:connect",
+    "quicly:free",
+    NULL,
+};
+
 /* Free-form text of the developers of quicly, not an event. */
 #define NOT_IN_QUIC "quicly:debug_message"
 
@@ -224,7 +232,8 @@ static void add(struct choice *choice, const struct traced *traced)
     choice->probes[choice->num_probes++] = *traced;
 }
 
-static bool has_connection(const struct signature *signature)
+/* Of h2o, which a tie gives quicly's connection. */
+static bool has_tie(const struct signature *signature)
 {
     return strcmp(signature->provider, "h2o") == 0 && signature->num_arguments != 0 &&
            strcmp(signature->arguments[0].name, "conn_id") == 0;
@@ -262,29 +271,49 @@ static bool has_main_probes(const struct options *options, const struct choice *
     return false;
 }
 
+static bool has_connection(const struct signature *signature)
+{
+    return has_tie(signature) || strcmp(signature->provider, "quicly") == 0;
+}
+
+/* Adds those of `globs` that are not chosen, to be traced without being printed. */
+static void add_unprinted(struct choice *choice, const struct options *options,
+                          const struct catalog *catalog, const char *const *globs)
+{
+    for (size_t i = 0; i != catalog->num_traced; ++i) {
+        const struct traced *traced = &catalog->traced[i];
+        if (traced->guess == NULL && !is_chosen(options, traced) &&
+            matches_any(globs, traced->probe->provider, traced->probe->name))
+            add(choice, traced);
+    }
+}
+
 int choice_open(struct choice *choice, const struct options *options, const struct catalog *catalog,
                 char *error, size_t error_size)
 {
+    bool needs_lives = false;
+
     *choice = (struct choice){0};
     if (check_globs(options, catalog, error, error_size) != 0)
         return -1;
     for (size_t i = 0; i != catalog->num_traced; ++i) {
         const struct traced *traced = &catalog->traced[i];
         if (is_chosen(options, traced)) {
-            choice->needs_ties |=
-                options->mode != MODE_HTTP && has_connection(traced->signature);
+            choice->needs_ties |= options->mode != MODE_HTTP && has_tie(traced->signature);
+            needs_lives |= has_connection(traced->signature);
             add(choice, traced);
         }
     }
     choice->num_printed = choice->num_probes;
     if (!has_main_probes(options, choice))
         return explain_nothing(options, catalog, error, error_size);
-    for (size_t i = 0; i != catalog->num_traced; ++i) {
-        const struct traced *traced = &catalog->traced[i];
-        if (choice->needs_ties && traced->guess == NULL && !is_chosen(options, traced) &&
-            matches_any(tie_probes, traced->probe->provider, traced->probe->name))
-            add(choice, traced);
-    }
+    if (options->mode == MODE_HTTP)
+        return 0;
+    if (needs_lives)
+        add_unprinted(choice, options, catalog, life_probes);
+    choice->num_followed = choice->num_probes - choice->num_printed;
+    if (choice->needs_ties)
+        add_unprinted(choice, options, catalog, tie_probes);
     return 0;
 }
 

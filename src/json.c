@@ -16,6 +16,20 @@ struct json_probe {
     char *layer;  /* ","provider":"quicly"" */
     bool has_tid; /* an argument has it */
     char *keys[DECODE_FIELDS_MAX];
+    enum connections_step step; /* what it tells of its connection, if it has one */
+    size_t path;                /* of CONNECTIONS_FIRST_PATH: the field that is 0 for the first */
+    uint16_t conn_unread;       /* of event_head.flags: quicly's number could not be read */
+};
+
+/* Which probes tell that a connection begins and ends. */
+static const struct {
+    const char *probe;
+    enum connections_step step;
+} steps[] = {
+    {"quicly:new_path", CONNECTIONS_FIRST_PATH},
+    {"quicly:accept", CONNECTIONS_BEGINS},
+    {"quicly:connect", CONNECTIONS_BEGINS},
+    {"quicly:free", CONNECTIONS_ENDS},
 };
 
 static char *spell_begin(const char *probe)
@@ -29,10 +43,38 @@ static char *spell_begin(const char *probe)
     return begin;
 }
 
+static size_t num_spelled(const struct json *json)
+{
+    return json->num_probes + json->num_followed;
+}
+
+/* Finds out what a probe tells of its connection. */
+static void find_step(struct json_probe *spelled, const struct signature *signature)
+{
+    bool has_path = false;
+
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        const struct field *field = &signature->fields[i];
+        if (strcmp(field->key, "conn") == 0)
+            spelled->conn_unread = field->unread;
+        if (strcmp(field->key, "path-index") == 0) {
+            spelled->path = i;
+            has_path = true;
+        }
+    }
+    for (size_t i = 0; i != sizeof(steps) / sizeof(steps[0]); ++i) {
+        if (catalog_matches(steps[i].probe, signature->provider, signature->probe))
+            spelled->step = steps[i].step;
+    }
+    if (spelled->step == CONNECTIONS_FIRST_PATH && !has_path)
+        spelled->step = CONNECTIONS_GOES_ON;
+}
+
 void json_open(struct json *json)
 {
-    json->spelled = memory_grow(NULL, json->num_probes, sizeof(json->spelled[0]));
-    for (size_t i = 0; i != json->num_probes; ++i) {
+    connections_open(&json->connections);
+    json->spelled = memory_grow(NULL, num_spelled(json), sizeof(json->spelled[0]));
+    for (size_t i = 0; i != num_spelled(json); ++i) {
         const struct signature *signature = json->probes[i].signature;
         struct json_probe *spelled = &json->spelled[i];
         *spelled = (struct json_probe){
@@ -43,18 +85,20 @@ void json_open(struct json *json)
             spelled->keys[j] = memory_format(",\"%s\":", signature->fields[j].key);
             spelled->has_tid |= strcmp(signature->fields[j].key, "tid") == 0;
         }
+        find_step(spelled, signature);
     }
 }
 
 void json_close(struct json *json)
 {
-    for (size_t i = 0; i != json->num_probes; ++i) {
+    for (size_t i = 0; i != num_spelled(json); ++i) {
         free(json->spelled[i].begin);
         free(json->spelled[i].layer);
         for (size_t j = 0; j != DECODE_FIELDS_MAX; ++j)
             free(json->spelled[i].keys[j]);
     }
     free(json->spelled);
+    connections_close(&json->connections);
 }
 
 static void print_address(struct output *output, const uint8_t *bytes)
@@ -164,21 +208,39 @@ static void print_value(struct json *json, const struct field *field, const stru
     }
 }
 
+/* The connection of an event; NULL if it has none. */
+static struct connection *follow(struct json *json, const struct json_probe *spelled,
+                                 const struct event_head *head, const struct value *values)
+{
+    enum connections_step step = spelled->step;
+
+    if (head->connection == 0)
+        return NULL;
+    if (step == CONNECTIONS_FIRST_PATH && values[spelled->path].number != 0)
+        step = CONNECTIONS_GOES_ON;
+    return connections_follow(&json->connections, step, head->connection,
+                              (head->flags & spelled->conn_unread) != 0 ? NULL : &head->conn);
+}
+
 int json_print(struct json *json, const struct event *event)
 {
     struct output *output = json->output;
     struct value values[DECODE_FIELDS_MAX];
     const struct json_probe *spelled;
     const struct signature *signature;
+    struct connection *connection;
     struct event_head head;
     uint16_t id = decode_id(event);
 
-    if (id >= json->num_probes)
+    if (id >= num_spelled(json))
         return -1;
     signature = json->probes[id].signature;
     spelled = &json->spelled[id];
     if (decode(signature, json->application_data, event, &head, values) != 0)
         return -1;
+    connection = follow(json, spelled, &head, values);
+    if (id >= json->num_probes)
+        return 0;
     output_string(output, spelled->begin);
     output_unsigned(output, ++json->seq);
     if (json->layers) {
@@ -200,6 +262,10 @@ int json_print(struct json *json, const struct event *event)
             output_string(output, "null");
         else
             print_value(json, field, &values[i]);
+    }
+    if (connection != NULL) {
+        output_string(output, ",\"connection\":");
+        output_unsigned(output, connections_number(&json->connections, connection));
     }
     output_bytes(output, "}", 1);
     output_end_line(output);

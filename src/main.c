@@ -237,7 +237,7 @@ static int check_size(struct run *run)
     bool prints = false;
 
     for (size_t i = 0; i != run->program.num_functions; ++i)
-        prints |= run->program.functions[i].traced < run->choice.probes + run->choice.num_printed;
+        prints |= run->program.functions[i].printed;
     if (!prints) {
         snprintf(run->error, sizeof(run->error),
                  "none of the probes of process %d that were chosen can be traced, for the reasons "
@@ -283,6 +283,7 @@ static int prepare(struct run *run)
         .probes = run->choice.probes,
         .num_probes = run->choice.num_probes,
         .num_printed = run->choice.num_printed,
+        .num_followed = run->choice.num_followed,
         .application_data = options->application_data,
         .tie_connections = options->mode != MODE_HTTP,
         .http3_only = options->mode == MODE_QUIC,

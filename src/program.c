@@ -194,9 +194,12 @@ void program_open(struct program *program, enum operand_arch arch,
     *program = (struct program){0};
     for (size_t i = 0; i != choice->num_probes; ++i)
         add_functions(program, arch, &choice->probes[i], skipped);
-    for (size_t i = 0; i != program->num_functions; ++i)
-        program->functions[i].silent =
-            (size_t)(program->functions[i].traced - choice->probes) >= choice->num_printed;
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        struct program_function *function = &program->functions[i];
+        const size_t id = (size_t)(function->traced - choice->probes);
+        function->printed = id < choice->num_printed;
+        function->silent = id >= choice->num_printed + choice->num_followed;
+    }
     text = open_memstream(&program->text, &size);
     if (text == NULL)
         abort();

@@ -204,6 +204,7 @@ int session_run(struct session *session)
         .json = {.output = session->output,
                  .probes = session->choice->probes,
                  .num_probes = session->choice->num_printed,
+                 .num_followed = session->choice->num_followed,
                  .application_data = session->options->application_data,
                  .layers = session->options->mode == MODE_ALL,
                  .mapped_files = session->target->mapped_files,

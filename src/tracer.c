@@ -225,7 +225,7 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     if (tracer->maps.ring < 0)
         return explain_ring(ring_size, error, error_size);
     tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
-    tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, 4, TIES_MAX, 0);
+    tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, sizeof(struct tie), TIES_MAX, 0);
     tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, ENTRIES_MAX, 0);
     if (create_lost_map(tracer) < 0 || create_gate_map(tracer) < 0 || tracer->maps.scratch < 0 ||
         tracer->maps.ties < 0 || tracer->maps.entries < 0)
@@ -678,15 +678,15 @@ static bool is_held(const struct tracer *tracer, const struct location *location
     return fd >= 0;
 }
 
-/* Whether no event can come of what is attached. */
+/* Whether nothing of what is attached is printed. */
 static bool is_all(const struct program *program, const struct refusals *refusals)
 {
     size_t left = 0;
 
     for (size_t i = 0; i != program->num_functions; ++i)
-        left += program->functions[i].silent ? 0 : program->functions[i].num_locations;
+        left += program->functions[i].printed ? program->functions[i].num_locations : 0;
     for (size_t i = 0; i != refusals->count; ++i)
-        left -= program->functions[refusals->list[i].function].silent ? 0 : 1;
+        left -= program->functions[refusals->list[i].function].printed ? 1 : 0;
     return left == 0;
 }
 

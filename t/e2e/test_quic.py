@@ -74,6 +74,9 @@ PASSED_AS_INT = {
 
 ACCEPTS = ("h2o:h3_accept", "h2o:h3s_accept")
 CLOSES = ("h2o:h3_close", "h2o:h3s_destroy")
+# What says that a connection of quicly begins and ends. It is followed even where it is not printed.
+BEGINS = ("quicly:accept", "quicly:connect")
+LIVES = (*BEGINS, "quicly:free")
 # What `quic` means, of h2o.
 QUIC_OF_H2O = (*ACCEPTS, *CLOSES, "h2o:send_response_header")
 
@@ -227,6 +230,15 @@ def fields_of(firing: Firing, application_data: bool) -> Pairs:
     return fields
 
 
+@dataclass
+class Connection:
+    """A connection of quicly's: what h2olog knows of it."""
+
+    number: int | None = None  # from its first line on
+    has_begun: bool = False
+    has_ended: bool = False
+
+
 class Model:
     """What h2olog prints of the events that it is told of, in their order."""
 
@@ -234,6 +246,8 @@ class Model:
         self.mode, self.application_data = mode, application_data
         self.chosen = chosen  # by -t
         self.ties: dict[int, int] = {}
+        self.connections: dict[int, Connection] = {}  # by the object: the stand-in has one for each number
+        self.numbered = 0
         self.seq = 0
 
     def is_wanted(self, probe: Probe) -> bool:
@@ -243,6 +257,27 @@ class Model:
             probe.full_name in QUIC_OF_H2O if probe.provider == "h2o"
             else probe.provider == "quicly" and probe.name != "debug_message"
         )  # fmt: skip
+
+    def connection_of(self, firing: Firing) -> Connection | None:
+        """The connection of an event. The end is not the last event of one; what begins, or ends again, is another."""
+        probe, values = firing.probe, firing.values
+        if probe.provider != "quicly":
+            object_ = self.ties.get(values.get("conn_id", 0)) if probe.provider == "h2o" else None
+        else:
+            object_ = values["conn"]
+        if object_ is None:
+            return None
+        connection = self.connections.setdefault(object_, Connection())
+        is_first_path = probe.full_name == "quicly:new_path" and values["path_index"] == 0
+        if (
+            is_first_path
+            or (probe.full_name in BEGINS and (connection.has_begun or connection.has_ended))
+            or (probe.full_name == "quicly:free" and connection.has_ended)
+        ):
+            connection = self.connections[object_] = Connection()
+        connection.has_begun |= probe.full_name in BEGINS
+        connection.has_ended |= probe.full_name == "quicly:free"
+        return connection
 
     def end_of(self, firing: Firing) -> Pairs:
         """What an event ends with beyond its arguments."""
@@ -254,17 +289,25 @@ class Model:
                 self.ties[conn_id] = firing.values["quic"]
             if conn_id in self.ties:
                 end.append(("conn", self.ties[conn_id]))
-            if probe.full_name in CLOSES:
-                self.ties.pop(conn_id, None)
         if "at" not in names:
             end.append(("time", NOW))
         return end
 
     def print(self, firing: Firing) -> Pairs | None:
+        probe = firing.probe
         end = self.end_of(firing)
-        is_of_http3 = firing.probe.provider != "h2o" or firing.probe.full_name in CLOSES or end[0][0] == "conn"
-        if not self.is_wanted(firing.probe) or (self.mode == "quic" and not is_of_http3):
+        is_of_http3 = probe.provider != "h2o" or probe.full_name in CLOSES or end[0][0] == "conn"
+        is_printed = self.is_wanted(probe) and (self.mode != "quic" or is_of_http3)
+        connection = self.connection_of(firing) if is_printed or probe.full_name in LIVES else None
+        if probe.full_name in CLOSES:
+            self.ties.pop(firing.values.get("conn_id", 0), None)
+        if not is_printed:
             return None
+        if connection is not None:
+            if connection.number is None:
+                self.numbered += 1
+                connection.number = self.numbered
+            end.append(("connection", connection.number))
         self.seq += 1
         begin: Pairs = [("type", firing.probe.name.replace("_", "-")), ("seq", self.seq)]
         if self.mode == "all":
@@ -525,8 +568,11 @@ def keys_of(probe: Probe) -> Iterator[tuple[str, str]]:
             yield "first-octet", "number"
         else:
             yield key_of(name), "number" if type_ in INTEGERS or type_ in OPAQUE else "text"
+    if probe.provider == "quicly":
+        yield "connection", "tie"
     if probe.provider == "h2o" and any(name == "conn_id" for _, name in probe.arguments):
         yield "conn", "tie"
+        yield "connection", "tie"
     if not any(name == "at" for _, name in probe.arguments):
         yield "time", "stamp"
 
@@ -553,7 +599,7 @@ def check_all_compared(version: str, expected: list[Pairs]) -> None:
         for key in ("type", "seq", "provider", "tid"):
             seen.pop((probe.full_name, key))
     assert not seen, "compared, but declared nowhere"
-    assert wanted == {"2020-06": 308, "2026-06": 700}[version]
+    assert wanted == {"2020-06": 375, "2026-06": 816}[version]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -629,6 +675,8 @@ picotls:receive_message tls=1 message=2 bytes=ptr:0x17 len=3 result=4
 """
     found = run_script(serve, trace, "2026-06", script, "all", "-a")
     for event in found:
+        if event["provider"] == "quicly":
+            assert event.pop("connection") == 1
         for key in ("seq", "provider", "tid", *(["time"] if event["provider"] != "quicly" else [])):
             del event[key]
     assert found == [
@@ -737,7 +785,10 @@ def test_replay_of_2020(serve: Serve, trace: Trace) -> None:
         if firing.probe.provider == "h2o":  # its time is that of the firing
             line, _, at = line.rpartition(',"time":')
             wanted = wanted.rpartition(',"time":')[0]
-            assert begin - 1000 <= int(at.removesuffix("}")) <= end + 1000
+            at, _, connection = at.partition(",")
+            assert begin - 1000 <= int(at) <= end + 1000 and connection == '"connection":1}'
+        else:
+            wanted = wanted.removesuffix("}") + ',"connection":1}'  # which was not known in 2020
         assert line == wanted
 
 
@@ -900,6 +951,8 @@ def test_replay_of_2026(serve: Serve, trace: Trace) -> None:
         if probe.provider == "h2o":  # the one connection that is HTTP/3 is tied
             is_tied = truth.firing.values.get("conn_id") == 4
             assert extra.pop("conn", None) == (MASTER_ID if is_tied else None), line
+        if probe.provider == "quicly" or (probe.provider == "h2o" and is_tied):
+            assert pairs[-1] == ("connection", 1) and extra.pop("connection") == 1
         if probe.full_name == "quicly:receive":
             packet = truth.firing.values["bytes"]
             assert (extra["first-octet"], extra["bytes-len"]) == (packet[0], len(packet))
@@ -1042,7 +1095,110 @@ def test_connections_that_were_there_before(serve: Serve, trace: Trace) -> None:
     assert [ties_of(dict(pairs)) for pairs in parse(finish(second))] == [("h2o:h3s_accept", 5, 6)]
 
 
-# --- (4) lines -----------------------------------------------------------------------------------------
+# --- (4) connections -----------------------------------------------------------------------------------
+
+# Two connections at a time, as of two threads, with one number of quicly's: a firing, and its connection.
+PATHS = [
+    ("quicly:new_path conn=0@a at=1 path_index=0 remote=\"192.0.2.1:1\"", 1),
+    ("quicly:new_path conn=0@b at=1 path_index=0 remote=\"192.0.2.2:2\"", 2),
+]
+TWINS = [
+    ("quicly:accept conn=7@a at=1 dcid=\"aa\"", 1),
+    ("quicly:accept conn=7@b at=1 dcid=\"bb\"", 2),
+    ("{packet} conn=7@a at=1 pn=1", 1),
+    ("{packet} conn=7@b at=1 pn=1", 2),
+    ("{accept} conn_id=9 quic=7@b", 2),
+    ("{accept} conn_id=8 quic=7@a", 1),
+    ("{header} conn_id=9", 2),
+    ("{header} conn_id=8", 1),
+    ("h2o:h1_accept conn_id=10", None),
+    ("picotls:free tls=1", None),
+    ("{packet} at=1 pn=1", None),  # of a NULL pointer
+    ("{close} conn_id=8", 1),
+    ("quicly:free conn=7@a at=2", 1),
+    ("{packet} conn=7@b at=1 pn=2", 2),
+    ("quicly:stream_lost conn=7@a at=2", 1),  # what is left comes behind the end
+    ("quicly:accept conn=7@a at=3", 3),  # the memory and the number are used again
+    ("{packet} conn=7@a at=3 pn=1", 3),
+    ("{accept} conn_id=11 quic=7@a", 3),
+    ("{header} conn_id=11", 3),
+    ("{header} conn_id=9", 2),
+    ("quicly:connect conn=7@c at=3 version=1", 4),
+    ("{packet} conn=8@b at=4 pn=1", 5),  # another number: an end and a begin that were not seen
+    ("{packet} conn=8@b at=4 pn=2", 5),
+    ("quicly:accept conn=8@b at=4", 5),
+    ("quicly:accept conn=8@b at=5", 6),  # only the end was not seen
+    ("quicly:free conn=8@b at=5", 6),
+]
+
+
+def twins(version: str) -> list[tuple[str, int | None]]:
+    packet = {"2020-06": "quicly:packet_commit", "2026-06": "quicly:packet_sent"}[version]
+    firings = TWINS if version == "2020-06" else PATHS + TWINS
+    return [(expand(version, line.replace("{packet}", packet)), number) for line, number in firings]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("glob", ["", "packet_*", "quicly:stream_lost", "send_response_header", "h2o:*"])
+def test_connections(serve: Serve, trace: Trace, version: str, glob: str) -> None:
+    """
+    Each has a number of its own, in `all` and `quic`, whatever is chosen; which, says the first line. It is the last
+    member of the line; `conn` is what the server says.
+    """
+    firings = twins(version)
+    server = serve(version, script="\n".join(line for line, _ in firings))
+    words = ["-t", glob] if glob else only("\n".join(line for line, _ in firings))
+    tracers = {mode: trace(server, mode, *words, attached=False) for mode in ("all", "quic")}
+    for tracer in tracers.values():
+        tracer.wait_attached()
+    server.play()
+    names = {mode: {line.split()[0] for line, _ in firings} for mode in tracers}
+    for mode, tracer in tracers.items():
+        if glob:
+            pattern_ = glob.replace("*", ".*")
+            names[mode] = {n for n in names[mode] if re.fullmatch(pattern_, n) or re.fullmatch(pattern_, n.split(":")[1])}
+        if mode == "quic":
+            names[mode] -= {"h2o:h1_accept"}
+        wanted: list[tuple[str, int | None]] = []
+        numbers: dict[int, int] = {}
+        for line, number in firings:
+            if line.split()[0] in names[mode]:
+                said = None if number is None else numbers.setdefault(number, len(numbers) + 1)
+                wanted.append((line.split()[0].split(":")[1], said))
+        found = parse(finish(tracer))
+        assert [(e["type"].replace("-", "_"), e.get("connection")) for e in map(dict, found)] == wanted
+        assert len(wanted) > 0 and all(pairs[-1][0] == "connection" for pairs in found if "connection" in dict(pairs))
+        for pairs in found:
+            conn = dict(pairs).get("conn")
+            assert conn in ((0,) if dict(pairs)["type"] == "new-path" else (None, 7, 8))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_connections_of_threads(serve: Serve, trace: Trace, version: str) -> None:
+    """Of four threads with three each, all of them numbered alike by quicly: each has its packets in their order."""
+    threads, each, count = 4, 3, 300
+    packet = {"2020-06": "packet_commit", "2026-06": "packet_sent"}[version]
+    script = f"threads {threads}\n"
+    script += "".join(f"quicly:accept conn={k}@thread at=1\n" for k in range(each))
+    script += f"repeat {count}\n" + "".join(f"quicly:{packet} conn={k}@thread at=1 pn=#\n" for k in range(each))
+    script += "end\n" + "".join(f"quicly:free conn={k}@thread at=2\n" for k in range(each))
+    server = serve(version, script=script)
+    tracer = trace(server, "all", *only(script))
+    assert server.play() == (threads * each * (count + 2), 0)
+    events = [dict(pairs) for pairs in parse(finish(tracer))]
+    connections: dict[int, list[dict[str, Any]]] = {}
+    for event in events:
+        connections.setdefault(event["connection"], []).append(event)
+    assert list(connections) == list(range(1, threads * each + 1))
+    for own in connections.values():
+        assert [event["type"] for event in own] == ["accept"] + [packet.replace("_", "-")] * count + ["free"]
+        assert len({(event["tid"], event["conn"]) for event in own}) == 1
+        numbers = [event["pn"] for event in own[1:-1]]
+        assert all(before < after for before, after in zip(numbers, numbers[1:]))
+    assert len({(own[0]["tid"], own[0]["conn"]) for own in connections.values()}) == threads * each
+
+
+# --- (5) lines -----------------------------------------------------------------------------------------
 
 
 def test_time_is_that_of_the_event(serve: Serve, trace: Trace) -> None:
@@ -1157,7 +1313,7 @@ def test_line_for_a_quiet_server(serve: Serve, trace: Trace) -> None:
     server = serve("2020-06", script="quicly:free conn=1 at=2")
     tracer = trace(server, "quic", "-t", "quicly:free")
     assert server.play() == (1, 0)
-    assert tracer.wait_lines(1) == ['{"type":"free","seq":1,"conn":1,"time":2}']
+    assert tracer.wait_lines(1) == ['{"type":"free","seq":1,"conn":1,"time":2,"connection":1}']
     assert server.play() == (1, 0)
-    assert tracer.wait_lines(2)[1] == '{"type":"free","seq":2,"conn":1,"time":2}'
+    assert tracer.wait_lines(2)[1] == '{"type":"free","seq":2,"conn":1,"time":2,"connection":2}'
     assert len(finish(tracer)) == 2

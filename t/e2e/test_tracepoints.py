@@ -16,6 +16,8 @@ Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
 
 TIES = ("h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy")
+# What says that a connection of quicly begins and ends.
+LIVES = ("quicly:accept", "quicly:connect", "quicly:free")
 HTTP = ("h2o:receive_request", "h2o:receive_request_header", "h2o:send_response", "h2o:send_response_header")
 
 
@@ -42,13 +44,20 @@ def each_probe_once(version: str) -> str:
 
 
 def check_attached(serve: Serve, trace: Trace, version: str, chosen: set[str], *arguments: str, **how: str) -> Tracer:
-    """What is chosen is attached, and what ties it; nothing else is, and nothing when h2olog has ended."""
+    """
+    What is chosen is attached, what ties it, and what its connections begin and end with; nothing else is, and nothing
+    when h2olog has ended.
+    """
     server = serve(version, script=each_probe_once(version))
     tracer = trace(server, *arguments, **how)
     there = names_of(version)
     assert chosen <= set(there)
     tied = {probe.full_name for probe in probes_of(version) if ("uint64_t", "conn_id") in probe.arguments[:1]}
-    attached = chosen | (set(TIES) & set(there) if chosen & tied and "http" not in arguments else set())
+    of_quicly = {name for name in there if name.startswith("quicly:")}
+    attached = set(chosen)
+    if "http" not in arguments:
+        attached |= set(TIES) & set(there) if chosen & tied else set()
+        attached |= set(LIVES) if chosen & (tied | of_quicly) else set()
     assert server.play() == (len(attached), len(there) - len(attached))
     assert tracer.stop() == 0
     assert server.play() == (0, len(there))
@@ -264,6 +273,7 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
     for event in (*without, *short, *long_):
         if event["type"] in ("h3s-accept", "send-response-header"):
             del event["time"]
+        assert list(event)[-1] == "connection" and event.pop("connection") == 1
     send = {"type": "stream-send", "seq": 1, "conn": 1, "time": 2, "stream-id": 3, "off": 4, "data-len": 3, "is-fin": 0,
             "wrote-all": 1}  # fmt: skip
     cid = {"type": "new-connection-id-send", "seq": 2, "conn": 1, "time": 2, "sequence": 3, "retire-prior-to": 4,
@@ -295,7 +305,9 @@ def test_decision_is_told(serve: Serve, trace: Trace, version: str) -> None:
     assert f"{total} of its {total} match" in match[0]
     for probe in probes_of(version):
         is_chosen = probe.full_name in ("quicly:packet_acked", "quicly:receive")
-        assert (f"\n{declaration(probe)}" in messages) is is_chosen
+        is_followed = probe.full_name in LIVES
+        assert (f"\n{declaration(probe)}\n" in messages) is is_chosen
+        assert (f"\n{declaration(probe)} (for its connections only)\n" in messages) is is_followed
 
 
 # --- probes that no list knows -------------------------------------------------------------------------
@@ -404,8 +416,8 @@ def test_unknown_probes_by_glob(later: Later, trace: Trace) -> None:
         {"type": "none-of-its-arguments-is-a-number", "provider": "h2o", "arg1": found[1]["arg1"]},
         {"type": "without-arguments", "provider": "picotls"},
         {"type": "pto", "provider": "quicly", "arg1": address, "arg2": -(2**63), "arg3": 2**64 - 1, "arg4": 2**32 - 1},
-        {"type": "new-token-acked", "provider": "quicly", "conn": 77, "generation": 2**64 - 1},
-        {"type": "free", "provider": "quicly", "conn": 77},
+        {"type": "new-token-acked", "provider": "quicly", "conn": 77, "generation": 2**64 - 1, "connection": 1},
+        {"type": "free", "provider": "quicly", "conn": 77, "connection": 1},
     ]
     assert address > 0 and found[1]["arg1"] > 0
 

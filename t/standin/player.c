@@ -35,8 +35,10 @@ struct part {
 
     uint64_t hop_every, left_to_hop; /* firings; 0: stay */
 
-    /* Where the arguments with a live connection or stream point to. */
-    _Alignas(8) char structs[PROBE_MAX_ARGUMENTS][SCRIPT_STRUCT_SIZE];
+    /* Where the arguments with a live stream or connection point to. */
+    _Alignas(8) char streams[PROBE_MAX_ARGUMENTS][SCRIPT_STRUCT_SIZE];
+    _Alignas(8) char connection[SCRIPT_STRUCT_SIZE];
+    char (*connections)[SCRIPT_STRUCT_SIZE]; /* `NUMBER@thread` */
 };
 
 static uint64_t clock_ns(clockid_t clock)
@@ -110,9 +112,9 @@ static void hop(const struct part *part)
     }
 }
 
-static uint64_t live_value(const struct part *part, enum script_source source)
+static uint64_t live_value(const struct part *part, const struct script_live *live)
 {
-    switch (source) {
+    switch (live->source) {
     case SCRIPT_COUNTER:
         return part->num_fired + part->num_skipped;
     case SCRIPT_NOW:
@@ -121,14 +123,26 @@ static uint64_t live_value(const struct part *part, enum script_source source)
         return part->tid;
     case SCRIPT_THREAD:
         return part->thread_number;
+    case SCRIPT_NUMBER:
+        return live->number;
     }
     return 0;
 }
 
+/* The object that a live connection is. */
+static char *connection_of(struct part *part, const struct script_live *live)
+{
+    if (live->object != NULL)
+        return live->object;
+    return live->thread_object == SCRIPT_ANY_OBJECT ? part->connection
+                                                    : part->connections[live->thread_object];
+}
+
 static void fill_in(struct part *part, const struct script_live *live, uint64_t *arguments)
 {
-    uint64_t value = live_value(part, live->source);
-    char *fake = part->structs[live->argument];
+    uint64_t value = live_value(part, live);
+    char *fake = live->target == SCRIPT_TO_MASTER_ID ? connection_of(part, live)
+                                                     : part->streams[live->argument];
     uint32_t master_id = (uint32_t)value;
 
     switch (live->target) {
@@ -237,6 +251,11 @@ static void init_part(struct part *part, const struct script *script, const atom
     part->stop = stop;
     part->cpus = *cpus;
     part->num_sharing = 1;
+    part->connections = calloc(script->num_thread_objects + 1, sizeof(part->connections[0]));
+    if (part->connections == NULL) {
+        fprintf(stderr, "standin: out of memory\n");
+        exit(1);
+    }
 }
 
 /* Plays what follows `threads N`, at the rate and with the hopping that were set before. */
@@ -266,6 +285,7 @@ static void play_threads(const struct part *before, struct player_result *result
         pthread_join(parts[i].thread, NULL);
         result->num_fired += parts[i].num_fired;
         result->num_skipped += parts[i].num_skipped;
+        free(parts[i].connections);
     }
     free(parts);
 }
@@ -285,6 +305,7 @@ void player_play(const struct script *script, const atomic_bool *stop, struct pl
 
     result->num_fired = part.num_fired;
     result->num_skipped = part.num_skipped;
+    free(part.connections);
     if (script->num_threads != 0)
         play_threads(&part, result);
     result->seconds = (double)(clock_ns(CLOCK_MONOTONIC) - start_ns) / (double)NS_PER_SECOND;

@@ -21,6 +21,15 @@ struct script_memory {
     uint64_t bytes[]; /* so that any struct may lie there */
 };
 
+/* A connection's object, which is the same in all lines that call it the same. */
+struct object {
+    struct object *next;
+    char label[MAX_WORD];
+    uint32_t master_id; /* of those without a label, and of each thread's own */
+    char *bytes;        /* NULL: each thread has its own */
+    size_t thread_object;
+};
+
 /* How an argument is written, which depends on its type. */
 enum kind {
     KIND_INTEGER,
@@ -41,6 +50,7 @@ struct value {
     uint64_t numbers[4];
     bool is_negative; /* of the first number */
     size_t num_numbers;
+    char label[MAX_WORD]; /* NUMBER@LABEL; else empty */
     unsigned char *bytes;
     size_t num_bytes;
     enum script_source source;
@@ -51,6 +61,7 @@ struct parser {
     unsigned line_number;
     const char *at; /* what is left of the line */
     struct script *script;
+    struct object *objects;
     size_t max_steps; /* that there is room for */
     size_t open_repeats[SCRIPT_MAX_NESTING];
     size_t num_open_repeats;
@@ -218,6 +229,11 @@ static bool take_numbers(struct parser *parser, struct value *value)
     value->form = FORM_NUMBERS;
     if (!take_number(parser, &value->numbers[0], &value->is_negative))
         return false;
+    if (take(parser, "@")) {
+        take_word(parser, ",", value->label);
+        if (value->label[0] == '\0')
+            return fail(parser, "NUMBER@ wants the name of an object");
+    }
     for (value->num_numbers = 1; take(parser, ","); ++value->num_numbers) {
         if (value->num_numbers == sizeof(value->numbers) / sizeof(value->numbers[0]))
             return fail(parser, "too many numbers in one value");
@@ -348,24 +364,76 @@ static bool lay_out_sockaddr(struct parser *parser, const struct value *value, u
     return fail(parser, "'%s' is no ADDRESS:PORT or [ADDRESS]:PORT", bytes);
 }
 
-static void add_live(struct script_firing *firing, size_t argument, enum script_source source,
-                     enum kind kind)
+static struct script_live *add_live(struct script_firing *firing, size_t argument,
+                                    enum script_source source, enum kind kind)
 {
     struct script_live *live = &firing->live[firing->num_live++];
 
     live->argument = argument;
     live->source = source;
+    live->thread_object = SCRIPT_ANY_OBJECT;
     live->target = kind == KIND_CONN     ? SCRIPT_TO_MASTER_ID
                    : kind == KIND_STREAM ? SCRIPT_TO_STREAM_ID
                                          : SCRIPT_TO_ARGUMENT;
+    return live;
 }
 
-/* The struct that a connection, stream or rtt is written into by its numbers. */
+/* A name of its own has an object with each label; else, or within a thread, each number has one. */
+static bool is_called(const struct object *object, const char *label, uint32_t master_id)
+{
+    bool is_named = label[0] != '\0' && strcmp(label, "thread") != 0;
+
+    return strcmp(object->label, label) == 0 && (is_named || object->master_id == master_id);
+}
+
+static struct object *find_object(struct parser *parser, const char *label, uint32_t master_id)
+{
+    struct object *object = parser->objects;
+
+    while (object != NULL && !is_called(object, label, master_id))
+        object = object->next;
+    if (object != NULL)
+        return object;
+    object = keep(parser, sizeof(*object));
+    *object = (struct object){.next = parser->objects, .master_id = master_id};
+    snprintf(object->label, sizeof(object->label), "%s", label);
+    if (strcmp(label, "thread") == 0) {
+        object->thread_object = parser->script->num_thread_objects++;
+    } else {
+        object->bytes = keep(parser, SCRIPT_STRUCT_SIZE);
+        memcpy(object->bytes + SCRIPT_MASTER_ID_OFFSET, &master_id, sizeof(master_id));
+    }
+    parser->objects = object;
+    return object;
+}
+
+/* A connection: the same object for the same number, or by the label. */
+static bool lay_out_connection(struct parser *parser, struct script_firing *firing, size_t place,
+                               const struct value *value)
+{
+    const struct object *object;
+    struct script_live *live;
+
+    if (value->num_numbers != 1)
+        return fail(parser, "expected one number");
+    if (!fits(value, 32))
+        return fail(parser, "a connection's master_id has 32 bits");
+    object = find_object(parser, value->label, (uint32_t)value->numbers[0]);
+    firing->arguments[place] = (uintptr_t)object->bytes;
+    if (value->label[0] == '\0')
+        return true;
+    live = add_live(firing, place, SCRIPT_NUMBER, KIND_CONN);
+    live->number = value->numbers[0];
+    live->object = object->bytes;
+    live->thread_object = object->thread_object;
+    return true;
+}
+
+/* The struct that a stream or rtt is written into by its numbers. */
 static bool lay_out_struct(struct parser *parser, enum kind kind, const struct value *value,
                            uint64_t *argument)
 {
     char *fake = keep(parser, SCRIPT_STRUCT_SIZE);
-    uint32_t master_id = (uint32_t)value->numbers[0];
 
     *argument = (uintptr_t)fake;
     if (kind == KIND_RTT) {
@@ -378,12 +446,8 @@ static bool lay_out_struct(struct parser *parser, enum kind kind, const struct v
     }
     if (value->num_numbers != 1)
         return fail(parser, "expected one number");
-    if (kind == KIND_STREAM)
-        memcpy(fake + SCRIPT_STREAM_ID_OFFSET, &value->numbers[0], sizeof(int64_t));
-    else
-        memcpy(fake + SCRIPT_MASTER_ID_OFFSET, &master_id, sizeof(master_id));
-    return kind == KIND_STREAM || fits(value, 32) ||
-           fail(parser, "a connection's master_id has 32 bits");
+    memcpy(fake + SCRIPT_STREAM_ID_OFFSET, &value->numbers[0], sizeof(int64_t));
+    return true;
 }
 
 static bool lay_out_numbers(struct parser *parser, const struct probe_argument *declared,
@@ -391,7 +455,9 @@ static bool lay_out_numbers(struct parser *parser, const struct probe_argument *
 {
     enum kind kind = kind_of(declared->type);
 
-    if (kind == KIND_CONN || kind == KIND_STREAM || kind == KIND_RTT)
+    if (value->label[0] != '\0')
+        return fail(parser, "%s is no connection: only these have NUMBER@NAME", declared->name);
+    if (kind == KIND_STREAM || kind == KIND_RTT)
         return lay_out_struct(parser, kind, value, argument);
     if (kind == KIND_BYTES || kind == KIND_SOCKADDR)
         return fail(parser, "%s is a '%s': write \"...\", x\"...\", NULL or ptr:NUMBER",
@@ -412,6 +478,8 @@ static bool lay_out(struct parser *parser, struct script_firing *firing, size_t 
     enum kind kind = kind_of(declared->type);
     uint64_t *argument = &firing->arguments[place];
 
+    if (value->form == FORM_NUMBERS && kind == KIND_CONN)
+        return lay_out_connection(parser, firing, place, value);
     if (value->form == FORM_NUMBERS)
         return lay_out_numbers(parser, declared, value, argument);
     if (value->form == FORM_LIVE) {

@@ -22,7 +22,8 @@ enum script_source {
     SCRIPT_COUNTER, /* how many firings the thread has behind it */
     SCRIPT_NOW,     /* milliseconds since the epoch */
     SCRIPT_TID,
-    SCRIPT_THREAD /* from 1 for those of `threads N`, 0 before */
+    SCRIPT_THREAD, /* from 1 for those of `threads N`, 0 before */
+    SCRIPT_NUMBER  /* `number`: the object has it from this firing on */
 };
 
 /* What that value becomes: the argument, or the field of the struct that the argument points to. */
@@ -32,7 +33,12 @@ struct script_live {
     size_t argument;
     enum script_source source;
     enum script_target target;
+    uint64_t number;
+    char *object;         /* that the argument points to; NULL: one of the thread's own */
+    size_t thread_object; /* which of them; SCRIPT_ANY_OBJECT: the one for values like `#` */
 };
+
+#define SCRIPT_ANY_OBJECT SIZE_MAX
 
 struct script_firing {
     const struct probe *probe;
@@ -63,7 +69,8 @@ struct script {
     size_t num_steps;
     /* The steps from here on are played by so many threads at once. */
     size_t threads_from;
-    unsigned num_threads; /* 0: all is played by one */
+    unsigned num_threads;      /* 0: all is played by one */
+    size_t num_thread_objects; /* connections that each thread has an object of its own for */
     struct script_memory *memory;
 };
 

@@ -52,7 +52,8 @@ static const char suffix[] =
     "u8 event_bytes[EVENT_MAX];\n"
     "u64 event_size, tie_id, secret_begin, secret_end, slot, waiting, tail_called;\n"
     "u32 gate[2], num_wakes;\n"
-    "u32 num_events, tie_conn, has_tie, is_full, is_old, has_leaked;\n"
+    "u32 num_events, has_tie, is_full, is_old, has_leaked;\n"
+    "struct tie tie_value;\n"
     "u64 bpf_pseudo_fd(u64 kind, u64 fd)\n"
     "{\n"
     "    return kind != 2 ? fd : fd == LOST_MAP ? (u64)lost : fd == GATE_MAP ? (u64)gate : 0;\n"
@@ -61,13 +62,14 @@ static const char suffix[] =
     "{\n"
     "    if ((u64)map == SCRATCH_MAP)\n"
     "        return *(u32 *)key < 2 ? &scratches[*(u32 *)key] : 0;\n"
-    "    return (u64)map == TIES_MAP && has_tie && *(u64 *)key == tie_id ? &tie_conn : 0;\n"
+    "    return (u64)map == TIES_MAP && has_tie && *(u64 *)key == tie_id ? &tie_value : 0;\n"
     "}\n"
     "long helper_2(const void *map, const void *key, const void *value, u64 flags)\n"
     "{\n"
     "    if ((u64)map != TIES_MAP || flags != 0)\n"
     "        return -22;\n"
-    "    has_tie = 1;\n    tie_id = *(u64 *)key;\n    tie_conn = *(u32 *)value;\n    return 0;\n"
+    "    has_tie = 1;\n    tie_id = *(u64 *)key;\n    tie_value = *(struct tie *)value;\n"
+    "    return 0;\n"
     "}\n"
     "long helper_3(const void *map, const void *key)\n"
     "{\n"
@@ -169,7 +171,8 @@ struct bench {
     void *library;
     /* of the library */
     uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot, *waiting, *tail_called;
-    uint32_t *gate, *num_wakes, *num_events, *tie_conn, *has_tie, *is_full, *is_old, *has_leaked;
+    uint32_t *gate, *num_wakes, *num_events, *has_tie, *is_full, *is_old, *has_leaked;
+    struct tie *tie;
     uint8_t *event_bytes, *scratches;
     int (*call)(void *function, uint64_t sp);
     void (*dirty)(uint8_t byte);
@@ -227,7 +230,7 @@ static void bench_find(struct bench *bench)
     bench->gate = find(bench, "gate");
     bench->num_wakes = find(bench, "num_wakes");
     bench->num_events = find(bench, "num_events");
-    bench->tie_conn = find(bench, "tie_conn");
+    bench->tie = find(bench, "tie_value");
     bench->has_tie = find(bench, "has_tie");
     bench->is_full = find(bench, "is_full");
     bench->is_old = find(bench, "is_old");
@@ -308,7 +311,7 @@ static struct bench *shared_bench(bool application_data)
     }
     memset(bench->lost, 0, (num_signatures + 1) * sizeof(bench->lost[0]));
     *bench->has_tie = 0;
-    *bench->tie_conn = 0;
+    *bench->tie = (struct tie){0};
     return bench;
 }
 
@@ -525,7 +528,7 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
         return STAMP_NS;
     if (strcmp(field->key, "conn") == 0) {
         nth = argument_of_type(signature, "struct st_quicly_conn_t *");
-        return nth >= 0 ? read32(bench->objects[nth] + 16) : *bench->tie_conn;
+        return nth >= 0 ? read32(bench->objects[nth] + 16) : bench->tie->conn;
     }
     if (strcmp(field->key, "stream-id") == 0 && nth < 0) {
         nth = argument_of_type(signature, "struct st_quicly_stream_t *");
@@ -542,6 +545,18 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     if (nth < 0)
         fail_msg("%s: what is %s?", signature->declaration, field->key);
     return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
+}
+
+/* The address of quicly's object: of the probe's own argument, or of the tie. */
+static uint64_t expected_connection(const struct bench *bench, const struct signature *signature)
+{
+    int nth = argument_of_type(signature, "struct st_quicly_conn_t *");
+
+    if (nth >= 0)
+        return bench->stack[nth];
+    if (strcmp(signature->provider, "h2o") == 0 && find_argument(signature, "conn_id") >= 0)
+        return bench->tie->connection;
+    return 0;
 }
 
 static bool has_number(const struct bench *bench, const struct signature *signature,
@@ -600,10 +615,11 @@ static void check_all(struct bench *bench)
             /* a connection that is tied, so that the event has one */
             *bench->has_tie = 1;
             *bench->tie_id = bench->numbers[0];
-            *bench->tie_conn = 0xabcd0000 + (uint32_t)i;
+            *bench->tie = (struct tie){UINT64_C(0x5555aaaa0000) + i, 0xabcd0000 + (uint32_t)i, 0};
             run(bench, &signatures[i]);
             decode_event(bench, &signatures[i], &head, values);
             assert_int_equal(head.flags & ~EVENT_TIED, 0);
+            assert_int_equal(head.connection, expected_connection(bench, &signatures[i]));
             check_fields(bench, &signatures[i], values, lengths[j]);
         }
     }
@@ -844,12 +860,17 @@ static void run_of(struct bench *bench, const char *probe, uint32_t date, uint64
     run(bench, signature);
 }
 
-static uint16_t flags_of(const struct bench *bench)
+static struct event_head head_of(const struct bench *bench)
 {
     struct event_head head;
 
     memcpy(&head, bench->event_bytes, sizeof(head));
-    return head.flags;
+    return head;
+}
+
+static uint16_t flags_of(const struct bench *bench)
+{
+    return head_of(bench).flags;
 }
 
 /*
@@ -858,6 +879,7 @@ static uint16_t flags_of(const struct bench *bench)
 static void check_ties(const char *accept, const char *close, uint32_t date)
 {
     struct bench *bench = shared_bench(false);
+    uint64_t connection;
     uint32_t conn;
 
     run_of(bench, "h2o:send_response_header", date, 5);
@@ -867,17 +889,23 @@ static void check_ties(const char *accept, const char *close, uint32_t date)
     assert_int_equal(flags_of(bench), EVENT_TIED);
     assert_int_equal(*bench->has_tie, 1);
     assert_int_equal(*bench->tie_id, 5);
-    conn = *bench->tie_conn;
-    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    conn = bench->tie->conn;
+    connection = bench->tie->connection;
+    assert_int_equal(connection, bench->stack[find_argument(signature_on(accept, date), "quic")]);
+    assert_int_equal(head_of(bench).conn, conn);
+    assert_int_equal(head_of(bench).connection, connection);
     run_of(bench, "h2o:send_response_header", date, 5);
     assert_int_equal(flags_of(bench), EVENT_TIED);
-    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    assert_int_equal(head_of(bench).conn, conn);
+    assert_int_equal(head_of(bench).connection, connection);
     run_of(bench, "h2o:send_response_header", date, 6); /* another connection's */
     assert_int_equal(flags_of(bench), 0);
-    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), 0);
+    assert_int_equal(head_of(bench).conn, 0);
+    assert_int_equal(head_of(bench).connection, 0);
     run_of(bench, close, date, 5);
     assert_int_equal(flags_of(bench), EVENT_TIED);
-    assert_int_equal(read32(bench->event_bytes + offsetof(struct event_head, conn)), conn);
+    assert_int_equal(head_of(bench).conn, conn);
+    assert_int_equal(head_of(bench).connection, connection);
     assert_int_equal(*bench->has_tie, 0);
     run_of(bench, "h2o:send_response_header", date, 5);
     assert_int_equal(flags_of(bench), 0);
@@ -937,6 +965,56 @@ static void silent_probes_only_tie(void **state)
     bench_close(bench);
 }
 
+static void set_claims(struct bench *bench, uint64_t first, uint64_t second)
+{
+    memcpy(bench->scratches, &first, sizeof(first));
+    memcpy(bench->scratches + 8 + EVENT_MAX, &second, sizeof(second));
+}
+
+/* An event that is lost ties and unties all the same: later events depend on it. */
+static void lost_events_tie(void **state)
+{
+    struct bench *bench = shared_bench(false);
+    static const struct {
+        const char *probe;
+        uint32_t date;
+        uint32_t ties;
+    } probes[] = {
+        {"h2o:h3_accept", 20200604, 1},  {"h2o:h3_close", 20200604, 0},
+        {"h2o:h3s_accept", 20200801, 1}, {"h2o:h3s_destroy", 20200801, 0},
+        {"h2o:h3s_accept", 20260629, 1}, {"h2o:h3s_destroy", 20260629, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != 2 * sizeof(probes) / sizeof(probes[0]); ++i) {
+        const size_t nth = i / 2;
+        *bench->has_tie = !probes[nth].ties;
+        *bench->tie_id = 5;
+        *bench->is_full = i % 2 == 0; /* no room in the ring; and no scratch on this CPU */
+        set_claims(bench, i % 2, i % 2);
+        run_of(bench, probes[nth].probe, probes[nth].date, 5);
+        set_claims(bench, 0, 0);
+        *bench->is_full = 0;
+        assert_int_equal(*bench->has_tie, probes[nth].ties);
+        assert_int_equal(*bench->tie_id, 5);
+    }
+}
+
+/* What the reader follows reaches it, though it is not printed. */
+static void followed_probes_reach_the_reader(void **state)
+{
+    struct bench *bench = bench_make(AS_DECLARED);
+
+    (void)state;
+    bench->choice.num_printed = 0;
+    bench->choice.num_followed = bench->choice.num_probes;
+    bench_load(bench);
+    put_arguments(bench, signature_on("quicly:free", 20260629), 3);
+    run(bench, signature_on("quicly:free", 20260629));
+    assert_int_equal(*bench->num_events, 1);
+    bench_close(bench);
+}
+
 /* No room in the ring: counted by probe and in all, and the next event says so. */
 static void losses_are_counted(void **state)
 {
@@ -957,12 +1035,6 @@ static void losses_are_counted(void **state)
         decode_event(bench, &signatures[i], &head, values);
         assert_int_equal(head.lost, i + 1);
     }
-}
-
-static void set_claims(struct bench *bench, uint64_t first, uint64_t second)
-{
-    memcpy(bench->scratches, &first, sizeof(first));
-    memcpy(bench->scratches + 8 + EVENT_MAX, &second, sizeof(second));
 }
 
 /* A program that was preempted half-way has a scratch; there are two on each CPU. */
@@ -1090,6 +1162,8 @@ int main(void)
         cmocka_unit_test(connections_are_tied),
         cmocka_unit_test(connections_of_http1),
         cmocka_unit_test(silent_probes_only_tie),
+        cmocka_unit_test(lost_events_tie),
+        cmocka_unit_test(followed_probes_reach_the_reader),
         cmocka_unit_test(losses_are_counted),
         cmocka_unit_test(scratches_are_claimed),
         cmocka_unit_test(nothing_passes_a_closed_gate),

@@ -59,21 +59,33 @@ static char *names_of(const struct choice *choice, size_t first, size_t end)
     return names;
 }
 
-/* What is printed, and what is traced for its ties only. */
-static void check_chosen(const struct chosen *chosen, const char *printed, const char *silent)
+/*
+ * What is printed, what only tells the reader when connections begin and end, and what is traced for
+ * its ties only.
+ */
+static void check_chosen(const struct chosen *chosen, const char *printed, const char *followed,
+                         const char *silent)
 {
+    const struct choice *choice = &chosen->choice;
+    const size_t num_read = choice->num_printed + choice->num_followed;
     char *names;
 
     if (chosen->result != 0)
         fail_msg("%s", chosen->error);
-    assert_true(chosen->choice.num_printed <= chosen->choice.num_probes);
-    names = names_of(&chosen->choice, 0, chosen->choice.num_printed);
+    assert_true(num_read <= choice->num_probes);
+    names = names_of(choice, 0, choice->num_printed);
     check_string("printed", names, printed);
     free(names);
-    names = names_of(&chosen->choice, chosen->choice.num_printed, chosen->choice.num_probes);
+    names = names_of(choice, choice->num_printed, num_read);
+    check_string("followed", names, followed);
+    free(names);
+    names = names_of(choice, num_read, choice->num_probes);
     check_string("silent", names, silent);
     free(names);
 }
+
+/* What tells of quicly's connections, in the order of the servers' notes. */
+#define LIVES "quicly:accept quicly:connect quicly:free"
 
 static const char *const servers[] = {"2020-06", "2024-10", "2026-06"};
 
@@ -87,7 +99,7 @@ static void what_http_traces(void **state)
         check_chosen(&chosen,
                      "h2o:receive_request h2o:receive_request_header h2o:send_response "
                      "h2o:send_response_header",
-                     "");
+                     "", "");
         chosen_close(&chosen);
         free(notes);
     }
@@ -140,7 +152,7 @@ static void what_quic_traces(void **state)
              *expected = expected_names(data);
         struct chosen chosen;
         CHOOSE(&chosen, notes, MODE_QUIC, NULL);
-        check_chosen(&chosen, expected, "");
+        check_chosen(&chosen, expected, "", "");
         assert_null(strstr(expected, "debug_message"));
         chosen_close(&chosen);
         free(expected);
@@ -174,57 +186,58 @@ static void globs_choose(void **state)
 
     (void)state;
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:accept");
-    check_chosen(&chosen, "quicly:accept", "");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "accept");
-    check_chosen(&chosen, "quicly:accept", "");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:*-close_send", "ping-send");
     check_chosen(&chosen,
-                 "quicly:application_close_send quicly:ping_send quicly:transport_close_send", "");
+                 "quicly:application_close_send quicly:ping_send quicly:transport_close_send",
+                 LIVES, "");
     chosen_close(&chosen);
     /* what the mode does not mean, -t can name: "in any mode but http" */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "debug_message", "picotls:new");
-    check_chosen(&chosen, "picotls:new quicly:debug_message", "");
+    check_chosen(&chosen, "picotls:new quicly:debug_message", LIVES, "");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "picotls:*");
     check_chosen(
         &chosen,
         "picotls:client_random picotls:ech_selection picotls:free picotls:new picotls:new_secret "
         "picotls:receive_message",
-        "");
+        "", "");
     chosen_close(&chosen);
     /* twice the same is once */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "accept", "quicly:accept", "accep*");
-    check_chosen(&chosen, "quicly:accept", "");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
 }
 
-/* Events of h2o's connections need quicly's id of them, which other probes tie. */
+/* Events of h2o's connections need quicly's, which other probes tie and say the life of. */
 static void ties_come_along(void **state)
 {
     struct chosen chosen;
 
     (void)state;
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:send_response_header");
-    check_chosen(&chosen, "h2o:send_response_header", "h2o:h3s_accept h2o:h3s_destroy");
+    check_chosen(&chosen, "h2o:send_response_header", LIVES, "h2o:h3s_accept h2o:h3s_destroy");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2020-06.tsv", MODE_QUIC, "send_response*");
-    check_chosen(&chosen, "h2o:send_response h2o:send_response_header",
+    check_chosen(&chosen, "h2o:send_response h2o:send_response_header", LIVES,
                  "h2o:h3_accept h2o:h3_close");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:receive_request", "h3s_accept");
-    check_chosen(&chosen, "h2o:h3s_accept h2o:receive_request", "h2o:h3s_destroy");
+    check_chosen(&chosen, "h2o:h3s_accept h2o:receive_request", LIVES, "h2o:h3s_destroy");
     chosen_close(&chosen);
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:h3s_*");
     check_chosen(&chosen,
                  "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats",
-                 "");
+                 LIVES, "");
     chosen_close(&chosen);
     /* h2o's, but not of a connection */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:h3_packet_receive",
            "h2o:socket_write");
-    check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "");
+    check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "", "");
     chosen_close(&chosen);
 }
 

@@ -78,10 +78,11 @@ static void lines_of_quic(void **state)
     (void)state;
     bench_open(&bench, "quicly:accept", 20260629);
     draft_head(&bench.draft, 0, 1);
+    draft_connection(&bench.draft, UINT64_MAX);
     draft_number(&bench.draft, "time", 1795347456218);
     draft_string(&bench.draft, "dcid", "0f82b6bb2ab17ea0");
     check_line(&bench, "{\"type\":\"accept\",\"seq\":1,\"conn\":1,\"time\":1795347456218,\"dcid\":"
-                       "\"0f82b6bb2ab17ea0\"}\n");
+                       "\"0f82b6bb2ab17ea0\",\"connection\":1}\n");
     bench_close(&bench);
 
     bench_open(&bench, "quicly:packet_sent", 20260629);
@@ -266,6 +267,134 @@ static void wall_clock_is_set(void **state)
     bench.json.wall_ns = 41000000;
     check_line(&bench, "{\"type\":\"h1-close\",\"seq\":2,\"conn-id\":0,\"time\":42}\n");
     bench_close(&bench);
+}
+
+/* A printer of some probes, whose events take turns. */
+struct turns {
+    struct traced traced[8];
+    struct output output;
+    struct json json;
+};
+
+static void turns_open(struct turns *turns, uint32_t date, const char *const *probes,
+                       size_t num_printed)
+{
+    size_t count = 0;
+
+    *turns = (struct turns){0};
+    for (; probes[count] != NULL; ++count)
+        turns->traced[count].signature = signature_on(probes[count], date);
+    printed_open(&turns->output);
+    turns->json = (struct json){.output = &turns->output,
+                                .probes = turns->traced,
+                                .num_probes = num_printed,
+                                .num_followed = count - num_printed,
+                                .wall_ns = WALL_NS};
+    json_open(&turns->json);
+}
+
+static void turns_close(struct turns *turns)
+{
+    json_close(&turns->json);
+    printed_close(&turns->output);
+}
+
+/* An event of the Ith probe with this head; `path` is its path-index, if it has one. */
+static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t conn,
+                      uint64_t address, uint64_t path)
+{
+    static struct draft draft;
+    struct event event;
+
+    draft_open(&draft, turns->traced[i].signature, i);
+    draft_head(&draft, flags, conn);
+    draft_connection(&draft, address);
+    if (strcmp(draft.signature->probe, "new_path") == 0)
+        draft_number(&draft, "path-index", path);
+    event = draft_event(&draft);
+    assert_int_equal(json_print(&turns->json, &event), 0);
+}
+
+/* `type`, `conn` and `connection` of each line so far: "free 0 1, ". */
+static void check_turns(struct turns *turns, const char *expected)
+{
+    char *lines = printed_take(&turns->output), *rest = lines, *line;
+    char *found = memory_format("%s", "");
+
+    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0') {
+        const char *type = line + strlen("{\"type\":\""), *conn = strstr(line, "\"conn\":"),
+                   *last = strstr(line, ",\"connection\":");
+        char *longer;
+        conn = conn != NULL ? conn + strlen("\"conn\":") : "-";
+        last = last != NULL ? last + strlen(",\"connection\":") : "-}"; /* it ends the line */
+        longer = memory_format("%s%s%.*s %.*s %.*s", found, found[0] != '\0' ? ", " : "",
+                               (int)strcspn(type, "\""), type, (int)strcspn(conn, ",}"), conn,
+                               (int)strlen(last) - 1, last);
+        free(found);
+        found = longer;
+    }
+    check_string("turns", found, expected);
+    free(found);
+    free(lines);
+}
+
+/* `connection` is last in the lines of a connection, of whatever provider. */
+static void connections_are_numbered(void **state)
+{
+    static const char *const probes[] = {
+        "quicly:new_path", "quicly:accept",  "quicly:free",      "h2o:send_response_header",
+        "picotls:free",    "quicly:connect", "quicly:ping_send", NULL};
+    enum { PATH, ACCEPT, FREE, HEADER, TLS, CONNECT, PING };
+    struct turns turns;
+
+    (void)state;
+    turns_open(&turns, 20260629, probes, 7);
+    take_turn(&turns, PATH, 0, 0, 0x1000, 0);
+    take_turn(&turns, PATH, 0, 0, 0x2000, 0);
+    take_turn(&turns, ACCEPT, 0, 7, 0x2000, 0);
+    take_turn(&turns, ACCEPT, 0, 7, 0x1000, 0);
+    take_turn(&turns, PATH, 0, 7, 0x1000, 1); /* one more of the same connection */
+    take_turn(&turns, HEADER, EVENT_TIED, 7, 0x2000, 0);
+    check_turns(&turns, "new-path 0 1, new-path 0 2, accept 7 2, accept 7 1, new-path 7 1, "
+                        "send-response-header 7 2");
+    take_turn(&turns, HEADER, 0, 0, 0, 0); /* of HTTP/1 */
+    take_turn(&turns, TLS, 0, 0, 0, 0);
+    take_turn(&turns, PING, 0x4000, 0, 0, 0); /* a NULL pointer */
+    take_turn(&turns, PING, 0x4000, 0, 0x1000, 0);
+    check_turns(&turns, "send-response-header - -, free - -, ping-send null -, ping-send null 1");
+    take_turn(&turns, FREE, 0, 7, 0x1000, 0);
+    take_turn(&turns, CONNECT, 0, 7, 0x1000, 0);
+    take_turn(&turns, PING, 0, 8, 0x1000, 0);
+    take_turn(&turns, PING, 0, 7, 0x2000, 0);
+    check_turns(&turns, "free 7 1, connect 7 3, ping-send 8 4, ping-send 7 2");
+    turns_close(&turns);
+}
+
+/* What is not printed counts for the connections, and neither for `seq` nor for their numbers. */
+static void followed_probes_are_not_printed(void **state)
+{
+    static const char *const probes[] = {"quicly:ping_send", "quicly:accept", "quicly:connect",
+                                         "quicly:free", NULL};
+    enum { PING, ACCEPT, CONNECT, FREE };
+    struct turns turns;
+    char *line;
+
+    (void)state;
+    turns_open(&turns, 20260629, probes, 1);
+    take_turn(&turns, ACCEPT, 0, 7, 0x1000, 0);
+    take_turn(&turns, ACCEPT, 0, 8, 0x2000, 0);
+    take_turn(&turns, PING, 0, 8, 0x2000, 0);
+    take_turn(&turns, FREE, 0, 8, 0x2000, 0);
+    take_turn(&turns, PING, 0, 8, 0x2000, 0);
+    take_turn(&turns, CONNECT, 0, 8, 0x2000, 0);
+    take_turn(&turns, PING, 0, 8, 0x2000, 0);
+    check_turns(&turns, "ping-send 8 1, ping-send 8 1, ping-send 8 2");
+    take_turn(&turns, PING, 0, 7, 0x1000, 0);
+    line = printed_take(&turns.output);
+    check_string("seq", line,
+                 "{\"type\":\"ping-send\",\"seq\":4,\"conn\":7,\"time\":0,\"connection\":3}\n");
+    free(line);
+    turns_close(&turns);
 }
 
 static void lines_of_picotls(void **state)
@@ -1109,6 +1238,8 @@ int main(void)
         cmocka_unit_test(lines_of_h2o),
         cmocka_unit_test(times_of_h2o),
         cmocka_unit_test(wall_clock_is_set),
+        cmocka_unit_test(connections_are_numbered),
+        cmocka_unit_test(followed_probes_are_not_printed),
         cmocka_unit_test(lines_of_picotls),
         cmocka_unit_test(null_and_empty_and_unreadable),
         cmocka_unit_test(hex),

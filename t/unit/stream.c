@@ -11,6 +11,9 @@
 #include "event.h"
 #include "stream.h"
 
+/* The size of the smallest event. */
+#define HEAD sizeof(struct event_head)
+
 /*
  * A ring as the kernel has it: two pages with the positions, and the data, which is to be seen
  * twice in a row.
@@ -202,11 +205,11 @@ static void events_in_their_order(void **state)
 {
     (void)state;
     for (uint32_t i = 1; i <= 5; ++i)
-        put_event(&bench.kernel, i, 15 + i, 0);
+        put_event(&bench.kernel, i, HEAD - 1 + i, 0);
     assert_int_equal(drain(&bench.stream, 0, &bench.given), bench.kernel.produced);
     check_given(&bench.given, "1 2 3 4 5");
     for (size_t i = 0; i != 5; ++i) /* to the byte, without what pads them */
-        assert_int_equal(bench.given.items[i].size, 16 + i);
+        assert_int_equal(bench.given.items[i].size, HEAD + i);
     assert_int_equal(consumed(&bench.kernel), bench.kernel.produced);
     put_event(&bench.kernel, 6, 100, 0);
     assert_int_equal(drain(&bench.stream, 0, &bench.given), 112);
@@ -224,23 +227,23 @@ static void records_wrap_around(void **state)
     while (bench.kernel.produced < 20 * bench.kernel.size) {
         for (size_t i = 0; i != 3; ++i) {
             ++put;
-            assert_true(put_event(&bench.kernel, put, 16 + put * 37 % 3000, 0) != UINT64_MAX);
+            assert_true(put_event(&bench.kernel, put, HEAD + put * 37 % 3000, 0) != UINT64_MAX);
         }
         drain(&bench.stream, 0, &bench.given);
         assert_int_equal(bench.given.count, 3);
         for (size_t i = 0; i != 3; ++i) {
             assert_int_equal(bench.given.items[i].value, ++got);
-            assert_int_equal(bench.given.items[i].size, 16 + got * 37 % 3000);
+            assert_int_equal(bench.given.items[i].size, HEAD + got * 37 % 3000);
         }
         assert_int_equal(consumed(&bench.kernel), bench.kernel.produced);
     }
     while (bench.kernel.produced % bench.kernel.size != bench.kernel.size - 1024) {
-        put_event(&bench.kernel, 1, 16, 0);
+        put_event(&bench.kernel, 1, HEAD, 0);
         drain(&bench.stream, 0, &bench.given);
         assert_int_equal(bench.given.count, 1);
     }
     put_event(&bench.kernel, 2, 1016, 0);
-    put_event(&bench.kernel, 3, 16, 0);
+    put_event(&bench.kernel, 3, HEAD, 0);
     drain(&bench.stream, 0, &bench.given);
     check_given(&bench.given, "2 3");
 }
@@ -443,11 +446,10 @@ static void counts_wrap(void **state)
 /* A record that is no event is not looked into; the printer refuses it. */
 static void tiny_records(void **state)
 {
-    const uint8_t bytes[sizeof(struct event_head)] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                                      0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                                      0xff, 0xff, 0xff, 0xff};
+    uint8_t bytes[sizeof(struct event_head)];
 
     (void)state;
+    memset(bytes, 0xff, sizeof(bytes));
     for (size_t size = 0; size != sizeof(bytes); ++size)
         put_record(&bench.kernel, bytes, size, 0);
     put_event(&bench.kernel, 1, 32, 0);
@@ -476,7 +478,7 @@ static void nothing_is_lost_untold(void **state)
                1013904223; /* Numerical Recipes' generator: the same on every machine */
         for (uint32_t i = (seed >> 16) % 200; i != 0; --i) {
             ++put;
-            put_event(&bench.kernel, put, 16 + (put * 29 + seed % 7) % 300, 0);
+            put_event(&bench.kernel, put, HEAD + (put * 29 + seed % 7) % 300, 0);
         }
         counted =
             bench.kernel.lost - (bench.kernel.lost != 0 && seed % 3 == 0); /* can be a little old */

@@ -280,6 +280,11 @@ void draft_head(struct draft *draft, uint16_t flags, uint32_t conn)
     memcpy(draft->bytes + offsetof(struct event_head, conn), &conn, sizeof(conn));
 }
 
+void draft_connection(struct draft *draft, uint64_t address)
+{
+    memcpy(draft->bytes + offsetof(struct event_head, connection), &address, sizeof(address));
+}
+
 const struct field *draft_field(const struct draft *draft, const char *key)
 {
     for (size_t i = 0; i != draft->signature->num_fields; ++i) {

@@ -82,6 +82,9 @@ void draft_open(struct draft *draft, const struct signature *signature, uint16_t
 
 void draft_head(struct draft *draft, uint16_t flags, uint32_t conn);
 
+/* The address of quicly's object. */
+void draft_connection(struct draft *draft, uint64_t address);
+
 /* The place of a field; it has to be there. */
 const struct field *draft_field(const struct draft *draft, const char *key);
 

@@ -1,17 +1,14 @@
 #include "pages.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "memory.h"
-
-/* Of one system call: IOV_MAX of Linux. */
-#define BATCH 1024
 
 /* In all: 256 MiB of pages of 4 KiB. What a process maps can be any number of pages. */
 #define PAGES_MAX 65536
@@ -59,29 +56,19 @@ static struct files find_files(const struct target *target)
  * somebody else, as it does for the process itself. Stops at a page that cannot be read, such as one
  * behind the end of its file. Returns how many were read.
  */
-static size_t touch(pid_t pid, uint64_t address, size_t count)
+static size_t touch(int memory, uint64_t address, size_t count)
 {
-    static char bytes[BATCH];
-    struct iovec theirs[BATCH], ours = {bytes, 0};
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     size_t touched = 0;
+    char byte;
 
-    while (touched != count) {
-        ssize_t got;
-        ours.iov_len = count - touched < BATCH ? count - touched : BATCH;
-        for (size_t i = 0; i != ours.iov_len; ++i)
-            theirs[i] = (struct iovec){(void *)(uintptr_t)(address + (touched + i) * page), 1};
-        got = process_vm_readv(pid, &ours, 1, theirs, ours.iov_len, 0);
-        if (got > 0)
-            touched += (size_t)got;
-        if (got != (ssize_t)ours.iov_len)
-            break;
-    }
+    while (touched != count && pread(memory, &byte, 1, (off_t)(address + touched * page)) == 1)
+        ++touched;
     return touched;
 }
 
 /* One line of /proc/PID/maps: "FROM-TO r--p OFFSET DEVICE INODE   NAME". */
-static size_t map_line(pid_t pid, const struct files *files, const char *line, size_t most)
+static size_t map_line(int memory, const struct files *files, const char *line, size_t most)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     uint64_t from, to;
@@ -94,12 +81,11 @@ static size_t map_line(pid_t pid, const struct files *files, const char *line, s
         !has_name(files, line + name))
         return 0;
     count = (size_t)(to - from) / page;
-    return touch(pid, from, count < most ? count : most);
+    return touch(memory, from, count < most ? count : most);
 }
 
-void pages_map(const struct target *target)
+static void map_files(const struct target *target, const struct files *files, int memory)
 {
-    struct files files = find_files(target);
     char path[64], *line = NULL;
     size_t size = 0, left = PAGES_MAX;
     FILE *maps;
@@ -108,11 +94,25 @@ void pages_map(const struct target *target)
     maps = fopen(path, "re");
     while (maps != NULL && left != 0 && getline(&line, &size, maps) > 0) {
         line[strcspn(line, "\n")] = '\0';
-        left -= map_line(target->pid, &files, line, left);
+        left -= map_line(memory, files, line, left);
     }
     if (maps != NULL)
         fclose(maps);
     free(line);
+}
+
+void pages_map(const struct target *target)
+{
+    struct files files = find_files(target);
+    char path[64];
+    int memory;
+
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)target->pid);
+    memory = open(path, O_RDONLY | O_CLOEXEC);
+    if (memory >= 0) {
+        map_files(target, &files, memory);
+        close(memory);
+    }
     for (size_t i = 0; i != files.count; ++i)
         free(files.names[i]);
     free(files.names);

@@ -15,7 +15,15 @@
 #include "support.h"
 
 /* The first byte of an input. */
-enum { MODE = 3, BY_MODE = 4, APPLICATION_DATA = 8, AARCH64 = 16, SOME_NAMED = 32, LISTS = 64 };
+enum {
+    MODE = 3,
+    BY_MODE = 4,
+    APPLICATION_DATA = 8,
+    AARCH64 = 16,
+    SOME_NAMED = 32,
+    LISTS = 64,
+    ONE_LINK = 128
+};
 
 #define NOTES_MAX 16
 
@@ -192,6 +200,9 @@ static void expect_function(const char **at, const struct program_choice *choice
     expect(at, ", silent = ");
     expect(at, (size_t)(traced - choice->probes) < choice->num_printed ? "0" : "1");
     expect(at, " };\n");
+    check(function->silent == ((size_t)(traced - choice->probes) >= choice->num_printed));
+    if (!choice->one_link)
+        expect(at, "    if (!GATE->is_open)\n        return 0;\n");
     for (size_t i = 0; i != signature->num_arguments; ++i) {
         bool is_data = (signature->reads_application_data >> i & 1) != 0;
         bool is_read = (signature->reads >> i & 1) != 0 || (is_data && choice->application_data);
@@ -257,6 +268,7 @@ static void check_choice(const struct choice *choice, enum operand_arch arch, ui
         .num_probes = choice->num_probes,
         .num_printed = choice->num_printed,
         .application_data = (flags & APPLICATION_DATA) != 0,
+        .one_link = (flags & ONE_LINK) != 0,
         .watermark = 4096,
     };
     struct program program;

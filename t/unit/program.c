@@ -311,8 +311,12 @@ static void choices_show(void **state)
 {
     struct bench bench;
     char *plain, number[16];
-    bool *const flags[] = {&bench.wanted.application_data, &bench.wanted.tie_connections,
-                           &bench.wanted.http3_only, &bench.wanted.stamps, &bench.wanted.tids};
+    bool *const flags[] = {&bench.wanted.application_data,
+                           &bench.wanted.tie_connections,
+                           &bench.wanted.http3_only,
+                           &bench.wanted.stamps,
+                           &bench.wanted.tids,
+                           &bench.wanted.one_link};
 
     (void)state;
     choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_ALL, NULL);

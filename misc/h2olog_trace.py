@@ -1,13 +1,17 @@
 """What quicplot and h2olog2qlog share: they read what `h2olog quic` and `h2olog all` print, connection by connection.
 
-A connection is called by quicly's number of it. Each thread of a server counts from 0, so that several
-connections of one trace can have the same number: the second one is called NUMBER.2, and so on.
+A connection is called by the number that h2olog gives it, `connection`. Where several traces follow one another, the
+second connection of a number is called NUMBER.2, and so on.
+
+h2olog 1 had no `connection`. In its traces, a connection is called by quicly's number, `conn`, which each thread of a
+server counts on its own, and before 2024-03 each listener. Connections that cannot be told apart are marked as mixed.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import re
@@ -23,8 +27,21 @@ Event = dict[str, Any]
 # Connections whose last events may still come: quicly's `free` is not the last one of a connection.
 MAX_FREED = 1024
 
+# How long after the first path of a connection its accept event is, at most.
+MAX_ACCEPTING_MS = 1000
+
+# Of a connection that is freed, there is none of these.
+OF_LIVE_CONNECTIONS = ("packet-sent", "packet-commit", "receive", "packet-received")
+
 # Beyond that, a number of milliseconds is no time, and a double is not exact.
 MAX_TIME = 2**53
+
+# Of connections that a message has to name.
+MOST_NAMES = 10
+
+WHY_MIXED = (
+    "the server gave several connections the same number, and h2olog 1 did not tell them apart (a trace of h2olog 2 does)"
+)
 
 # A server's threads each have a clock that lags by the length of a round of its event loop; more is a clock that was
 # set.
@@ -38,16 +55,24 @@ class Trouble(Exception):
 class Connection:
     """A connection of the trace."""
 
-    __slots__ = ("number", "name", "begin", "time", "accepted", "freed")
+    __slots__ = ("name", "begin", "time", "accepted", "freed", "is_old", "is_made", "mixed", "path_unknown", "last_sent")
 
-    def __init__(self, number: int, name: str, begin: int) -> None:
-        self.number = number
+    def __init__(self, name: str, begin: int, is_old: bool) -> None:
         self.name = name
         self.begin = begin  # when its first event was
         self.time = begin  # when its last one was; never goes back
         self.accepted = False  # the trace has it from its beginning
         self.freed = False
+        self.is_old = is_old  # of a trace of h2olog 1
+        self.is_made = False  # its first path is all there is of it
+        self.mixed = False  # it may have events of others, and others its own
+        self.path_unknown = False  # others began at the same time: the first path is of one of them
+        self.last_sent: dict[int | None, int] = {}  # by packet type, the last packet number
 
+
+# What tells connections apart: h2olog's number; of h2olog 1, thread and quicly's number.
+Key = tuple[Optional[int], int]
+NUMBERED = -1  # in place of the thread
 
 # The type of an event, whose it is (None: h2olog's own), and its members.
 TracedEvent = tuple[str, Optional[Connection], Event]
@@ -68,6 +93,37 @@ def natural(event: Event, *keys: str) -> int | None:
     return value if value is not None and value >= 0 else None
 
 
+def key_of(event: Event) -> Key | None:
+    """What tells an event's connection from others; None if it has none."""
+    if "connection" in event:
+        number = natural(event, "connection")
+        return None if number is None else (NUMBERED, number)
+    conn = integer(event, "conn")
+    return None if conn is None else (natural(event, "tid"), conn)
+
+
+class Path:
+    """The first path of a connection that is not known yet."""
+
+    __slots__ = ("event", "is_doubtful")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.is_doubtful = False  # others waited with it
+
+    def is_recent(self, accept: Event) -> bool:
+        """Whether it can be of the connection that is accepted now."""
+        before, now = natural(self.event, "time"), natural(accept, "time")
+        return before is None or now is None or now - before <= MAX_ACCEPTING_MS
+
+
+def is_another(kind: str, is_path: bool, connection: Connection) -> bool:
+    """Whether an event is the first one of another connection of the same number."""
+    if not is_path and kind not in ("accept", "connect"):
+        return False
+    return connection.accepted or connection.freed or (connection.is_old and not connection.is_made)
+
+
 class Trace:
     """The events of files, or of stdin if none are given."""
 
@@ -75,13 +131,16 @@ class Trace:
         self.program = program
         self.files = files or ["-"]
         self.time: int | None = None  # of the last event that said one
+        self.seq = 0  # of the last event
         self.good = 0
         self.bad = 0
         self.first_bad = ""
-        self.mixed = 0
+        self.mixed: list[str] = []  # names of connections
+        self.unplaced_paths = 0
+        self.path_unknown = False  # of the accept event that is given out
         self.set_back = 0
-        self.open: dict[tuple[int | None, int], Connection] = {}
-        self.freed: collections.deque[tuple[tuple[int | None, int], Connection]] = collections.deque()
+        self.open: dict[Key, Connection] = {}
+        self.freed: collections.deque[tuple[Key, Connection]] = collections.deque()
         self.names: collections.Counter[int] = collections.Counter()
         self.gone: list[Connection] = []  # whose last event has been given out; whoever cares, empties it
 
@@ -100,31 +159,52 @@ class Trace:
 
     def numbered(self) -> Iterator[Event]:
         """
-        All of them. A server says of the first path of a connection that it is of connection 0, as it is made before
-        the connection has its number; what that is says the event behind it in the same thread.
+        All of them. The server says of the first path of a connection that it is of connection 0, as it is made before
+        the connection has its number. In a trace of h2olog 1, it is of the connection that is accepted next by the same
+        thread; if there are several such paths, nobody knows.
         """
-        held: dict[Any, Event] = {}
+        waiting: dict[int | None, list[Path]] = {}  # by thread
         for event in self.objects():
-            thread = event.get("tid") if type(event.get("tid")) is int else None
-            path = held.pop(thread, None)
-            if path is not None:
-                if event["type"] in ("accept", "connect"):
-                    path["conn"] = event.get("conn")
-                yield path
-            if event["type"] == "new-path" and event.get("path-index") == 0:
-                held[thread] = event
-            else:
+            kind, thread = event["type"], integer(event, "tid")
+            if "connection" in event:
                 yield event
-        yield from held.values()
+            elif kind == "new-path" and event.get("path-index") == 0:
+                waiting.setdefault(thread, []).append(Path(event))
+            elif kind in ("accept", "connect"):
+                yield from self.first_path(waiting.get(thread, []), event)
+                yield event
+                self.path_unknown = False
+            else:
+                if kind == "h2olog-event-lost":
+                    for path in itertools.chain.from_iterable(waiting.values()):
+                        path.is_doubtful = True
+                yield event
+        self.unplaced_paths += sum(map(len, waiting.values()))
+
+    def first_path(self, waiting: list[Path], accept: Event) -> Iterator[Event]:
+        """The first path of a connection that is accepted, if that is certain. Takes it out of those that wait."""
+        recent = [path for path in waiting if path.is_recent(accept)]
+        self.unplaced_paths += len(waiting) - len(recent)
+        if len(recent) == 1 and not recent[0].is_doubtful:
+            yield {**recent[0].event, "conn": accept.get("conn")}
+        elif recent:
+            self.path_unknown = True
+            self.unplaced_paths += 1
+        for path in recent:
+            path.is_doubtful = True
+        waiting[:] = recent[1:]
 
     def objects(self) -> Iterator[Event]:
         for file in self.files:
-            number = 0
+            number, is_first = 0, True
             for line in self.lines(file):
                 number += 1
                 try:
                     event = json.loads(line)
                     if type(event["type"]) is str and type(event["seq"]) is int:
+                        if event["seq"] == 1 or (is_first and event["seq"] <= self.seq):
+                            self.begin_trace()
+                        is_first, self.seq = False, event["seq"]
                         self.good += 1
                         yield event
                         continue
@@ -141,6 +221,11 @@ class Trace:
         except OSError as error:
             raise Trouble(f"cannot read {'stdin' if file == '-' else file}: {error.strerror}") from error
 
+    def begin_trace(self) -> None:
+        """Another run of h2olog numbers other connections from 1."""
+        for key in [key for key in self.open if key[0] == NUMBERED]:
+            self.gone.append(self.open.pop(key))
+
     def tick(self, event: Event) -> int | None:
         """When an event was. Some of quicly's say 0: they are as late as the one before."""
         time = event.get("time")
@@ -149,42 +234,60 @@ class Trace:
         return self.time
 
     def connection_of(self, kind: str, event: Event) -> Connection | None:
-        number, thread = event.get("conn"), event.get("tid")
-        time = self.tick(event)
-        if type(number) is not int or time is None:
+        time, key = self.tick(event), key_of(event)
+        if key is None or time is None:
             return None
-        key = (thread if type(thread) is int else None, number)
         connection = self.open.get(key)
-        if connection is None or self.is_another(kind, event, connection):
+        is_path = kind == "new-path" and event.get("path-index") == 0
+        if connection is None or is_another(kind, is_path, connection):
             connection = self.begin(key, time)
+            connection.is_made = is_path
+        else:
+            connection.is_made = False
         if "conn-id" not in event and event.get("time") != 0:  # those of h2o have another clock
             if time + CLOCK_WAS_SET_MS < connection.time:
                 self.set_back += 1
             connection.time = max(connection.time, time)
+        if connection.is_old:
+            self.look_for_others(kind, event, connection)
         if kind in ("accept", "connect"):
             connection.accepted = True
+            connection.path_unknown |= self.path_unknown
         elif kind == "free":
             self.end(key, connection)
         return connection
 
-    def is_another(self, kind: str, event: Event, connection: Connection) -> bool:
-        """Whether an event is the first one of another connection of the same number."""
-        if kind not in ("accept", "connect") and (kind != "new-path" or event.get("path-index") != 0):
-            return False
-        if connection.accepted and not connection.freed:
-            self.mixed += 1
-        return connection.accepted or connection.freed
-
-    def begin(self, key: tuple[int | None, int], time: int) -> Connection:
-        number = key[1]
-        if key in self.open:
-            self.gone.append(self.open[key])
+    def begin(self, key: Key, time: int) -> Connection:
+        thread, number = key
+        before = self.open.get(key)
         self.names[number] += 1
         nth = self.names[number]
-        connection = self.open[key] = Connection(number, str(number) if nth == 1 else f"{number}.{nth}", time)
+        name = str(number) if nth == 1 else f"{number}.{nth}"
+        connection = self.open[key] = Connection(name, time, thread != NUMBERED)
+        if before is not None:
+            if before.is_old and not before.freed:
+                self.mix(before)
+                self.mix(connection)
+            self.gone.append(before)
         return connection
 
-    def end(self, key: tuple[int | None, int], connection: Connection) -> None:
+    def mix(self, connection: Connection) -> None:
+        if not connection.mixed:
+            connection.mixed = True
+            self.mixed.append(connection.name)
+
+    def look_for_others(self, kind: str, event: Event, connection: Connection) -> None:
+        """A connection's packet numbers increase, and nothing is sent or received when it is freed."""
+        if connection.freed and kind in OF_LIVE_CONNECTIONS:
+            self.mix(connection)
+        number = natural(event, "pn")
+        if kind in ("packet-sent", "packet-commit") and number is not None:
+            packet_type = natural(event, "packet-type")
+            if number <= connection.last_sent.get(packet_type, -1):
+                self.mix(connection)
+            connection.last_sent[packet_type] = number
+
+    def end(self, key: Key, connection: Connection) -> None:
         """Forgets connections some time after they are gone."""
         connection.freed = True
         self.freed.append((key, connection))
@@ -205,10 +308,11 @@ class Trace:
             lines = f"{plural(self.bad, 'line')} {'is' if self.bad == 1 else 'are'}"
             say(self.program, f"{lines} not of h2olog, and left out; the first is {self.first_bad}")
         if self.mixed:
+            say(self.program, f"{listed(self.mixed)} may have events of others: {WHY_MIXED}")
+        if self.unplaced_paths:
             say(
                 self.program,
-                f"{plural(self.mixed, 'time')}, a connection began while another had its number: threads of the server "
-                "count on their own, and their events cannot be told apart; `h2olog all` says which thread it was",
+                f"{plural(self.unplaced_paths, 'first path')} left out: h2olog 1 did not say of which connection it is",
             )
         if self.set_back:
             events = plural(self.set_back, "event")
@@ -224,6 +328,12 @@ def open_input(file: str) -> TextIO:
 
 def say(program: str, sentence: str) -> None:
     print(f"{program}: {sentence}", file=sys.stderr, flush=True)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Connections, not too many."""
+    some = f"{', '.join(names[:MOST_NAMES])}{f' and {len(names) - MOST_NAMES:,} more' if len(names) > MOST_NAMES else ''}"
+    return f"connection{'' if len(names) == 1 else 's'} {some}"
 
 
 def plural(number: int, what: str) -> str:

@@ -54,6 +54,22 @@ def trace_truth() -> list[Event]:
     return events
 
 
+def numbered(events: Iterable[Event], connection: int = 1) -> list[Event]:
+    """As h2olog 2 has it; what belongs to no connection stays as it is."""
+    return [{**event, "connection": connection} if "conn" in event else event for event in events]
+
+
+def of_two_clients(connections: list[list[Event]]) -> list[Event]:
+    """Turn by turn, as by two threads: the second one's first path, the first one's, and so on."""
+    longest = max(map(len, connections))
+    return [own[n] for n in range(longest) for own in reversed(connections) if n < len(own)]
+
+
+def without_connection(events: Iterable[Event]) -> list[Event]:
+    """As h2olog 1 printed it."""
+    return [{key: value for key, value in event.items() if key != "connection"} for event in events]
+
+
 def read_lines(text: str) -> list[Event]:
     return [json.loads(line) for line in text.split("\n")[:-1]]
 

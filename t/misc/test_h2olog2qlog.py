@@ -14,7 +14,8 @@ from typing import Any, Callable
 import pytest
 
 from pictures import (
-    QLOG, Event, Qlog, lines_of, read_qlog, run, span, trace_2020, trace_2026, trace_truth,
+    QLOG, Event, Qlog, lines_of, numbered, of_two_clients, read_qlog, run, span, trace_2020, trace_2026, trace_truth,
+    without_connection,
 )  # fmt: skip
 
 BEGIN = 1795350191559
@@ -54,15 +55,16 @@ def count(events: list[Event], *kinds: str) -> int:
     return sum(e["type"] in kinds for e in events)
 
 
+@pytest.mark.parametrize("connection", [None, 12])
 @pytest.mark.parametrize("trace", [trace_2020, trace_2026, trace_truth])
-def test_real_traces(trace: Callable[[], list[Event]]) -> None:
-    """Nothing is lost on the way, and nothing there twice."""
-    events = trace()
+def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -> None:
+    """Nothing is lost on the way, and nothing there twice; with h2olog 2's number of the connection, and without."""
+    events = trace() if connection is None else numbered(trace(), connection)
     qlog = convert(events)
     begin, end = span(events)
     assert qlog.header["trace"]["common_fields"]["reference_time"] == begin
     assert (qlog.events[0]["time"], qlog.events[-1]["time"]) == (0, end - begin)
-    assert {e["group_id"] for e in qlog.events} == {str(events[0]["conn"])}
+    assert {e["group_id"] for e in qlog.events} == {str(connection or events[0]["conn"])}
 
     packets = [e for e in events if e["type"] in ("packet-sent", "packet-commit")]
     sent = qlog.data("transport:packet_sent")
@@ -252,7 +254,9 @@ def test_frames(name: str, members: Event, frame: Event) -> None:
     packet = event("packet-received", pn=1, packet_type=3, decrypted_len=5)
     received = convert([packet, {**event(name + "-receive"), **members}])
     assert [d["frames"] for d in received.data("transport:packet_received")] == [[frame]]
-    unreadable = [e for key in members for e in sent_2026(0, 9, {**event(name + "-send"), **members, key: None})]
+    unreadable = [
+        e for n, key in enumerate(members) for e in sent_2026(0, n, {**event(name + "-send"), **members, key: None})
+    ]
     if unreadable:  # what could not be read is left out, never made up; read_qlog checks the members
         assert len(convert(unreadable).data("transport:packet_sent")) == len(members)
     if name.endswith("-close"):
@@ -415,6 +419,86 @@ def test_apart(tmp_path: Path, there: bool) -> None:
     assert read_qlog(output.read_bytes()).events == files["8.sqlog"].events
 
 
+def twins() -> list[list[Event]]:
+    """Of two threads: quicly calls both of them 7, and their first paths 0."""
+    connections = []
+    for connection in (1, 2):
+        own = [event("new-path", conn=0, path_index=0, remote=f"192.0.2.{connection}:443"), ACCEPT]
+        for n in range(200):
+            own += sent_2026(n, n, stream_send(n, 1000 * n + connection))
+        own += [event("free", 300), event("conn-stats", 300)]
+        connections.append(numbered(own, connection))
+    return connections
+
+
+def numbers_of(events: list[Event]) -> list[int]:
+    return [e["data"]["header"]["packet_number"] for e in events if e["name"] == "transport:packet_sent"]
+
+
+def test_two_clients(tmp_path: Path) -> None:
+    """One number of quicly's, two connections: each event is in the right one, and each one's packets are in order."""
+    events = of_two_clients(twins())
+    qlog = convert(events)
+    assert {e["group_id"] for e in qlog.events} == {"1", "2"}
+    folder = tmp_path / "qlog"
+    assert run(QLOG, "-o", f"{folder}/", text=lines_of(events)).stderr == b""
+    assert {file.name for file in folder.iterdir()} == {"1.sqlog", "2.sqlog"}
+    for connection in (1, 2):
+        own = [e for e in qlog.events if e["group_id"] == str(connection)]
+        assert numbers_of(own) == list(range(200))
+        assert [f["offset"] for e in own for f in e["data"].get("frames", [])] == [
+            1000 * n + connection for n in range(200)
+        ]
+        apart = read_qlog((folder / f"{connection}.sqlog").read_bytes())
+        assert [e["data"] for e in apart.events] == [e["data"] for e in own]
+        assert "Not certain" not in apart.header["description"] + qlog.header["description"]
+
+
+def test_two_clients_by_h2olog_1(tmp_path: Path) -> None:
+    """They cannot be told apart: the qlog says so, and so does stderr. Nothing is left out."""
+    events = without_connection(of_two_clients(twins()))
+    result = run(QLOG, text=lines_of(events))
+    assert result.returncode == 0
+    assert b"h2olog2qlog: connections 7, 7.2 may have events of others" in result.stderr
+    qlog = read_qlog(result.stdout)
+    assert "Not certain: connections 7, 7.2 may have events of others" in qlog.header["description"]
+    assert len(numbers_of(qlog.events)) == 400
+    folder = tmp_path / "qlog"
+    assert run(QLOG, "-o", f"{folder}/", text=lines_of(events)).stderr == result.stderr
+    assert {file.name for file in folder.iterdir()} == {"7.sqlog", "7.2.sqlog"}
+    for name in ("7", "7.2"):
+        apart = read_qlog((folder / f"{name}.sqlog").read_bytes())
+        assert f"Not certain: connection {name} may have events of others" in apart.header["description"]
+        own = [e["data"] for e in qlog.events if e["group_id"] == name]
+        assert [e["data"] for e in apart.events] == own and len(own) > 0
+    output = tmp_path / "x.sqlog"
+    assert run(QLOG, "-c", "7.2", "-o", output, text=lines_of(events)).stderr == result.stderr
+    alone = read_qlog(output.read_bytes())
+    assert "Not certain: connection 7.2 may" in alone.header["description"]
+    assert [e["data"] for e in alone.events] == own
+    # a connection beside them is certain
+    certain = [{**e, "conn": 8} for e in without_connection(twins()[0])]
+    assert run(QLOG, "-c", "8", "-o", output, text=lines_of(events + certain)).returncode == 0
+    assert "Not certain" not in read_qlog(output.read_bytes()).header["description"]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_two_traces(tmp_path: Path, apart: bool) -> None:
+    """One after the other: connection 1 of the second is not that of the first, whether it has an accept or not."""
+    second = numbered(sent_2026(80, 0, stream_send(80, 5)))
+    first = numbered([ACCEPT, *sent_2026(1, 9, stream_send(1, 2)), *sent_2026(2, 10, stream_send(2, 3))])
+    if apart:
+        (tmp_path / "1").write_text(lines_of(first))
+        (tmp_path / "2").write_text(lines_of([{**e, "seq": seq} for seq, e in enumerate(second, 2)]))
+    else:
+        (tmp_path / "1").write_text(lines_of(first) + lines_of(second))
+        (tmp_path / "2").write_text("")
+    result = run(QLOG, tmp_path / "1", tmp_path / "2")
+    assert result.stderr == b""
+    qlog = read_qlog(result.stdout)
+    assert [numbers_of([e for e in qlog.events if e["group_id"] == name]) for name in ("1", "1.2")] == [[9, 10], [0]]
+
+
 def test_much_in_little_memory(tmp_path: Path) -> None:
     """Connections come and go, one is long: neither is kept. 30 MB of events, at no more than 25 MB beyond Python's."""
 
@@ -500,7 +584,8 @@ def test_broken_pipe() -> None:
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     try:
         for n in range(10000):
-            process.stdin.write(lines_of([ACCEPT, event("stream-on-open", stream_id=n)] * 100).encode())
+            events = numbered([ACCEPT, event("stream-on-open", stream_id=n)] * 100)
+            process.stdin.write(lines_of(events).encode())
             if n == 0:  # before a pipe is full
                 process.stdout.close()
         pytest.fail("it went on reading")

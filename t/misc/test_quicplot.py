@@ -21,8 +21,8 @@ from typing import Any, Callable
 import pytest
 
 from pictures import (
-    QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, list_fonts, run, span, stated, trace_2020,
-    trace_2026, trace_truth,
+    QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, list_fonts, numbered, of_two_clients, run, span,
+    stated, trace_2020, trace_2026, trace_truth, without_connection,
 )  # fmt: skip
 
 BEGIN = 1795350191559
@@ -59,10 +59,11 @@ ACCEPT = other("accept", 0, dcid="00")
 # --- real traces ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("connection", [None, 12])
 @pytest.mark.parametrize("trace", [trace_2020, trace_2026, trace_truth])
-def test_real_traces(trace: Callable[[], list[Event]]) -> None:
-    """What the server says of itself is drawn, nothing else."""
-    events = trace()
+def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -> None:
+    """What the server says of itself is drawn, nothing else; with h2olog 2's number of the connection, and without."""
+    events = trace() if connection is None else numbered(trace(), connection)
     picture = draw(events)
     begin, end = span(events)
     for name, keys in (
@@ -78,7 +79,8 @@ def test_real_traces(trace: Callable[[], list[Event]]) -> None:
     assert picture.says(f"sent in {len(lengths)} packets")
     in_flight = {value for _, value in stated(events, "inflight")}
     assert len(picture.steps("bytes-in-flight")) > len(in_flight)
-    assert picture.says(f"QUIC connection {events[0]['conn']}")
+    assert picture.says(f"QUIC connection {connection or events[0]['conn']}")
+    assert "doubt" not in picture.groups
     assert picture.says("since the connection began (ms)")
 
 
@@ -347,7 +349,7 @@ def test_choosing() -> None:
     assert listed.stderr == b""
     rows = [line.split() for line in listed.stdout.decode().splitlines()]
     assert rows == [
-        ["CONN", "EVENTS", "SECONDS", "PACKETS", "BYTES", "LOST", "PTO"],
+        ["CONNECTION", "EVENTS", "SECONDS", "PACKETS", "BYTES", "LOST", "PTO"],
         ["7", "5", "0.002", "1", "1000", "0", "0"],
         ["8", "10", "0.003", "9", "9000", "0", "0"],
         ["7.2", "8", "2.003", "4", "4000", "1", "1"],
@@ -374,8 +376,101 @@ def test_threads() -> None:
         del event["tid"]
     result = run(QUICPLOT, "-l", text=lines_of(events))
     assert result.returncode == 0
-    assert b"1 time, a connection began while another had its number" in result.stderr
-    assert b"`h2olog all` says which thread" in result.stderr
+    assert result.stderr.startswith(b"quicplot: connections 7, 7.2 may have events of others: ")
+
+
+def client(connection: int, conn: int = 7) -> list[Event]:
+    """A connection as h2olog 2 prints it."""
+    remote = f"192.0.2.{connection}:443"
+    path = other("new-path", 0, **{"path-index": 0, "remote": remote, "conn": 0})
+    own = [ACCEPT]
+    for n in range(20):
+        own += [sent(n + 1, n, 1000 + connection), ack(n + 1, 1000 * n + connection, 10)]
+    return numbered([path, *({**event, "conn": conn} for event in own)], connection)
+
+
+def title(picture: Picture) -> str:
+    return next(text for text in picture.texts if text.startswith("QUIC connection"))
+
+
+def test_two_clients() -> None:
+    """One number of quicly's, two connections: each picture is of one of them, with its own address."""
+    events = of_two_clients([client(1), client(2)])
+    for connection in (1, 2):
+        picture = draw(events, "-c", str(connection))
+        assert title(picture) == f"QUIC connection {connection} with 192.0.2.{connection}:443"
+        assert picture.says("sent in 20 packets") and "doubt" not in picture.groups
+        check_curve(picture.steps("congestion-window"), [(n + 1, 1000 * n + connection) for n in range(20)])
+
+
+def old_picture(events: list[Event], name: str, doubt: str | None, stderr: bytes) -> Picture:
+    """What is drawn of a trace by h2olog 1."""
+    result = run(QUICPLOT, "-c", name, text=lines_of(events))
+    assert result.returncode == 0
+    assert result.stderr == b"" if stderr == b"" else stderr in result.stderr, result.stderr
+    picture = Picture(result.stdout)
+    assert ("doubt" in picture.groups) == (doubt is not None)
+    assert doubt is None or picture.says(doubt)
+    return picture
+
+
+MIXED = "Possibly several connections in one"
+
+
+def test_two_clients_by_h2olog_1() -> None:
+    """Two accepts of one number: the picture says that it can be of several, and no address."""
+    events = without_connection(of_two_clients([client(1), client(2)]))
+    for name in ("7", "7.2"):
+        picture = old_picture(events, name, MIXED, b"connections 7, 7.2 may have events of others")
+        assert title(picture) == f"QUIC connection {name}"
+
+
+def test_first_paths_by_h2olog_1() -> None:
+    """That of the one connection that is being accepted is its own. Of two, nobody knows."""
+    first, second = without_connection(client(1, 3)), without_connection(client(2, 4))
+    third = without_connection(client(5, 5))
+    third = [{**event, "time": event["time"] + 2000} for event in third]
+    between = [*first[:1], sent(0, 0), *first[1:], *third]
+    assert title(old_picture(between, "3", None, b"")) == "QUIC connection 3 with 192.0.2.1:443"
+    both = [first[0], second[0], first[1], second[1], *first[2:], *second[2:], *third]
+    for name in ("3", "4"):
+        picture = old_picture(both, name, "address is not known", b"2 first paths left out")
+        assert title(picture) == f"QUIC connection {name}"
+        assert picture.says("sent in 20 packets")
+    assert title(old_picture(both, "5", None, b"2 first paths")) == "QUIC connection 5 with 192.0.2.5:443"
+    never = [first[0], *second, *third]  # the first one fails
+    assert title(old_picture(never, "4", "address is not known", b"2 first paths")) == "QUIC connection 4"
+    assert title(old_picture(never, "5", None, b"2 first paths")) == "QUIC connection 5 with 192.0.2.5:443"
+    gap = [first[0], {"type": "h2olog-event-lost", "time": BEGIN, "lost": 5}, *second[1:]]
+    assert title(old_picture(gap, "4", "address is not known", b"1 first path left out")) == "QUIC connection 4"
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        # both are older than the trace: packet numbers go back
+        [sent(1, 100), sent(1, 5), sent(2, 101), sent(2, 6)],
+        # one ends, and another one goes on
+        [ACCEPT, sent(1, 0), other("free", 2), sent(3, 70)],
+        # one is older, the other one is accepted
+        [sent(1, 100), ACCEPT, sent(2, 0)],
+        [{**sent(1, 100), "tid": 9}, {**ACCEPT, "tid": 9}, {**sent(2, 0), "tid": 9}],
+    ],
+)
+def test_one_number_by_h2olog_1(events: list[Event]) -> None:
+    """What tells that there are two, if not two accepts; of h2olog 2, they are two."""
+    picture = old_picture(events, "7", MIXED, b"may have events of others")
+    assert title(picture) == "QUIC connection 7"
+
+
+def test_certain_by_h2olog_1() -> None:
+    """What is of one connection for sure has no mark: packet numbers are of a type, and a number is used again."""
+    events = [
+        ACCEPT, sent(0, 0), {**sent(0, 3), "packet-type": 0}, {**sent(0, 1), "packet-type": 2}, sent(1, 1),
+        other("free", 2), other("conn-stats", 2), {**ACCEPT, "time": BEGIN + 3}, sent(4, 0),
+    ]  # fmt: skip
+    for name in ("7", "7.2"):
+        old_picture(events, name, None, b"")
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------
@@ -386,7 +481,7 @@ def test_bad_lines() -> None:
     good = lines_of([sent(1, 0)])
     bad = ["{", "x\n", "[1]\n", '"text"\n', "null\n", '{"type":5,"seq":1}\n', '{"type":"a"}\n', "\udcff\n"]
     bad.append("[" * 5000 + "\n")
-    text = "{\n" + "\n" + good + "".join(bad[1:]) + good + "{"
+    text = "{\n" + "\n" + good + "".join(bad[1:]) + lines_of([sent(1, 1)]) + "{"
     result = run(QUICPLOT, "-l", text=text)
     assert result.returncode == 0
     assert result.stderr == b"quicplot: 10 lines are not of h2olog, and left out; the first is line 1 of stdin\n"

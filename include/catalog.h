@@ -19,7 +19,7 @@ struct traced {
     const struct target_probe *probe;
     const struct signature *signature;
     struct guess
-        *guess; /* no list knows it: `signature` was made of its operands, and is in here */
+        *guess;         /* no list knows it: `signature` was made of its operands, and is in here */
     size_t num_ignored; /* arguments that it has behind those of the signature */
 };
 

@@ -24,7 +24,7 @@ struct location {
     uint64_t offset;           /* of the probe's instruction in the file */
     uint64_t semaphore_offset; /* of its semaphore in the file; 0: it has none */
     enum location_flaw flaw;
-    char *arguments;           /* its operands, as the note has them: not to be trusted */
+    char *arguments; /* its operands, as the note has them: not to be trusted */
 };
 
 /* A probe of the target, with all places where it stands. */
@@ -58,7 +58,7 @@ struct target {
         *mapped_files; /* where files are mapped, libraries among them; ascending */
     size_t num_mapped_files;
     bool notes_stripped;    /* one of these has semaphores of probes, but not their notes */
-    bool sections_stripped; /* one of these has no table of sections to find such notes by */
+    bool sections_stripped; /* the binary has no table of sections to find such notes by */
 };
 
 /*

@@ -97,9 +97,9 @@ int binary_open(struct binary *binary, int fd)
     Elf64_Ehdr header;
 
     *binary = (struct binary){0};
-    if (!read_at(fd, 0, &header, sizeof(header)) ||
-        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
-        header.e_ident[EI_DATA] != NATIVE_ORDER || read_segments(binary, fd, &header) != 0)
+    if (!read_at(fd, 0, &header, sizeof(header)) || memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+        header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != NATIVE_ORDER ||
+        read_segments(binary, fd, &header) != 0)
         return -1;
     read_sections(binary, fd, &header);
     return 0;

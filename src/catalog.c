@@ -123,8 +123,7 @@ static bool probe_passes(enum operand_arch arch, const struct target_probe *prob
 static bool is_as_declared(enum operand_arch arch, const struct target_probe *probe,
                            const struct signature *signature)
 {
-    return has_shape(arch, probe, signature) &&
-           probe_passes(arch, probe, signature, operand_holds);
+    return has_shape(arch, probe, signature) && probe_passes(arch, probe, signature, operand_holds);
 }
 
 /* Whether the arguments of a signature are the first ones of a probe that has more of them. */

@@ -365,8 +365,8 @@ static void print_read_otherwise(FILE *file, const struct catalog *catalog,
                 "h2olog: %s:%s is read as %s, which h2o had %s %s%s%s; the other probes are those "
                 "of %s; if that is wrong, " BUILD_WITH_LISTS "\n",
                 signature->provider, signature->probe, signature->declaration,
-                signature->until != 0 ? "from" : "since", since, signature->until != 0 ? " to " : "",
-                signature->until != 0 ? until : "", version);
+                signature->until != 0 ? "from" : "since", since,
+                signature->until != 0 ? " to " : "", signature->until != 0 ? until : "", version);
     }
 }
 
@@ -415,8 +415,8 @@ static void print_broken_promise(FILE *file, const struct promise *promise, bool
     char since[32];
 
     catalog_date(first, since, sizeof(since));
-    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n", version,
-            promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
+    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n",
+            version, promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
             first > catalog->since ? "h2o has had it since " : "it is not in this build of h2o",
             first > catalog->since ? since : "");
 }

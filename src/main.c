@@ -234,23 +234,26 @@ static int open_signals(void)
 
 static int check_size(struct run *run)
 {
-    bool prints = false;
-
-    for (size_t i = 0; i != run->program.num_functions; ++i)
-        prints |= run->program.functions[i].printed;
-    if (!prints) {
-        snprintf(run->error, sizeof(run->error),
-                 "none of the probes of process %d that were chosen can be traced, for the reasons "
-                 "above",
-                 (int)run->target.pid);
-        return COULD_NOT_TRACE;
-    }
     if (run->program.num_functions <= FUNCTIONS_MAX)
         return 0;
     snprintf(run->error, sizeof(run->error),
              "the probes of process %d stand at %zu places that differ, more than %d; choose some "
              "of them with quic -t or all -t",
              (int)run->target.pid, run->program.num_functions, FUNCTIONS_MAX);
+    return COULD_NOT_TRACE;
+}
+
+/* Whether there is a place left of a probe that is printed. */
+static int check_places(struct run *run)
+{
+    for (size_t i = 0; i != run->program.num_functions; ++i) {
+        if (run->program.functions[i].printed)
+            return check_size(run);
+    }
+    snprintf(run->error, sizeof(run->error),
+             "none of the probes of process %d that were chosen can be traced, for the reasons "
+             "above",
+             (int)run->target.pid);
     return COULD_NOT_TRACE;
 }
 
@@ -265,8 +268,7 @@ static int prepare(struct run *run)
         return COULD_NOT_TRACE;
     say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
-    chosen =
-        choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error));
+    chosen = choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error));
     if (chosen != 0 && options->tracepoints.count != 0)
         return WRONG_USAGE;
     choice_print_changed(stderr, &run->choice, options, &run->catalog);
@@ -299,7 +301,7 @@ static int prepare(struct run *run)
     program_open(&run->program, operand_native(), &wanted, &run->tracer.maps, say_skipped);
     if (options->debug > 1)
         explain_choice(run);
-    return check_size(run);
+    return check_places(run);
 }
 
 /*

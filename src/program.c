@@ -129,7 +129,7 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
 
 /* Whether a location can fire, and all operands of it that are wanted can be read. */
 static bool is_usable(enum operand_arch arch, const struct traced *traced,
-                        const struct location *location)
+                      const struct location *location)
 {
     const char *text = location->arguments;
     struct operand operand;

@@ -488,7 +488,8 @@ static int read_module(struct target *target, const char *link)
     if (binary_open(&module.binary, fd) == 0)
         result = bcc_elf_foreach_usdt(path, add_note, &module);
     target->notes_stripped |= module.binary.has_semaphores && !module.binary.has_notes;
-    target->sections_stripped |= result == 0 && !module.binary.has_sections;
+    if (target->num_files == 1)
+        target->sections_stripped = result == 0 && !module.binary.has_sections;
     binary_close(&module.binary);
     free(file);
     return result;
@@ -613,7 +614,7 @@ static void explain_no_probes(const struct target *target, char *error, size_t e
     else if (target->sections_stripped)
         snprintf(error, error_size,
                  "PID %d (%s) has no h2o probes that can be found: the section headers of its "
-                 "binary or of a library were stripped; strip it without --strip-sections",
+                 "binary were stripped; strip it without --strip-sections",
                  pid, target->name);
     else if (find_version(target, version, sizeof(version)) && binary_predates_probes(version))
         snprintf(error, error_size,

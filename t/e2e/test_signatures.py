@@ -436,8 +436,8 @@ def test_section_headers_are_stripped(serve: Serve, tmp_path: Path) -> None:
     binary.chmod(0o755)
     pid = serve(binary=binary).pid
     assert why_not(pid) == (
-        f"PID {pid} (stripped) has no h2o probes that can be found: the section headers of its binary or of a library "
-        "were stripped; strip it without --strip-sections"
+        f"PID {pid} (stripped) has no h2o probes that can be found: the section headers of its binary were "
+        "stripped; strip it without --strip-sections"
     )
 
 

@@ -91,8 +91,9 @@ static void code_is_where_segments_say(void **state)
 {
     static const struct {
         uint64_t address, offset; /* 0: nowhere */
-    } cases[] = {{0x400fff, 0}, {0x401000, 0x1000}, {0x4027ff, 0x27ff}, {0x402800, 0},
-                 {0x404e10, 0}, {0, 0},             {UINT64_MAX, 0}};
+    } cases[] = {{0x400fff, 0},  {0x401000, 0x1000}, {0x4027ff, 0x27ff},
+                 {0x402800, 0},  {0x404e10, 0},      {0, 0},
+                 {UINT64_MAX, 0}};
     struct elf elf;
     struct binary binary;
 
@@ -149,10 +150,8 @@ static void sections_tell_of_probes(void **state)
         const char *first, *second;
         bool has_notes, has_semaphores;
     } cases[] = {
-        {".note.stapsdt", ".probes", true, true},
-        {".probes", ".text", false, true},
-        {".text", ".note.stapsdt", true, false},
-        {".text", ".data", false, false},
+        {".note.stapsdt", ".probes", true, true},   {".probes", ".text", false, true},
+        {".text", ".note.stapsdt", true, false},    {".text", ".data", false, false},
         {".note.stapsdtx", ".probe", false, false},
     };
 
@@ -265,13 +264,14 @@ static void versions_are_found(void **state)
     check_version((65 << 20) + 12345, "h2o/2.2.5", NULL);
     check_version(0, "h2o version of none", NULL);
     check_version(0, "", NULL);
-    check_version(0, "h2o/2.2.55555555555555555555555555555555555", "2.2.555555555555555555555555555");
+    check_version(0, "h2o/2.2.55555555555555555555555555555555555",
+                  "2.2.555555555555555555555555555");
 }
 
 static void releases_before_probes(void **state)
 {
-    static const char *const before[] = {"1.7.3", "2.0.0", "2.2.5", "2.2.6", "2.3.0-beta1",
-                                         "2.3.0-beta2"};
+    static const char *const before[] = {"1.7.3", "2.0.0",       "2.2.5",
+                                         "2.2.6", "2.3.0-beta1", "2.3.0-beta2"};
     static const char *const not_before[] = {"2.3.0-DEV", "2.3.0", "2.4.0", "3.0.0", "10.1", "x"};
 
     (void)state;

@@ -532,10 +532,9 @@ static void change_operands(struct target_probe *probe, enum operand_arch arch, 
         char **arguments = &probe->locations[i].arguments;
         char *begin = find_operand(arch, *arguments, index);
         char *rest = replace ? find_operand(arch, *arguments, index + 1) : begin;
-        char *changed =
-            memory_format("%.*s%s%s%s%s", (int)(begin - *arguments), *arguments,
-                          begin != *arguments && begin[-1] != ' ' ? " " : "", operand,
-                          *rest != '\0' ? " " : "", rest);
+        char *changed = memory_format("%.*s%s%s%s%s", (int)(begin - *arguments), *arguments,
+                                      begin != *arguments && begin[-1] != ' ' ? " " : "", operand,
+                                      *rest != '\0' ? " " : "", rest);
         free(*arguments);
         *arguments = changed;
     }
@@ -602,7 +601,7 @@ static void check_change(const char *provider, const char *name, size_t index, b
 #define REQUEST_HEADER                                                                             \
     "h2o:receive_request_header(uint64_t conn_id, uint64_t req_id, const char *name, size_t "      \
     "name_len, const char *value, size_t value_len)"
-#define RESPONSE    "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)"
+#define RESPONSE "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)"
 #define PACKET_LOST                                                                                \
     "quicly:packet_lost(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, uint8_t "          \
     "packet_type)"

@@ -433,12 +433,12 @@ static void real_servers_are_silent(void **state)
     }
 }
 
-#define WITH_LISTS                                                                                 \
-    "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o\n"
+#define WITH_LISTS "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o\n"
 #define HEADER_IS_MISSED                                                                           \
     "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and nothing "   \
     "says what they mean; here it is h2o:receive_request_header(uint64_t arg1, uint64_t arg2, "    \
-    "int32_t arg3); h2olog all -t h2o:receive_request_header traces it raw; to read it, " WITH_LISTS
+    "int32_t arg3); h2olog all -t h2o:receive_request_header traces it raw; to read "              \
+    "it, " WITH_LISTS
 #define RESPONSE_IS_LONGER                                                                         \
     "h2olog: h2o:send_response has 4 arguments here; the first 3 fit h2o:send_response(uint64_t "  \
     "conn_id, uint64_t req_id, int status) and are read as these, the others are not read; to "    \
@@ -478,8 +478,8 @@ static void what_changed_is_named(void **state)
         "it raw; to read it, " WITH_LISTS
         "h2olog: quicly:receive is read as quicly:receive(struct st_quicly_conn_t *conn, int64_t "
         "at, const char *dcid, const void *bytes, size_t bytes_len), which h2o had from 2020-06-05 "
-        "to 2026-01-19; the other probes are those of h2o since 2026-06-10; if that is wrong, "
-        WITH_LISTS
+        "to 2026-01-19; the other probes are those of h2o since 2026-06-10; if that is "
+        "wrong, " WITH_LISTS
         "h2olog: not traced, as no list of this h2olog has them: quicly:brand_new(uint64_t arg1, "
         "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
     free(said);
@@ -554,14 +554,14 @@ static void old_open(struct target *target, uint32_t date)
     " are missing; h2o has had it since 2019-12-15\n"
 #define NO_TIES(version)                                                                           \
     "h2olog: this server (" version                                                                \
-    ") has no probe for accepted HTTP/3 connections: h3s-accept events are "      \
+    ") has no probe for accepted HTTP/3 connections: h3s-accept events are "                       \
     "missing; h2o has had it since 2019-12-18\n"
 #define NO_QUIC(version)                                                                           \
     "h2olog: this server (" version                                                                \
     ") has no probe for QUIC: quicly events are missing; h2o has had it since 2019-09-24\n"
 #define NO_HTTP3(version)                                                                          \
-    "h2olog: this server (" version                                                                \
-    ") has no probes for requests of HTTP/3: these are missing; h2o has had them since 2020-01-20\n"
+    "h2olog: this server (" version ") has no probes for requests of HTTP/3: these are missing; "  \
+                                    "h2o has had them since 2020-01-20\n"
 static void old_servers_lack_what_is_promised(void **state)
 {
     static const struct {
@@ -632,7 +632,8 @@ static void newer_servers_keep_promises(void **state)
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
         struct target target;
-        if (signatures[i].since < 20200131 || (i != 0 && signatures[i].since == signatures[i - 1].since))
+        if (signatures[i].since < 20200131 ||
+            (i != 0 && signatures[i].since == signatures[i - 1].since))
             continue;
         for (size_t j = 0; j != 3; ++j) {
             char *said;

@@ -395,8 +395,8 @@ def test_reader_that_leaves(serve: Serve, trace: Trace, reader: Callable[[str], 
     start = time.monotonic()
     one.close()
     status = tracer.process.wait(PATIENCE)
-    # it is noticed at once; the rest is detaching, and other work of the machine
-    assert time.monotonic() - start < 2.0 * SLOWNESS
+    # it is noticed at once; the rest is detaching, which takes the kernel long place by place, and other work
+    assert time.monotonic() - start < (2.0 if program == "h2olog" else 10.0) * SLOWNESS
     _, *said = tracer.messages().splitlines()
     if kind == "terminal":
         assert (status, said) == (1, ["h2olog: cannot write standard output: Input/output error; 0 lines lost"])

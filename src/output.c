@@ -68,8 +68,10 @@ static const char *open_file(struct output *output)
 {
     const char *name = last_part(output->name);
 
-    if (name[0] == '\0') /* "folder/" */
-        return strerror(EISDIR);
+    if (name[0] == '\0') { /* "folder/" */
+        errno = EISDIR;
+        return strerror(errno);
+    }
     output->folder = open_folder(output->name);
     if (output->folder < 0)
         return strerror(errno);

@@ -307,7 +307,7 @@ def run(
 
 
 def refusing(call: str, error: int, command: int | None = None) -> Callable[[], None]:
-    """For `before`: the kernel answers a system call (`command`: only with that first argument) with an error, by seccomp."""
+    """For `before`: the kernel refuses a system call (with `command` as first argument), by seccomp."""
     numbers = {
         "x86_64": {
             "bpf": 321, "perf_event_open": 298, "fsopen": 430, "pidfd_open": 434, "close": 3, "fchown": 93, "poll": 7,

@@ -359,8 +359,11 @@ class Reader:
         self.readable = self.writable = -1
 
 
+MakeReader = Callable[[str], Reader]
+
+
 @pytest.fixture
-def reader(home: Path) -> Iterator[Callable[[str], Reader]]:
+def reader(home: Path) -> Iterator[MakeReader]:
     readers: list[Reader] = []
 
     def make(kind: str) -> Reader:
@@ -386,7 +389,7 @@ def stays_idle(tracer: Tracer, seconds: float) -> None:
 
 @pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
 @pytest.mark.parametrize("kind", ["pipe", "fifo", "unix socket", "terminal"])
-def test_reader_that_leaves(serve: Serve, trace: Trace, reader: Callable[[str], Reader], kind: str, program: str) -> None:
+def test_reader_that_leaves(serve: Serve, trace: Trace, reader: MakeReader, kind: str, program: str) -> None:
     """It is noticed without an event, and h2olog ends as it does when a write fails."""
     server, one = serve(), reader(kind)
     memory = Memory(server)
@@ -395,8 +398,8 @@ def test_reader_that_leaves(serve: Serve, trace: Trace, reader: Callable[[str], 
     start = time.monotonic()
     one.close()
     status = tracer.process.wait(PATIENCE)
-    # it is noticed at once; the rest is detaching, and other work of the machine
-    assert time.monotonic() - start < 2.0 * SLOWNESS
+    # it is noticed at once; the rest is detaching, which takes the kernel long place by place, and other work
+    assert time.monotonic() - start < (2.0 if program == "h2olog" else 10.0) * SLOWNESS
     _, *said = tracer.messages().splitlines()
     if kind == "terminal":
         assert (status, said) == (1, ["h2olog: cannot write standard output: Input/output error; 0 lines lost"])
@@ -405,7 +408,7 @@ def test_reader_that_leaves(serve: Serve, trace: Trace, reader: Callable[[str], 
     assert memory.switched_on() == set()
 
 
-def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader: Callable[[str], Reader]) -> None:
+def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader: MakeReader) -> None:
     server, one = serve(), reader("tcp socket")
     tracer = one.start(trace, server)
     stays_idle(tracer, 0.3)
@@ -418,7 +421,7 @@ def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader
 
 
 @pytest.mark.parametrize("kind", ["unix socket", "tcp socket"])
-def test_reader_that_only_writes_no_more(serve: Serve, trace: Trace, reader: Callable[[str], Reader], kind: str) -> None:
+def test_reader_that_only_writes_no_more(serve: Serve, trace: Trace, reader: MakeReader, kind: str) -> None:
     """That is half of a connection, and not the half that is needed: `socat`, `nc -N`."""
     server, one = serve(script=SCRIPT), reader(kind)
     tracer = one.start(trace, server)
@@ -543,8 +546,8 @@ def test_close_fails(serve: Serve, trace: Trace, folder: Path, named: bool) -> N
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "-"])
 @pytest.mark.parametrize("kind", ["unix socket", "pipe"])
 def test_name_of_standard_output(
-    serve: Serve, trace: Trace, reader: Callable[[str], Reader], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    kind: str, name: str,
+    serve: Serve, trace: Trace, reader: MakeReader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str,
+    name: str,
 ) -> None:  # fmt: skip
     """A socket cannot be opened; and no file is made that is called so."""
     monkeypatch.chdir(tmp_path)

@@ -369,7 +369,7 @@ def test_room_in_another_folder(serve: Serve) -> None:
         wait_until(lambda: memory.switched_on() == HTTP_PROBES or running.done(), "attaching")
         server.stop()
         done = running.result(PATIENCE)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, f"h2olog: process {server.pid} ended\n")
 
 
 def test_no_permission_for_the_folder(serve: Serve) -> None:

@@ -157,7 +157,7 @@ test)
     need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
-    as_root ctest --output-on-failure
+    as_root ctest -j2 --output-on-failure # two at once, as most of them wait most of the time
     ;;
 bench)
     need_for_building

@@ -170,7 +170,7 @@ matrix)
     if [ "${1:-}" = list ]; then
         exec /usr/bin/python3 -B t/matrix/matrix.py list
     fi
-    need debootstrap
+    need debootstrap git
     case " $* " in
     "  " | *" kernel-"* | *" arm64 "*) need e2fsprogs qemu-system-x86 qemu-system-arm qemu-user-static ;;
     esac

@@ -157,7 +157,7 @@ test)
     need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
-    as_root ctest --output-on-failure
+    as_root ctest -j2 --output-on-failure # two at once, as most of them wait most of the time
     ;;
 bench)
     need_for_building
@@ -170,7 +170,7 @@ matrix)
     if [ "${1:-}" = list ]; then
         exec /usr/bin/python3 -B t/matrix/matrix.py list
     fi
-    need debootstrap
+    need debootstrap git
     case " $* " in
     "  " | *" kernel-"* | *" arm64 "*) need e2fsprogs qemu-system-x86 qemu-system-arm qemu-user-static ;;
     esac

@@ -43,7 +43,7 @@ def settle() -> None:
 
 
 def surroundings() -> dict[str, str]:
-    home = BUILD / "t" / "home"  # matplotlib keeps its list of fonts there
+    home = BUILD / "t" / f"home-{os.geteuid()}"  # matplotlib keeps its list of fonts there
     home.mkdir(parents=True, exist_ok=True)
     own = os.environ.get("PATH", "").split(":")
     path = ":".join([*FOLDERS, *(folder for folder in own if folder.startswith("/") and folder not in FOLDERS)])

@@ -14,11 +14,11 @@ import collections
 import itertools
 import json
 import os
+import pathlib
 import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any, Callable, Optional, TextIO
 
@@ -342,7 +342,7 @@ def plural(number: int, what: str) -> str:
 
 def version() -> str:
     """The version of h2olog. An installed file has it; in a source tree, CMakeLists.txt does."""
-    folder = Path(__file__).resolve().parent
+    folder = pathlib.Path(__file__).resolve().parent
     for file, pattern in ((folder / "version", r"(\S+)"), (folder.parent / "CMakeLists.txt", r"project\(h2olog VERSION (\S+)")):
         try:
             match = re.search(pattern, file.read_text(encoding="utf-8"))

@@ -127,7 +127,7 @@ def test_completion_has_each_option_and_mode(shell: str) -> None:
 def test_version_is_the_same_everywhere() -> None:
     assert output_of(BUILD / "h2olog", "--version").splitlines()[0] == f"h2olog {version()}"
     assert page().rstrip().splitlines()[-1].startswith(f"h2olog {version()} ")
-    releases = re.findall(r"^## \[?([^]\s]+)", (TOP / "CHANGELOG.md").read_text(), re.M)
+    releases = re.findall(r"^## (?!.*unreleased)\[?([^]\s]+)", (TOP / "CHANGELOG.md").read_text(), re.M)
     assert next(release for release in releases if release != "Unreleased") == version()
 
 

@@ -39,9 +39,7 @@ MAX_TIME = 2**53
 # Of connections that a message has to name.
 MOST_NAMES = 10
 
-WHY_MIXED = (
-    "the server gave several connections the same number, and h2olog 1 did not tell them apart (a trace of h2olog 2 does)"
-)
+WHY_MIXED = "h2olog 1 did not tell connections with the same number apart"
 
 # A server's threads each have a clock that lags by the length of a round of its event loop; more is a clock that was
 # set.

@@ -1198,6 +1198,17 @@ def test_connections_of_threads(serve: Serve, trace: Trace, version: str) -> Non
     assert len({(own[0]["tid"], own[0]["conn"]) for own in connections.values()}) == threads * each
 
 
+def test_many_connections(serve: Serve, trace: Trace) -> None:
+    """More than fit into the first table, without root: each keeps its number."""
+    count = 6000
+    server = serve("2026-06", script="\n".join(f"quicly:ping_send conn={k % 7}@{k} at=1" for k in range(count)))
+    tracer = trace(server, "quic", "-t", "ping_send")
+    for _ in range(2):
+        assert server.play() == (count, 0)
+    events = [dict(pairs) for pairs in parse(finish(tracer))]
+    assert [event["connection"] for event in events] == [*range(1, count + 1), *range(1, count + 1)]
+
+
 # --- (5) lines -----------------------------------------------------------------------------------------
 
 

@@ -411,6 +411,7 @@ def old_picture(events: list[Event], name: str, doubt: str | None, stderr: bytes
     picture = Picture(result.stdout)
     assert ("doubt" in picture.groups) == (doubt is not None)
     assert doubt is None or picture.says(doubt)
+    assert doubt is None or len(next(text for text in picture.texts if doubt in text)) < 115  # it fits
     return picture
 
 

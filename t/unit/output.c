@@ -44,6 +44,7 @@ static int folder_open(void **state)
 {
     static struct folder folder;
 
+    umask(022); /* the user's can be another */
     strcpy(folder.path, "/tmp/h2olog-unit.XXXXXX");
     if (mkdtemp(folder.path) == NULL)
         return -1;

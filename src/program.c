@@ -109,6 +109,23 @@ static int print_arguments(FILE *text, enum operand_arch arch, const struct sign
     return 0;
 }
 
+/*
+ * How long the operands are that the signature has arguments for. Behind them, of arguments that are
+ * not known, can be anything.
+ */
+static int known_length(enum operand_arch arch, const struct signature *signature,
+                        const char *operands)
+{
+    const char *end = operands;
+    struct operand operand;
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (operand_parse(arch, &end, &operand) != 0)
+            break;
+    }
+    return (int)(end - operands);
+}
+
 static int print_function(FILE *text, enum operand_arch arch, const struct program_choice *choice,
                           const struct program_function *function)
 {
@@ -116,7 +133,8 @@ static int print_function(FILE *text, enum operand_arch arch, const struct progr
     const size_t id = (size_t)(function->traced - choice->probes);
     const char *operands = function->locations[0]->arguments;
 
-    fprintf(text, "/* %s\n * %s */\n", signature->declaration, operands);
+    fprintf(text, "/* %s\n * %.*s */\n", signature->declaration,
+            known_length(arch, signature, operands), operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
             function->name, id, function->silent);
     if (!choice->one_link) /* else PROGRAM_DISPATCH looks */

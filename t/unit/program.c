@@ -403,6 +403,65 @@ static void unreadable_operands_are_skipped(void **state)
     }
 }
 
+/* What is behind the known arguments is not looked at, and nothing of it is compiled. */
+static void unknown_arguments_are_not_in_the_text(void **state)
+{
+    static const struct {
+        const char *more;
+        size_t count;
+    } cases[] = {
+        {"8@%rcx", 1}, {"8@*/int_evil(void);/*", 1}, {"8@foo(%rip) -4@%ecx 4f@%xmm0 x", 3}};
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        char *operands = memory_format("8@32(%%rdi) 8@%%rsi -4@%%eax %s", cases[i].more);
+        const struct options options = {.mode = MODE_HTTP};
+        struct bench bench = {.arch = OPERAND_X86_64};
+        const struct traced *traced;
+        char error[512], *text;
+        num_skipped = 0;
+        notes_open(&bench.target, "usdt-notes-2026-06.tsv");
+        notes_remove(&bench.target, "h2o", "receive_request");
+        notes_add(&bench.target, "h2o", "receive_request", operands);
+        catalog_open(&bench.catalog, OPERAND_X86_64, &bench.target);
+        assert_int_equal(choice_open(&bench.choice, &options, &bench.catalog, error, sizeof(error)),
+                         0);
+        assert_int_equal(bench.choice.num_probes, 4);
+        bench.wanted = (struct program_choice){
+            .probes = bench.choice.probes, .num_probes = 4, .num_printed = 4};
+        write_program(&bench);
+        assert_int_equal(num_skipped, 0);
+        traced = bench.program.functions[bench.program.num_functions - 1].traced;
+        assert_string_equal(traced->probe->name, "receive_request"); /* which was added last */
+        assert_int_equal(traced->num_ignored, cases[i].count);
+        text = function_text(&bench.program,
+                             bench.program.functions[bench.program.num_functions - 1].name);
+        assert_non_null(strstr(text, "    const s64 arg2 = (s32)ctx->ax;\n"));
+        assert_null(strstr(text, "arg3"));
+        assert_null(strstr(bench.program.text, operands));
+        free(text);
+        free(operands);
+        bench_close(&bench);
+    }
+}
+
+/* A place that cannot fire is left out, whatever its operands. */
+static void flawed_locations_are_skipped(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != 2; ++i) {
+        struct bench bench;
+        struct target_probe *probe;
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+        probe = &bench.target.probes[bench.choice.probes[0].probe - bench.target.probes];
+        probe->locations[0].flaw = i == 0 ? LOCATION_NOT_CODE : LOCATION_NO_SEMAPHORE;
+        write_program(&bench);
+        assert_int_equal(num_skipped, 1);
+        assert_ptr_equal(last_skipped, &probe->locations[0]);
+        bench_close(&bench);
+    }
+}
+
 /* All locations of a probe can be unreadable: it has no function, and the others have. */
 static void a_probe_can_be_unreadable(void **state)
 {
@@ -597,6 +656,8 @@ int main(void)
         cmocka_unit_test(choices_show),
         cmocka_unit_test(helpers_are_not_named),
         cmocka_unit_test(unreadable_operands_are_skipped),
+        cmocka_unit_test(unknown_arguments_are_not_in_the_text),
+        cmocka_unit_test(flawed_locations_are_skipped),
         cmocka_unit_test(a_probe_can_be_unreadable),
         cmocka_unit_test(header_filter),
         cmocka_unit_test(header_filter_of_long_names),

@@ -196,6 +196,7 @@ static void expect_function(const char **at, enum operand_arch arch,
 {
     const struct traced *traced = function->traced;
     const struct signature *signature = traced->signature;
+    const size_t id = (size_t)(traced - choice->probes);
     const char *operands = function->locations[0]->arguments;
     char *known = memory_format("%.*s", (int)known_length(arch, traced, operands), operands);
 
@@ -212,11 +213,12 @@ static void expect_function(const char **at, enum operand_arch arch,
     free(known);
     expect(at, function->name);
     expect(at, "(struct pt_regs *ctx)\n{\n    enum { id = ");
-    expect_number(at, (size_t)(traced - choice->probes));
+    expect_number(at, id);
     expect(at, ", silent = ");
-    expect(at, (size_t)(traced - choice->probes) < choice->num_printed ? "0" : "1");
+    expect(at, id < choice->num_printed + choice->num_followed ? "0" : "1");
     expect(at, " };\n");
-    check(function->silent == ((size_t)(traced - choice->probes) >= choice->num_printed));
+    check(function->silent == (id >= choice->num_printed + choice->num_followed));
+    check(function->printed == (id < choice->num_printed));
     if (!choice->one_link)
         expect(at, "    if (!GATE->is_open)\n        return 0;\n");
     for (size_t i = 0; i != signature->num_arguments; ++i) {
@@ -284,6 +286,7 @@ static void check_choice(const struct choice *choice, enum operand_arch arch, ui
         .probes = choice->probes,
         .num_probes = choice->num_probes,
         .num_printed = choice->num_printed,
+        .num_followed = choice->num_followed,
         .application_data = (flags & APPLICATION_DATA) != 0,
         .one_link = (flags & ONE_LINK) != 0,
         .watermark = 4096,

@@ -169,7 +169,9 @@ def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere:
 
     refused = start(server.pid, ENOUGH, "-w", str(anywhere / "not-theirs"))
     assert refused.process.wait(PATIENCE) == COULD_NOT_TRACE
-    assert refused.messages() == f"h2olog: {anywhere}/not-theirs cannot be opened for writing: Permission denied\n"
+    assert refused.messages() == (
+        f"h2olog: cannot write {anywhere}/not-theirs: Permission denied for the user who called\n"
+    )
 
 
 def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: Path) -> None:  # noqa: F811

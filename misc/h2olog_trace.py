@@ -53,7 +53,9 @@ class Trouble(Exception):
 class Connection:
     """A connection of the trace."""
 
-    __slots__ = ("name", "begin", "time", "accepted", "freed", "is_old", "is_made", "mixed", "path_unknown", "last_sent")
+    __slots__ = (
+        "name", "begin", "time", "accepted", "freed", "is_old", "is_made", "mixed", "path_unknown", "last_sent",
+    )  # fmt: skip
 
     def __init__(self, name: str, begin: int, is_old: bool) -> None:
         self.name = name
@@ -330,8 +332,8 @@ def say(program: str, sentence: str) -> None:
 
 def listed(names: Sequence[str]) -> str:
     """Connections, not too many."""
-    some = f"{', '.join(names[:MOST_NAMES])}{f' and {len(names) - MOST_NAMES:,} more' if len(names) > MOST_NAMES else ''}"
-    return f"connection{'' if len(names) == 1 else 's'} {some}"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"connection{'' if len(names) == 1 else 's'} {', '.join(names[:MOST_NAMES])}{more}"
 
 
 def plural(number: int, what: str) -> str:

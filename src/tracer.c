@@ -225,7 +225,8 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
     if (tracer->maps.ring < 0)
         return explain_ring(ring_size, error, error_size);
     tracer->maps.scratch = create_map(BPF_MAP_TYPE_PERCPU_ARRAY, "scratch", 4, 8 + EVENT_MAX, 2, 0);
-    tracer->maps.ties = create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, sizeof(struct tie), TIES_MAX, 0);
+    tracer->maps.ties =
+        create_map(BPF_MAP_TYPE_LRU_HASH, "ties", 8, sizeof(struct tie), TIES_MAX, 0);
     tracer->maps.entries = create_map(BPF_MAP_TYPE_PROG_ARRAY, "entries", 4, 4, ENTRIES_MAX, 0);
     if (create_lost_map(tracer) < 0 || create_gate_map(tracer) < 0 || tracer->maps.scratch < 0 ||
         tracer->maps.ties < 0 || tracer->maps.entries < 0)

@@ -35,14 +35,15 @@ class Round(NamedTuple):
 class Download:
     """A sender in slow start, then in congestion avoidance; a packet is lost now and then, and once all are."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, conn: str = str(CONN), packets: int = 10) -> None:
+        self.conn = conn
         self.old = version == "2020-06"
         self.script: list[str] = []
         self.rounds: list[Round] = []
         self.number = 0
         self.in_flight: list[int] = []  # packet numbers
         self.timeouts: list[int] = []
-        self.window = 10 * LENGTH
+        self.window = packets * LENGTH
         self.fire("accept", BEGIN, dcid='"00ff"')
         at = BEGIN
         for nth in range(PERIODS):
@@ -56,7 +57,7 @@ class Download:
         self.fire("free", self.end)
 
     def fire(self, probe: str, at: int, **members: object) -> None:
-        words = [f"conn={CONN}", f"at={at}", *(f"{key}={value}" for key, value in members.items())]
+        words = [f"conn={self.conn}", f"at={at}", *(f"{key}={value}" for key, value in members.items())]
         self.script.append(f"quicly:{probe} {' '.join(words)}")
 
     def send_packet(self, at: int) -> None:
@@ -116,12 +117,12 @@ class Download:
         return len(lost)
 
 
-def traced(download: Download, version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> str:
+def traced(script: list[str], version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> str:
     """What h2olog prints of it."""
-    server = serve(version, script="\n".join(download.script))
+    server = serve(version, script="\n".join(script))
     tracer = trace(server, "quic")
-    assert server.play() == (len(download.script), 0)
-    lines = tracer.wait_lines(len(download.script))
+    assert server.play() == (len(script), 0)
+    lines = tracer.wait_lines(len(script))
     assert tracer.stop() == 0
     return "\n".join(lines) + "\n"
 
@@ -129,16 +130,37 @@ def traced(download: Download, version: str, serve: Callable[..., Server], trace
 @pytest.mark.parametrize("version", ["2020-06", "2026-06"])
 def test_download(version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> None:
     download = Download(version)
-    lines = traced(download, version, serve, trace)
-    check_picture(download, lines)
-    check_qlog(download, lines)
+    lines = traced(download.script, version, serve, trace)
+    check_picture(download, lines, 1)
+    check_qlog(download, lines, 1)
 
 
-def check_picture(download: Download, lines: str) -> None:
-    result = run(QUICPLOT, text=lines)
+@pytest.mark.parametrize("version", ["2020-06", "2026-06"])
+def test_two_downloads(version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> None:
+    """At the same time, of two clients that have the same number in the server: a picture and a qlog of each."""
+    downloads = [Download(version, f"{CONN}@a"), Download(version, f"{CONN}@b", 14)]
+    if version == "2026-06":
+        for which, download in zip("ab", downloads):
+            remote = f'"192.0.2.{ord(which)}:443"'
+            download.script.insert(0, f"quicly:new_path conn=0@{which} at={BEGIN} path_index=0 remote={remote}")
+    longest = max(len(download.script) for download in downloads)
+    script = [d.script[n] for n in range(longest) for d in reversed(downloads) if n < len(d.script)]
+    lines = traced(script, version, serve, trace)
+    for connection, download in zip((2, 1), downloads):
+        picture = check_picture(download, lines, connection)
+        address = f" with 192.0.2.{ord(download.conn[-1])}:443" if version == "2026-06" else ""
+        assert f"QUIC connection {connection}{address}" in picture.texts
+        check_qlog(download, lines, connection)
+    result = run(QLOG, text=lines)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert {event["group_id"] for event in read_qlog(result.stdout).events} == {"1", "2"}
+
+
+def check_picture(download: Download, lines: str, connection: int) -> Picture:
+    result = run(QUICPLOT, "-c", str(connection), text=lines)
     assert (result.returncode, result.stderr) == (0, b"")
     picture = Picture(result.stdout)
-    assert picture.says(f"QUIC connection {CONN}")
+    assert picture.says(f"QUIC connection {connection}")
     assert picture.says(f"sent in {download.number:,} packets")
     rounds = download.rounds
     check_curve(picture.steps("congestion-window"), changes([(r.at, r.window) for r in rounds], download.end))
@@ -154,10 +176,11 @@ def check_picture(download: Download, lines: str) -> None:
     times = len({x for x, _ in flight})
     assert times == PERIODS + len(download.timeouts) + 1, "each round, each probe, and the end"
     assert sum(y == max(ys) for y in ys) == PERIODS, "all is acknowledged or lost once a round"
+    return picture
 
 
-def check_qlog(download: Download, lines: str) -> None:
-    result = run(QLOG, "-c", str(CONN), text=lines)
+def check_qlog(download: Download, lines: str, connection: int) -> None:
+    result = run(QLOG, "-c", str(connection), text=lines)
     assert (result.returncode, result.stderr) == (0, b"")
     qlog = read_qlog(result.stdout)
     assert qlog.header["trace"]["common_fields"]["reference_time"] == BEGIN

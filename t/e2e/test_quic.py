@@ -1155,8 +1155,8 @@ def test_connections(serve: Serve, trace: Trace, version: str, glob: str) -> Non
     names = {mode: {line.split()[0] for line, _ in firings} for mode in tracers}
     for mode, tracer in tracers.items():
         if glob:
-            pattern_ = glob.replace("*", ".*")
-            names[mode] = {n for n in names[mode] if re.fullmatch(pattern_, n) or re.fullmatch(pattern_, n.split(":")[1])}
+            chosen = re.compile(glob.replace("*", ".*"))
+            names[mode] = {n for n in names[mode] if chosen.fullmatch(n) or chosen.fullmatch(n.split(":")[1])}
         if mode == "quic":
             names[mode] -= {"h2o:h1_accept"}
         wanted: list[tuple[str, int | None]] = []

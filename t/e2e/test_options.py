@@ -280,7 +280,11 @@ def test_what_the_server_lacks(serve: Serve, trace: Trace, tmp_path: Path, progr
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n" + header(b"name", "v"), binary=binary)
     tracer = trace(server, program=program)
     assert play_to_end(server, tracer) == ["1 2 TxStatus   200", "1 2 TxHeader   name v"]
-    lacks, attaching = tracer.messages().splitlines()
+    missing, lacks, attaching = tracer.messages().splitlines()
+    assert missing == (
+        "h2olog: this server (h2o since 2026-06-10) has no probe for requests: RxProtocol lines are missing; "
+        "it is not in this build of h2o"
+    )
     assert lacks == "this server lacks h2o:receive_request"
     assert " Attaching pid=" in attaching
 

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "error.h"
+
 /* What is traced, and how it is printed. */
 enum options_mode {
     MODE_HTTP,
@@ -39,7 +41,7 @@ struct options {
  * Parses the command line. Returns 0, or -1 with a sentence in `error`: wrong usage.
  * options_dispose is due in either case.
  */
-int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size);
+int options_parse(struct options *options, int argc, char **argv, struct error *error);
 
 void options_dispose(struct options *options);
 

@@ -6,19 +6,19 @@
 
 #include <stdint.h>
 
-#include "choice.h"
+#include "server/selection.h"
 #include "options.h"
-#include "output.h"
-#include "stream.h"
-#include "target.h"
-#include "tracer.h"
+#include "print/output.h"
+#include "event/ring.h"
+#include "server/process.h"
+#include "kernel/tracer.h"
 
 struct session {
     const struct options *options;
-    const struct target *target;
-    const struct choice *choice;
+    const struct process *process;
+    const struct selection *selection;
     struct tracer *tracer;
-    struct stream *stream;
+    struct ring *stream;
     struct output *output;
     struct output *messages; /* standard error */
     int64_t clock_offset_ns; /* of our CLOCK_MONOTONIC against the kernel's */

@@ -848,7 +848,7 @@ def write_stats(stats: list[StatsLayout]) -> Iterator[str]:
 
 def write_tables(layouts: list[Layout], stats: list[StatsLayout]) -> Iterator[str]:
     yield "/* Written by misc/gen_quic_bpf.py from the probe lists; see include/probe.h. */\n"
-    yield '#include <stddef.h>\n\n#include "event.h"\n#include "probe.h"\n\n'
+    yield '#include <stddef.h>\n\n#include "event.h"\n#include "server/signature.h"\n\n'
     for index, layout in enumerate(layouts):
         yield from write_signature(layout, index)
     yield "const struct signature signatures[] = {\n"
@@ -881,8 +881,8 @@ def write_plain(signatures: list[Signature]) -> Iterator[str]:
 
 
 def write_texts(named: list[tuple[str, Path]]) -> Iterator[str]:
-    yield '/* Written by misc/gen_quic_bpf.py. */\n#include <stddef.h>\n\n#include "texts.h"\n\n'
-    yield "const struct text_file text_files[] = {\n"
+    yield '/* Written by misc/gen_quic_bpf.py. */\n#include <stddef.h>\n\n#include "kernel/embedded.h"\n\n'
+    yield "const struct embedded_file embedded_files[] = {\n"
     for name, file in named:
         yield f'    {{"{name}",\n     {c_string(file.read_text(encoding="utf-8"), "     ")}}},\n'
     yield "    {NULL, NULL},\n};\n"

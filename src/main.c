@@ -14,19 +14,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "caller.h"
-#include "catalog.h"
-#include "choice.h"
+#include "root/caller.h"
+#include "server/version.h"
+#include "server/selection.h"
 #include "options.h"
-#include "output.h"
-#include "pages.h"
-#include "privilege.h"
-#include "program.h"
+#include "print/output.h"
+#include "server/pages.h"
+#include "root/privilege.h"
+#include "kernel/program.h"
 #include "session.h"
-#include "stream.h"
-#include "target.h"
-#include "text.h"
-#include "tracer.h"
+#include "event/ring.h"
+#include "server/process.h"
+#include "print/escape.h"
+#include "kernel/tracer.h"
 
 enum { COULD_NOT_TRACE = 1, WRONG_USAGE = 2 };
 
@@ -34,14 +34,14 @@ enum { COULD_NOT_TRACE = 1, WRONG_USAGE = 2 };
 struct run {
     struct options options;
     struct identity invoker;
-    struct target target;
-    struct catalog catalog;
-    struct choice choice;
+    struct process process;
+    struct version version;
+    struct selection selection;
     struct tracer tracer;
     struct program program;
     struct output output, messages;
     size_t ring_size;
-    char error[1024];
+    struct error error;
 };
 
 static int say(int status, const char *sentence)
@@ -66,7 +66,7 @@ static void print_version(void)
 
 static int explain_no_pid(void)
 {
-    char *servers = target_list_servers(), *rest = servers, *line;
+    char *servers = process_list_servers(), *rest = servers, *line;
 
     say(WRONG_USAGE, "say which server to trace: -p PID");
     fputs(servers[0] != '\0' ? "These run here:\n"
@@ -84,15 +84,15 @@ static int explain_no_pid(void)
  */
 static int open_target(struct run *run)
 {
-    struct target *target = &run->target;
+    struct process *process = &run->process;
 
-    if (target_open(target, run->options.pid, run->error, sizeof(run->error)) != 0)
+    if (process_open(process, run->options.pid, &run->error) != 0)
         return COULD_NOT_TRACE;
-    if (target_read_probes(target, run->error, sizeof(run->error)) == 0)
+    if (process_read_probes(process, &run->error) == 0)
         return 0;
-    if (target_has_ended(target))
-        snprintf(run->error, sizeof(run->error), "process %d ended before it could be traced",
-                 (int)target->pid);
+    if (process_has_ended(process))
+        error_set(&run->error, ERROR_FAILED, "process %d ended before it could be traced",
+                  (int)process->pid);
     return COULD_NOT_TRACE;
 }
 
@@ -102,33 +102,33 @@ static int say_unless_listed(size_t count)
 }
 
 /* What is not as one would think, but no reason not to trace. */
-static void say_doubts(const struct target *target)
+static void say_doubts(const struct process *process)
 {
-    const pid_t newer = target_newer_sibling(target);
+    const pid_t newer = target_newer_sibling(process);
 
-    if (target->num_unread != 0)
+    if (process->num_unread != 0)
         fprintf(
             stderr,
             "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
             "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
-            target->num_unread, (int)target->pid);
+            process->num_unread, (int)process->pid);
     if (newer != 0)
         fprintf(stderr,
                 "h2olog: process %d is an old generation of this server, and about to end; new "
                 "connections go to process %d: -p %d\n",
-                (int)target->pid, (int)newer, (int)newer);
+                (int)process->pid, (int)newer, (int)newer);
 }
 
 static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
-        return say_unless_listed(choice_print_list(stdout, &run->options, NULL));
+        return say_unless_listed(selection_print_list(stdout, &run->options, NULL));
     privilege_harden();
     if (open_target(run) != 0)
-        return say(COULD_NOT_TRACE, run->error);
-    say_doubts(&run->target);
-    catalog_open(&run->catalog, operand_native(), &run->target);
-    return say_unless_listed(choice_print_list(stdout, &run->options, &run->catalog));
+        return say(COULD_NOT_TRACE, run->error.text);
+    say_doubts(&run->process);
+    version_open(&run->version, operand_native(), &run->process);
+    return say_unless_listed(selection_print_list(stdout, &run->options, &run->version));
 }
 
 /* What -h, -V and -l ask for, to standard output. */
@@ -143,9 +143,9 @@ static int inform(struct run *run)
     return 0;
 }
 
-static void say_skipped(const struct traced *traced, const struct location *location)
+static void say_skipped(const struct server_probe *traced, const struct location *location)
 {
-    char *operands = text_escape(location->arguments);
+    char *operands = escape_string(location->arguments);
 
     fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", traced->probe->provider,
             traced->probe->name, (unsigned long long)location->offset);
@@ -160,7 +160,8 @@ static void say_skipped(const struct traced *traced, const struct location *loca
     free(operands);
 }
 
-static void say_refused(const struct traced *traced, const struct location *location, bool held)
+static void say_refused(const struct server_probe *traced, const struct location *location,
+                        bool held)
 {
     const char *provider = traced->probe->provider, *name = traced->probe->name;
     const unsigned long long offset = location->offset;
@@ -180,19 +181,19 @@ static void explain_choice(const struct run *run)
 {
     char version[128];
 
-    catalog_version(&run->catalog, version, sizeof(version));
+    version_name(&run->version, version, sizeof(version));
     fprintf(stderr, "the probes of this server are those of %s: %zu of its %zu match\n", version,
-            run->catalog.num_matching, run->catalog.num_traced);
-    for (size_t i = 0; i != run->choice.num_probes; ++i) {
-        const struct traced *traced = &run->choice.probes[i];
+            run->version.num_matching, run->version.num_traced);
+    for (size_t i = 0; i != run->selection.num_probes; ++i) {
+        const struct server_probe *traced = &run->selection.probes[i];
         fprintf(stderr, "%s%s\n", traced->signature->declaration,
-                traced->guess != NULL          ? " (no list knows it so)"
-                : traced->num_ignored != 0     ? " (it has more arguments)"
-                : i >= run->choice.num_printed ? " (for its connections only)"
-                                               : "");
+                traced->guess != NULL             ? " (no list knows it so)"
+                : traced->num_ignored != 0        ? " (it has more arguments)"
+                : i >= run->selection.num_printed ? " (for its connections only)"
+                                                  : "");
         for (size_t j = 0; j != traced->probe->num_locations; ++j) {
             const struct location *location = &traced->probe->locations[j];
-            char *operands = text_escape(location->arguments);
+            char *operands = escape_string(location->arguments);
             fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->file,
                     (unsigned long long)location->offset,
                     (unsigned long long)location->semaphore_offset, operands);
@@ -209,8 +210,8 @@ static void say_attached(const struct run *run, struct output *messages)
     char text[32];
 
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    output_say(messages, "%s Attaching pid=%d (%s)", text, (int)run->target.pid,
-               run->target.command);
+    output_say(messages, "%s Attaching pid=%d (%s)", text, (int)run->process.pid,
+               run->process.command);
 }
 
 static int open_signals(void)
@@ -236,10 +237,10 @@ static int check_size(struct run *run)
 {
     if (run->program.num_functions <= FUNCTIONS_MAX)
         return 0;
-    snprintf(run->error, sizeof(run->error),
-             "the probes of process %d stand at %zu places that differ, more than %d; choose some "
-             "of them with quic -t or all -t",
-             (int)run->target.pid, run->program.num_functions, FUNCTIONS_MAX);
+    error_set(&run->error, ERROR_FAILED,
+              "the probes of process %d stand at %zu places that differ, more than %d; choose some "
+              "of them with quic -t or all -t",
+              (int)run->process.pid, run->program.num_functions, FUNCTIONS_MAX);
     return COULD_NOT_TRACE;
 }
 
@@ -250,10 +251,10 @@ static int check_places(struct run *run)
         if (run->program.functions[i].printed)
             return check_size(run);
     }
-    snprintf(run->error, sizeof(run->error),
-             "none of the probes of process %d that were chosen can be traced, for the reasons "
-             "above",
-             (int)run->target.pid);
+    error_set(&run->error, ERROR_FAILED,
+              "none of the probes of process %d that were chosen can be traced, for the reasons "
+              "above",
+              (int)run->process.pid);
     return COULD_NOT_TRACE;
 }
 
@@ -261,40 +262,39 @@ static int check_places(struct run *run)
 static int prepare(struct run *run)
 {
     const struct options *options = &run->options;
-    struct program_choice wanted;
+    struct program_settings wanted;
     int chosen;
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
-    say_doubts(&run->target);
-    catalog_open(&run->catalog, operand_native(), &run->target);
-    chosen = choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error));
+    say_doubts(&run->process);
+    version_open(&run->version, operand_native(), &run->process);
+    chosen = selection_open(&run->selection, options, &run->version, &run->error);
     if (chosen != 0 && options->tracepoints.count != 0)
         return WRONG_USAGE;
-    choice_print_changed(stderr, &run->choice, options, &run->catalog);
+    selection_print_changed(stderr, &run->selection, options, &run->version);
     if (chosen != 0)
         return COULD_NOT_TRACE;
-    choice_print_missing(stderr, options, &run->catalog);
+    selection_print_missing(stderr, options, &run->version);
     if (options->debug != 0)
-        choice_print_lacking(stderr, options, &run->catalog);
-    run->ring_size = stream_ring_size(options->buffer);
-    if (tracer_open(&run->tracer, run->choice.num_probes, run->ring_size, run->error,
-                    sizeof(run->error)) != 0)
+        selection_print_lacking(stderr, options, &run->version);
+    run->ring_size = ring_round_size(options->buffer);
+    if (tracer_open(&run->tracer, run->selection.num_probes, run->ring_size, &run->error) != 0)
         return COULD_NOT_TRACE;
-    wanted = (struct program_choice){
-        .probes = run->choice.probes,
-        .num_probes = run->choice.num_probes,
-        .num_printed = run->choice.num_printed,
-        .num_followed = run->choice.num_followed,
+    wanted = (struct program_settings){
+        .probes = run->selection.probes,
+        .num_probes = run->selection.num_probes,
+        .num_printed = run->selection.num_printed,
+        .num_followed = run->selection.num_followed,
         .application_data = options->application_data,
         .tie_connections = options->mode != MODE_HTTP,
         .http3_only = options->mode == MODE_QUIC,
         .stamps = options->mode != MODE_HTTP,
         .tids = options->mode == MODE_ALL,
         .one_link = run->tracer.one_link,
-        .pid_device = run->target.pid_device,
-        .pid_inode = run->target.pid_inode,
-        .watermark = stream_watermark(run->ring_size),
+        .pid_device = run->process.pid_device,
+        .pid_inode = run->process.pid_inode,
+        .watermark = ring_watermark(run->ring_size),
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,
     };
@@ -324,7 +324,7 @@ static int64_t clock_offset_ns(void)
 static int say_output(struct run *run, const char *what, const char *reason)
 {
     const char *file = run->output.name;
-    char *name = text_escape(file != NULL ? file : "standard output");
+    char *name = escape_string(file != NULL ? file : "standard output");
 
     output_say(&run->messages, "h2olog: cannot %s %s: %s", what, name, reason);
     free(name);
@@ -336,17 +336,17 @@ static int give_up_root(struct run *run)
 {
     if (output_begin(&run->output) != 0)
         return say_output(run, "empty", strerror(errno));
-    return privilege_drop(&run->invoker, run->options.keep_root, run->target.siblings, run->error,
-                          sizeof(run->error));
+    return privilege_drop(&run->invoker, run->options.keep_root, run->process.siblings,
+                          &run->error);
 }
 
 static int trace(struct run *run)
 {
     const struct options *options = &run->options;
-    struct stream stream;
+    struct ring stream;
     struct session session = {.options = options,
-                              .target = &run->target,
-                              .choice = &run->choice,
+                              .process = &run->process,
+                              .selection = &run->selection,
                               .tracer = &run->tracer,
                               .stream = &stream,
                               .output = &run->output,
@@ -355,29 +355,27 @@ static int trace(struct run *run)
     int status = COULD_NOT_TRACE;
 
     if (session.signals < 0) {
-        snprintf(run->error, sizeof(run->error), "signals cannot be waited for: %s",
-                 strerror(errno));
+        error_set(&run->error, ERROR_FAILED, "signals cannot be waited for: %s", strerror(errno));
         return status;
     }
     run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = session.signals;
     session.clock_offset_ns = clock_offset_ns();
-    if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
-        0)
-        return run->error[0] != '\0' ? status : 0; /* a signal ended it */
-    pages_map(&run->target);
-    if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
-        snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
-    } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, say_refused, run->error,
-                             sizeof(run->error)) != 0) {
-        status = run->error[0] != '\0' ? status : 0;
-    } else if (target_settle(&run->target, run->error, sizeof(run->error)) == 0) {
+    if (tracer_load(&run->tracer, &run->program, options->debug, &run->error) != 0)
+        return run->error.text[0] != '\0' ? status : 0; /* a signal ended it */
+    pages_map(&run->process);
+    if (ring_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
+        error_set(&run->error, ERROR_FAILED, "the ring cannot be mapped: %s", strerror(errno));
+    } else if (tracer_attach(&run->tracer, &run->program, run->process.pid, say_refused,
+                             &run->error) != 0) {
+        status = run->error.text[0] != '\0' ? status : 0;
+    } else if (process_settle(&run->process, &run->error) == 0) {
         tracer_open_gate(&run->tracer);
         if (options->debug != 0)
             say_attached(run, &run->messages);
         if (give_up_root(run) == 0)
             status = session_run(&session);
     }
-    stream_close(&stream);
+    ring_close(&stream);
     return status;
 }
 
@@ -404,18 +402,18 @@ static int run_tracer(struct run *run)
 {
     int status;
 
-    if (privilege_find_invoker(&run->invoker, run->error, sizeof(run->error)) != 0)
-        return say(WRONG_USAGE, run->error);
+    if (privilege_find_invoker(&run->invoker, &run->error) != 0)
+        return say(WRONG_USAGE, run->error.text);
     privilege_harden();
-    if (privilege_check(run->error, sizeof(run->error)) != 0)
-        return say(COULD_NOT_TRACE, run->error);
+    if (privilege_check(&run->error) != 0)
+        return say(COULD_NOT_TRACE, run->error.text);
     status = open_output(run);
     if (status == 0)
         status = prepare(run);
     if (status == 0)
         status = trace(run);
-    if (run->error[0] != '\0')
-        say(status, run->error);
+    if (run->error.text[0] != '\0')
+        say(status, run->error.text);
     tracer_close(&run->tracer);
     status = close_output(run, status);
     output_close(&run->messages);
@@ -453,15 +451,15 @@ static void take_closed_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
+    struct run run = {.process = {.pidfd = -1, .supervisor = -1, .siblings = -1},
                       .output.fd = -1,
                       .messages.fd = -1,
                       .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1}};
     int status = 0;
 
     take_closed_descriptors();
-    if (options_parse(&run.options, argc, argv, run.error, sizeof(run.error)) != 0)
-        status = say(WRONG_USAGE, run.error);
+    if (options_parse(&run.options, argc, argv, &run.error) != 0)
+        status = say(WRONG_USAGE, run.error.text);
     else if (run.options.help || run.options.version || run.options.list)
         status = close_standard_output(inform(&run));
     else if (run.options.pid == 0)
@@ -469,9 +467,9 @@ int main(int argc, char **argv)
     else
         status = run_tracer(&run);
     program_dispose(&run.program);
-    choice_dispose(&run.choice);
-    catalog_dispose(&run.catalog);
-    target_dispose(&run.target);
+    selection_dispose(&run.selection);
+    version_dispose(&run.version);
+    process_dispose(&run.process);
     options_dispose(&run.options);
     return status;
 }

@@ -9,7 +9,7 @@
 
 #include "event.h"
 #include "memory.h"
-#include "text.h"
+#include "print/escape.h"
 
 static const struct {
     const char *name;
@@ -60,13 +60,12 @@ static const struct option_row {
 
 #define NUM_ROWS (sizeof(rows) / sizeof(rows[0]))
 
-static int fail(char *error, size_t error_size, const char *format, const char *word)
+static int fail(struct error *error, const char *format, const char *word)
 {
-    char *escaped = text_escape(word);
+    char *escaped = escape_string(word);
 
-    snprintf(error, error_size, format, escaped);
+    error_set(error, ERROR_USAGE, format, escaped);
     free(escaped);
-    text_mend(error);
     return -1;
 }
 
@@ -76,7 +75,7 @@ static void add_word(struct options_words *words, const char *word)
     words->words[words->count++] = word;
 }
 
-static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_size)
+static int parse_pid(const char *text, pid_t *pid, struct error *error)
 {
     char *end;
     long value;
@@ -85,14 +84,14 @@ static int parse_pid(const char *text, pid_t *pid, char *error, size_t error_siz
     value = strtol(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
         value > INT_MAX)
-        return fail(error, error_size,
-                    "-p takes a process id, not '%s'; h2olog without -p lists the servers", text);
+        return fail(error, "-p takes a process id, not '%s'; h2olog without -p lists the servers",
+                    text);
     *pid = (pid_t)value;
     return 0;
 }
 
 /* 512K, 4M, 1G, or bytes. */
-static int parse_size(const char *text, size_t *size, char *error, size_t error_size)
+static int parse_size(const char *text, size_t *size, struct error *error)
 {
     static const char units[] = "KMG";
     unsigned long long value;
@@ -104,57 +103,56 @@ static int parse_size(const char *text, size_t *size, char *error, size_t error_
     unit = *end != '\0' ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
     if (text[0] < '0' || text[0] > '9' || errno != 0 ||
         (*end != '\0' && (unit == NULL || end[1] != '\0')))
-        return fail(error, error_size, "-b takes a size such as 512K or 4M, not '%s'", text);
+        return fail(error, "-b takes a size such as 512K or 4M, not '%s'", text);
     for (int power = unit != NULL ? (int)(unit - units) + 1 : 0; power != 0; --power) {
         if (value > ULLONG_MAX / 1024)
-            return fail(error, error_size, "-b takes at most 1G, not %s", text);
+            return fail(error, "-b takes at most 1G, not %s", text);
         value *= 1024;
     }
     if (value < 4096 || value > (unsigned long long)1 << 30)
-        return fail(error, error_size, "-b takes a size from 4K to 1G, not %s", text);
+        return fail(error, "-b takes a size from 4K to 1G, not %s", text);
     *size = (size_t)value;
     return 0;
 }
 
 /* A field name as HTTP has it (RFC 9110, 5.6.2), or a pseudo-header's. */
-static int check_header(const char *name, char *error, size_t error_size)
+static int check_header(const char *name, struct error *error)
 {
     size_t length = strlen(name), pseudo = name[0] == ':';
 
     if (length == pseudo)
-        return fail(error, error_size, "-s takes the name of a header, such as content-type%s", "");
+        return fail(error, "-s takes the name of a header, such as content-type%s", "");
     if (length > EVENT_NAME_MAX)
-        return fail(error, error_size, "-s takes a name of at most 256 bytes, not '%s'", name);
+        return fail(error, "-s takes a name of at most 256 bytes, not '%s'", name);
     if (strspn(name + pseudo,
                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") !=
         length - pseudo)
-        return fail(error, error_size,
-                    "'%s' cannot be the name of a header; give -s the name alone", name);
+        return fail(error, "'%s' cannot be the name of a header; give -s the name alone", name);
     return 0;
 }
 
 static int apply(struct options *options, const struct option_row *row, const char *argument,
-                 char *error, size_t error_size)
+                 struct error *error)
 {
     switch (row->letter) {
     case 'p':
         if (options->pid != 0)
-            return fail(error, error_size,
-                        "-p takes one process id; trace '%s' with an h2olog of its own", argument);
-        return parse_pid(argument, &options->pid, error, error_size);
+            return fail(error, "-p takes one process id; trace '%s' with an h2olog of its own",
+                        argument);
+        return parse_pid(argument, &options->pid, error);
     case 't':
         if (argument[0] == '\0')
-            return fail(error, error_size, "-t takes a tracepoint, such as quicly:accept%s", "");
+            return fail(error, "-t takes a tracepoint, such as quicly:accept%s", "");
         add_word(&options->tracepoints, argument);
         return 0;
     case 's':
         add_word(&options->response_headers, argument);
-        return check_header(argument, error, error_size);
+        return check_header(argument, error);
     case 'b':
-        return parse_size(argument, &options->buffer, error, error_size);
+        return parse_size(argument, &options->buffer, error);
     case 'w':
         if (argument[0] == '\0')
-            return fail(error, error_size, "-w takes the name of a file%s", "");
+            return fail(error, "-w takes the name of a file%s", "");
         options->write = strcmp(argument, "-") != 0 ? argument : NULL;
         return 0;
     case 'a':
@@ -203,25 +201,24 @@ static void make_getopt(char *letters, struct option *longs)
     longs[NUM_ROWS] = (struct option){NULL, 0, NULL, 0};
 }
 
-static int explain_getopt(int got, char **argv, char *error, size_t error_size)
+static int explain_getopt(int got, char **argv, struct error *error)
 {
     const struct option_row *row = find_row(optopt);
     char letter[3] = {'-', (char)optopt, '\0'};
     const char *word = optopt != 0 && row == NULL ? letter : argv[optind - 1];
 
     if (got == ':' && row != NULL) {
-        snprintf(error, error_size, "-%c (--%s) needs its %s%s", row->letter, row->name,
-                 row->argument != NULL ? row->argument : "argument",
-                 row->letter == 'p' ? "; if pgrep gave none, no h2o runs here" : "");
+        error_set(error, ERROR_USAGE, "-%c (--%s) needs its %s%s", row->letter, row->name,
+                  row->argument != NULL ? row->argument : "argument",
+                  row->letter == 'p' ? "; if pgrep gave none, no h2o runs here" : "");
         return -1;
     }
     if (row != NULL)
-        return fail(error, error_size, "'%s': this option takes no argument", word);
-    return fail(error, error_size, "there is no option '%s'; h2olog --help lists them", word);
+        return fail(error, "'%s': this option takes no argument", word);
+    return fail(error, "there is no option '%s'; h2olog --help lists them", word);
 }
 
-static int parse_mode(struct options *options, int argc, char **argv, char *error,
-                      size_t error_size)
+static int parse_mode(struct options *options, int argc, char **argv, struct error *error)
 {
     if (optind == argc)
         return 0;
@@ -230,31 +227,28 @@ static int parse_mode(struct options *options, int argc, char **argv, char *erro
             options->mode = modes[i].mode;
             if (optind + 1 == argc)
                 return 0;
-            return fail(error, error_size,
-                        "'%s' is one argument too many; h2olog --help shows what goes where",
+            return fail(error, "'%s' is one argument too many; h2olog --help shows what goes where",
                         argv[optind + 1]);
         }
     }
     return fail(
-        error, error_size,
-        "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
+        error, "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
         argv[optind]);
 }
 
 /* Options that the mode has no use for. */
-static int check_modes(const struct options *options, unsigned seen, char *error, size_t error_size)
+static int check_modes(const struct options *options, unsigned seen, struct error *error)
 {
     for (size_t i = 0; i != NUM_ROWS; ++i) {
         if ((seen >> i & 1) != 0 && (rows[i].modes >> options->mode & 1) == 0 && !options->list) {
-            snprintf(error, error_size, "-%c goes with quic or all, not with %s", rows[i].letter,
-                     modes[options->mode].name);
-            return -1;
+            return error_set(error, ERROR_USAGE, "-%c goes with quic or all, not with %s",
+                             rows[i].letter, modes[options->mode].name);
         }
     }
     return 0;
 }
 
-int options_parse(struct options *options, int argc, char **argv, char *error, size_t error_size)
+int options_parse(struct options *options, int argc, char **argv, struct error *error)
 {
     char letters[2 * NUM_ROWS + 2];
     struct option longs[NUM_ROWS + 1];
@@ -269,16 +263,16 @@ int options_parse(struct options *options, int argc, char **argv, char *error, s
     while ((got = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const struct option_row *row = got == '?' || got == ':' ? NULL : find_row(got);
         if (row == NULL)
-            return explain_getopt(got, argv, error, error_size);
-        if (apply(options, row, optarg, error, error_size) != 0)
+            return explain_getopt(got, argv, error);
+        if (apply(options, row, optarg, error) != 0)
             return -1;
         seen |= 1u << (row - rows);
     }
     if (options->help || options->version)
         return 0;
-    if (parse_mode(options, argc, argv, error, error_size) != 0)
+    if (parse_mode(options, argc, argv, error) != 0)
         return -1;
-    return check_modes(options, seen, error, error_size);
+    return check_modes(options, seen, error);
 }
 
 void options_dispose(struct options *options)

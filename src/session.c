@@ -9,9 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "http.h"
-#include "json.h"
-#include "text.h"
+#include "print/text.h"
+#include "print/json.h"
+#include "print/escape.h"
 
 /* A quiet server's events wait so long for their line. */
 #define TICK_MS 50
@@ -22,7 +22,7 @@
 /* What the sink of the stream works on. */
 struct printing {
     const struct session *session;
-    struct http http;
+    struct text http;
     struct json json;
     bool is_text;
     uint64_t events, lost, malformed;
@@ -61,7 +61,7 @@ static void print_event(void *context, const struct event *event)
 {
     struct printing *printing = context;
     int result =
-        printing->is_text ? http_print(&printing->http, event) : json_print(&printing->json, event);
+        printing->is_text ? text_print(&printing->http, event) : json_print(&printing->json, event);
 
     if (result == 0) {
         ++printing->events;
@@ -109,11 +109,11 @@ static void report(struct printing *printing, uint64_t now_ns)
 static void drain(struct printing *printing)
 {
     const struct session *session = printing->session;
-    const struct stream_sink sink = {print_event, print_lost, printing};
+    const struct ring_sink sink = {print_event, print_lost, printing};
     uint64_t counted = tracer_lost_total(session->tracer);
 
     printing->json.wall_ns = wall_clock_ns() + session->clock_offset_ns;
-    stream_drain(session->stream, counted, &sink);
+    ring_drain(session->stream, counted, &sink);
     output_flush(session->output);
 }
 
@@ -126,7 +126,7 @@ static bool wait_for_events(const struct session *session, int *failure)
     struct output *output = session->output;
     struct pollfd fds[] = {
         {.fd = session->signals, .events = POLLIN},
-        {.fd = session->target->pidfd, .events = POLLIN},
+        {.fd = session->process->pidfd, .events = POLLIN},
         {.fd = session->tracer->maps.ring, .events = POLLIN},
         {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
     };
@@ -154,8 +154,8 @@ static void print_total(const struct printing *printing)
         output_say(messages, "h2olog: %" PRIu64 " events were lost in all", printing->lost);
     if (printing->malformed != 0)
         output_say(messages, "h2olog: %" PRIu64 " events were malformed", printing->malformed);
-    for (size_t i = 0; session->options->debug != 0 && i != session->choice->num_probes; ++i) {
-        const struct target_probe *probe = session->choice->probes[i].probe;
+    for (size_t i = 0; session->options->debug != 0 && i != session->selection->num_probes; ++i) {
+        const struct probe *probe = session->selection->probes[i].probe;
         uint64_t lost = tracer_lost(session->tracer, i);
         if (lost != 0)
             output_say(messages, "%s:%s %" PRIu64 " lost", probe->provider, probe->name, lost);
@@ -164,8 +164,8 @@ static void print_total(const struct printing *printing)
 
 static void say_ended(const struct session *session)
 {
-    const int pid = (int)session->target->pid;
-    const int successor = (int)target_find_successor(session->target);
+    const int pid = (int)session->process->pid;
+    const int successor = (int)target_find_successor(session->process);
 
     if (successor != 0)
         output_say(session->messages, "h2olog: process %d ended; process %d took over: -p %d", pid,
@@ -183,11 +183,11 @@ static int conclude(const struct printing *printing, int failure)
     print_total(printing);
     if (failure != 0)
         output_say(messages, "h2olog: cannot wait for events: %s", strerror(failure));
-    if (target_has_ended(printing->session->target))
+    if (process_has_ended(printing->session->process))
         say_ended(printing->session);
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return failure != 0;
-    name = text_escape(output->name != NULL ? output->name : "standard output");
+    name = escape_string(output->name != NULL ? output->name : "standard output");
     output_say(messages, "h2olog: cannot write %s: %s; %" PRIu64 " lines lost", name,
                output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
                output->dropped);
@@ -200,15 +200,15 @@ int session_run(struct session *session)
     struct printing printing = {
         .session = session,
         .is_text = session->options->mode == MODE_HTTP,
-        .http = {session->output, session->choice->probes, session->choice->num_printed},
+        .http = {session->output, session->selection->probes, session->selection->num_printed},
         .json = {.output = session->output,
-                 .probes = session->choice->probes,
-                 .num_probes = session->choice->num_printed,
-                 .num_followed = session->choice->num_followed,
+                 .probes = session->selection->probes,
+                 .num_probes = session->selection->num_printed,
+                 .num_followed = session->selection->num_followed,
                  .application_data = session->options->application_data,
                  .layers = session->options->mode == MODE_ALL,
-                 .mapped_files = session->target->mapped_files,
-                 .num_mapped_files = session->target->num_mapped_files},
+                 .mapped_files = session->process->mapped_files,
+                 .num_mapped_files = session->process->num_mapped_files},
         .reported_ns = clock_ns(CLOCK_MONOTONIC),
     };
     bool ends = false;

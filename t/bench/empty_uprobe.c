@@ -11,10 +11,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "catalog.h"
+#include "server/version.h"
 #include "memory.h"
-#include "target.h"
-#include "tracer.h"
+#include "server/process.h"
+#include "kernel/tracer.h"
 
 /* As in src/tracer.c: since when there is that kind of link, and what linux/bpf.h calls it. */
 #define MULTI_SINCE        (uint32_t)(6 << 16 | 10 << 8)
@@ -38,13 +38,13 @@ static int load_empty_program(int multi)
 }
 
 /* The locations of the probe, all as one function's; none if the process has no such probe. */
-static struct program_function find_locations(const struct target *target, const char *name)
+static struct program_function find_locations(const struct process *process, const char *name)
 {
     struct program_function function = {.name = "empty"};
 
-    for (size_t i = 0; i != target->num_probes; ++i) {
-        const struct target_probe *probe = &target->probes[i];
-        if (!catalog_matches(name, probe->provider, probe->name))
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        const struct probe *probe = &process->probes[i];
+        if (!version_matches(name, probe->provider, probe->name))
             continue;
         for (size_t j = 0; j != probe->num_locations; ++j) {
             function.locations = memory_grow(function.locations, function.num_locations + 1,
@@ -55,17 +55,17 @@ static struct program_function find_locations(const struct target *target, const
     return function;
 }
 
-static void say_refused(const struct traced *traced, const struct location *location, bool held)
+static void say_refused(const struct server_probe *traced, const struct location *location, bool held)
 {
     (void)traced;
     fprintf(stderr, "empty_uprobe: the place at 0x%llx is %s\n",
             (unsigned long long)location->offset, held ? "another tracer's" : "refused");
 }
 
-static int attach(const struct target *target, const char *name, char *error, size_t error_size)
+static int attach(const struct process *process, const char *name, struct error *error)
 {
     const int multi = tracer_kernel_version() >= MULTI_SINCE;
-    struct program_function function = find_locations(target, name);
+    struct program_function function = find_locations(process, name);
     const struct program program = {.functions = &function, .num_functions = 1};
     int fd = load_empty_program(multi);
     struct tracer tracer = {.programs = &fd,
@@ -75,21 +75,22 @@ static int attach(const struct target *target, const char *name, char *error, si
                             .interrupt = -1};
 
     if (function.num_locations == 0) {
-        snprintf(error, error_size, "the process has no probe %s", name);
+        error_set(error, ERROR_FAILED, "the process has no probe %s", name);
         return -1;
     }
     if (fd < 0) {
-        snprintf(error, error_size, "the kernel refuses a BPF program: %s", strerror(errno));
+        error_set(error, ERROR_FAILED, "the kernel refuses a BPF program: %s", strerror(errno));
         return -1;
     }
     /* the links are the process's: they go when it does */
-    return tracer_attach(&tracer, &program, target->pid, say_refused, error, error_size);
+    return tracer_attach(&tracer, &program, process->pid, say_refused, error);
 }
 
 int main(int argc, char **argv)
 {
-    struct target target;
-    char error[1024], *end = NULL;
+    struct process process;
+    struct error error;
+    char *end = NULL;
     pid_t pid = argc == 3 ? (pid_t)strtol(argv[1], &end, 10) : 0;
     sigset_t set;
     int number;
@@ -101,10 +102,10 @@ int main(int argc, char **argv)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    if (target_open(&target, pid, error, sizeof(error)) != 0 ||
-        target_read_probes(&target, error, sizeof(error)) != 0 ||
-        attach(&target, argv[2], error, sizeof(error)) != 0) {
-        fprintf(stderr, "empty_uprobe: %s\n", error);
+    if (process_open(&process, pid, &error) != 0 ||
+        process_read_probes(&process, &error) != 0 ||
+        attach(&process, argv[2], &error) != 0) {
+        fprintf(stderr, "empty_uprobe: %s\n", error.text);
         return 1;
     }
     puts("attached");

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog.h"
-#include "decode.h"
-#include "http.h"
-#include "json.h"
+#include "server/version.h"
+#include "event/record.h"
+#include "print/text.h"
+#include "print/json.h"
 #include "memory.h"
 #include "support.h"
 
@@ -17,28 +17,28 @@ enum { APPLICATION_DATA = 1, LAYERS = 2 };
 
 static struct output output;
 static struct json json;
-static struct http http;
-static bool *is_http; /* by the ids: what http_print is given */
+static struct text http;
+static bool *is_http; /* by the ids: what text_print is given */
 
 /* Addresses that a few flipped bits lead to. */
 static const struct address_range server_file = {0x100, 0x10000};
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    struct traced *probes = memory_grow(NULL, num_signatures, sizeof(probes[0]));
+    struct server_probe *probes = memory_grow(NULL, num_signatures, sizeof(probes[0]));
 
     (void)argc;
     (void)argv;
     is_http = memory_grow(NULL, num_signatures, sizeof(is_http[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
-        probes[i] = (struct traced){.signature = &signatures[i]};
+        probes[i] = (struct server_probe){.signature = &signatures[i]};
         is_http[i] = false;
         for (size_t j = 0; http_probes[j] != NULL; ++j)
             is_http[i] |=
-                catalog_matches(http_probes[j], signatures[i].provider, signatures[i].probe);
+                version_matches(http_probes[j], signatures[i].provider, signatures[i].probe);
     }
     printed_open(&output);
-    http = (struct http){.output = &output, .probes = probes, .num_probes = num_signatures};
+    http = (struct text){.output = &output, .probes = probes, .num_probes = num_signatures};
     json = (struct json){.output = &output,
                          .probes = probes,
                          .num_probes = num_signatures,
@@ -73,7 +73,7 @@ static bool print_http(const struct event *event)
 {
     uint16_t id = decode_id(event);
 
-    return (id >= num_signatures || is_http[id]) && check_line(http_print(&http, event), true);
+    return (id >= num_signatures || is_http[id]) && check_line(text_print(&http, event), true);
 }
 
 static uint64_t get_counter(const uint8_t *event, const struct field *field)

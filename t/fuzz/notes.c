@@ -1,5 +1,5 @@
 /*
- * Notes of any bytes, of a binary that is no h2o: through the catalog and the choice into the text
+ * Notes of any bytes, of a binary that is no h2o: through the version and the selection into the text
  * of a BPF program that root loads, and into the keys of JSON. Nothing of them gets there but names
  * that are identifiers (target.c drops the others) and operands that were understood.
  */
@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog.h"
-#include "choice.h"
-#include "json.h"
+#include "server/version.h"
+#include "server/selection.h"
+#include "print/json.h"
 #include "memory.h"
-#include "program.h"
+#include "kernel/program.h"
 #include "support.h"
 
 /* The first byte of an input. */
@@ -45,22 +45,22 @@ static bool is_identifier(const char *text)
                '\0';
 }
 
-static void add_note(struct target *target, const char *provider, const char *name,
+static void add_note(struct process *process, const char *provider, const char *name,
                      const char *arguments)
 {
-    struct target_probe *probe = NULL;
+    struct probe *probe = NULL;
 
-    for (size_t i = 0; i != target->num_probes && probe == NULL; ++i) {
-        if (strcmp(target->probes[i].provider, provider) == 0 &&
-            strcmp(target->probes[i].name, name) == 0)
-            probe = &target->probes[i];
+    for (size_t i = 0; i != process->num_probes && probe == NULL; ++i) {
+        if (strcmp(process->probes[i].provider, provider) == 0 &&
+            strcmp(process->probes[i].name, name) == 0)
+            probe = &process->probes[i];
     }
     if (probe == NULL) {
-        target->probes =
-            memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
-        probe = &target->probes[target->num_probes++];
-        *probe = (struct target_probe){.provider = memory_format("%s", provider),
-                                       .name = memory_format("%s", name)};
+        process->probes =
+            memory_grow(process->probes, process->num_probes + 1, sizeof(process->probes[0]));
+        probe = &process->probes[process->num_probes++];
+        *probe = (struct probe){.provider = memory_format("%s", provider),
+                                .name = memory_format("%s", name)};
     }
     probe->locations =
         memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
@@ -69,11 +69,11 @@ static void add_note(struct target *target, const char *provider, const char *na
 }
 
 /* NAME, tab, operands, a line each. A capital letter alone stands for a name that the lists know. */
-static void read_notes(struct target *target, char *text)
+static void read_notes(struct process *process, char *text)
 {
     char *line;
 
-    *target = (struct target){.pidfd = -1};
+    *process = (struct process){.pidfd = -1};
     for (size_t i = 0; i != NOTES_MAX && (line = strsep(&text, "\n")) != NULL; ++i) {
         const char *name = strsep(&line, "\t"), *provider = "h2o";
         if (name[0] >= 'A' && name[0] <= 'Z' && name[1] == '\0') {
@@ -83,24 +83,24 @@ static void read_notes(struct target *target, char *text)
             name = signature->probe;
         }
         if (is_identifier(name))
-            add_note(target, provider, name, line != NULL ? line : "");
+            add_note(process, provider, name, line != NULL ? line : "");
     }
 }
 
-static void forget_notes(struct target *target)
+static void forget_notes(struct process *process)
 {
-    for (size_t i = 0; i != target->num_probes; ++i) {
-        struct target_probe *probe = &target->probes[i];
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        struct probe *probe = &process->probes[i];
         for (size_t j = 0; j != probe->num_locations; ++j)
             free(probe->locations[j].arguments);
         free(probe->locations);
         free(probe->provider);
         free(probe->name);
     }
-    free(target->probes);
+    free(process->probes);
 }
 
-static void count_skipped(const struct traced *traced, const struct location *location)
+static void count_skipped(const struct server_probe *traced, const struct location *location)
 {
     check(traced != NULL && location != NULL);
     ++num_skipped;
@@ -145,7 +145,7 @@ static void expect_argument(const char **at, size_t number, bool is_read)
 }
 
 /* What is made up for a probe that no list knows is made of its name and numbers. */
-static void check_guess(const struct target_probe *probe, const struct signature *signature)
+static void check_guess(const struct probe *probe, const struct signature *signature)
 {
     static const char *const words[] = {
         "struct",  "event",  "event_head", "head",   "stamp",  "STAMP", "__attribute__",
@@ -170,7 +170,7 @@ static void check_guess(const struct target_probe *probe, const struct signature
     }
 }
 
-static bool is_location_of(const struct location *location, const struct target_probe *probe,
+static bool is_location_of(const struct location *location, const struct probe *probe,
                            const char *operands)
 {
     return location >= probe->locations && location < probe->locations + probe->num_locations &&
@@ -178,7 +178,7 @@ static bool is_location_of(const struct location *location, const struct target_
 }
 
 /* How long the operands of known arguments are; of what is behind them nothing is in the program. */
-static size_t known_length(enum operand_arch arch, const struct traced *traced,
+static size_t known_length(enum operand_arch arch, const struct server_probe *traced,
                            const char *operands)
 {
     const char *end = operands;
@@ -191,12 +191,12 @@ static size_t known_length(enum operand_arch arch, const struct traced *traced,
 }
 
 static void expect_function(const char **at, enum operand_arch arch,
-                            const struct program_choice *choice,
+                            const struct program_settings *selection,
                             const struct program_function *function)
 {
-    const struct traced *traced = function->traced;
+    const struct server_probe *traced = function->traced;
     const struct signature *signature = traced->signature;
-    const size_t id = (size_t)(traced - choice->probes);
+    const size_t id = (size_t)(traced - selection->probes);
     const char *operands = function->locations[0]->arguments;
     char *known = memory_format("%.*s", (int)known_length(arch, traced, operands), operands);
 
@@ -215,15 +215,15 @@ static void expect_function(const char **at, enum operand_arch arch,
     expect(at, "(struct pt_regs *ctx)\n{\n    enum { id = ");
     expect_number(at, id);
     expect(at, ", silent = ");
-    expect(at, id < choice->num_printed + choice->num_followed ? "0" : "1");
+    expect(at, id < selection->num_printed + selection->num_followed ? "0" : "1");
     expect(at, " };\n");
-    check(function->silent == (id >= choice->num_printed + choice->num_followed));
-    check(function->printed == (id < choice->num_printed));
-    if (!choice->one_link)
+    check(function->silent == (id >= selection->num_printed + selection->num_followed));
+    check(function->printed == (id < selection->num_printed));
+    if (!selection->one_link)
         expect(at, "    if (!GATE->is_open)\n        return 0;\n");
     for (size_t i = 0; i != signature->num_arguments; ++i) {
         bool is_data = (signature->reads_application_data >> i & 1) != 0;
-        bool is_read = (signature->reads >> i & 1) != 0 || (is_data && choice->application_data);
+        bool is_read = (signature->reads >> i & 1) != 0 || (is_data && selection->application_data);
         if (is_read || is_data)
             expect_argument(at, i, is_read);
     }
@@ -232,7 +232,7 @@ static void expect_function(const char **at, enum operand_arch arch,
 }
 
 /* The program from the first function on, word for word. */
-static void check_program(enum operand_arch arch, const struct program_choice *choice,
+static void check_program(enum operand_arch arch, const struct program_settings *selection,
                           const struct program *program)
 {
     const char *at = strstr(program->text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
@@ -243,29 +243,29 @@ static void check_program(enum operand_arch arch, const struct program_choice *c
     check(at != NULL);
     expect(&at, "\n}\n\n");
     for (size_t i = 0; i != program->num_functions; ++i) {
-        expect_function(&at, arch, choice, &program->functions[i]);
+        expect_function(&at, arch, selection, &program->functions[i]);
         num_locations += program->functions[i].num_locations;
     }
     expect(&at, "/* All probes hang on one link; the cookie of the location says whose it is. */\n"
                 "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n");
     check(strchr(at, '}') != NULL && strcmp(strchr(at, '}'), "}\n") == 0);
-    for (size_t i = 0; i != choice->num_probes; ++i)
-        num_skipped -= choice->probes[i].probe->num_locations; /* may wrap, and back */
-    check(num_skipped + num_locations == 0);                   /* none is forgotten */
+    for (size_t i = 0; i != selection->num_probes; ++i)
+        num_skipped -= selection->probes[i].probe->num_locations; /* may wrap, and back */
+    check(num_skipped + num_locations == 0);                      /* none is forgotten */
 }
 
 /* An event of each probe, of nothing but zeros, in JSON. */
-static void check_keys(const struct program_choice *choice)
+static void check_keys(const struct program_settings *selection)
 {
     struct json json = {.output = &output,
-                        .probes = choice->probes,
-                        .num_probes = choice->num_probes,
-                        .application_data = choice->application_data,
+                        .probes = selection->probes,
+                        .num_probes = selection->num_probes,
+                        .application_data = selection->application_data,
                         .layers = true};
 
     json_open(&json);
-    for (uint16_t i = 0; i != choice->num_probes; ++i) {
-        const size_t size = choice->probes[i].signature->size;
+    for (uint16_t i = 0; i != selection->num_probes; ++i) {
+        const size_t size = selection->probes[i].signature->size;
         uint8_t *bytes = calloc(1, size); /* behind it, nothing can be read */
         const struct event event = {bytes, size};
         check(bytes != NULL && size >= sizeof(struct event_head));
@@ -279,14 +279,14 @@ static void check_keys(const struct program_choice *choice)
     json_close(&json);
 }
 
-static void check_choice(const struct choice *choice, enum operand_arch arch, uint8_t flags)
+static void check_choice(const struct selection *selection, enum operand_arch arch, uint8_t flags)
 {
     const struct program_maps maps = {3, 4, 5, 6, 7, 8};
-    const struct program_choice wanted = {
-        .probes = choice->probes,
-        .num_probes = choice->num_probes,
-        .num_printed = choice->num_printed,
-        .num_followed = choice->num_followed,
+    const struct program_settings wanted = {
+        .probes = selection->probes,
+        .num_probes = selection->num_probes,
+        .num_printed = selection->num_printed,
+        .num_followed = selection->num_followed,
         .application_data = (flags & APPLICATION_DATA) != 0,
         .one_link = (flags & ONE_LINK) != 0,
         .watermark = 4096,
@@ -301,18 +301,18 @@ static void check_choice(const struct choice *choice, enum operand_arch arch, ui
 }
 
 /* What -l and -d say of the server's probes. */
-static void check_lists(const struct options *options, const struct catalog *catalog,
-                        const struct choice *choice)
+static void check_lists(const struct options *options, const struct version *version,
+                        const struct selection *selection)
 {
     size_t size;
     char *text = NULL, *rest, *line;
     FILE *file = open_memstream(&text, &size);
 
     check(file != NULL);
-    choice_print_list(file, options, catalog);
-    choice_print_lacking(file, options, catalog);
-    choice_print_changed(file, choice, options, catalog);
-    choice_print_missing(file, options, catalog);
+    selection_print_list(file, options, version);
+    selection_print_lacking(file, options, version);
+    selection_print_changed(file, selection, options, version);
+    selection_print_missing(file, options, version);
     fclose(file);
     rest = text;
     while ((line = strsep(&rest, "\n")) != NULL)
@@ -329,25 +329,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .mode = (enum options_mode)((flags & MODE) % 3),
         .tracepoints = {globs, flags & BY_MODE ? 0 : 1},
     };
-    struct target target;
-    struct catalog catalog;
-    struct choice choice;
-    char error[1024] = "", version[128], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
+    struct process process;
+    struct version version;
+    struct selection selection;
+    struct error error = {0};
+    char known_as[128], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
 
-    read_notes(&target, text);
-    catalog_open(&catalog, arch, &target);
-    catalog_version(&catalog, version, sizeof(version));
-    check(is_tame(version, strlen(version), false));
-    check(catalog.num_matching <= catalog.num_traced);
-    if (choice_open(&choice, &options, &catalog, error, sizeof(error)) == 0)
-        check_choice(&choice, arch, flags);
+    read_notes(&process, text);
+    version_open(&version, arch, &process);
+    version_name(&version, known_as, sizeof(known_as));
+    check(is_tame(known_as, strlen(known_as), false));
+    check(version.num_matching <= version.num_traced);
+    if (selection_open(&selection, &options, &version, &error) == 0)
+        check_choice(&selection, arch, flags);
     else
-        check(error[0] != '\0' && is_tame(error, strlen(error), false));
+        check(error.text[0] != '\0' && is_tame(error.text, strlen(error.text), false));
     if (flags & LISTS)
-        check_lists(&options, &catalog, &choice);
-    choice_dispose(&choice);
-    catalog_dispose(&catalog);
-    forget_notes(&target);
+        check_lists(&options, &version, &selection);
+    selection_dispose(&selection);
+    version_dispose(&version);
+    forget_notes(&process);
     free(text);
     return 0;
 }

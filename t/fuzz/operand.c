@@ -2,7 +2,7 @@
  * The operand parser, on notes of any bytes: what it lets through cannot be anything but one of the
  * few expressions that read an operand, in a BPF program that root loads.
  */
-#include "operand.h"
+#include "server/operand.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog.h"
-#include "choice.h"
+#include "server/version.h"
+#include "server/selection.h"
 #include "event.h"
 #include "memory.h"
-#include "program.h"
+#include "kernel/program.h"
 #include "support.h"
 
 #define WORDS_MAX 32
@@ -27,8 +27,8 @@ static const char *const names[][2] = {
 
 #define NUM_NAMES (sizeof(names) / sizeof(names[0]))
 
-static struct target target;
-static struct catalog catalog;
+static struct process process;
+static struct version version;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -37,13 +37,13 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
     (void)argc;
     (void)argv;
-    target.probes = memory_grow(NULL, NUM_NAMES, sizeof(target.probes[0]));
-    target.num_probes = NUM_NAMES;
+    process.probes = memory_grow(NULL, NUM_NAMES, sizeof(process.probes[0]));
+    process.num_probes = NUM_NAMES;
     for (size_t i = 0; i != NUM_NAMES; ++i)
-        target.probes[i] = (struct target_probe){memory_format("%s", names[i][0]),
-                                                 memory_format("%s", names[i][1]), &location, 1};
-    catalog_open(&catalog, OPERAND_X86_64, &target);
-    check(catalog.num_traced == NUM_NAMES && catalog.traced[NUM_NAMES - 1].guess != NULL);
+        process.probes[i] = (struct probe){memory_format("%s", names[i][0]),
+                                           memory_format("%s", names[i][1]), &location, 1};
+    version_open(&version, OPERAND_X86_64, &process);
+    check(version.num_traced == NUM_NAMES && version.traced[NUM_NAMES - 1].guess != NULL);
     return 0;
 }
 
@@ -83,7 +83,7 @@ static void check_glob(const char *glob)
 {
     for (size_t i = 0; i != NUM_NAMES; ++i) {
         char full[64] = "";
-        bool got = catalog_matches(glob, names[i][0], names[i][1]);
+        bool got = version_matches(glob, names[i][0], names[i][1]);
         if (strlen(glob) > 255) /* no name is as long */
             check(!got);
         if (strlen(glob) > 255 || strpbrk(glob, "[\\") != NULL)
@@ -95,16 +95,16 @@ static void check_glob(const char *glob)
 
 static void check_choice(const struct options *options)
 {
-    struct choice choice;
-    char error[1024] = "";
+    struct selection selection;
+    struct error error = {0};
 
-    if (choice_open(&choice, options, &catalog, error, sizeof(error)) == 0) {
-        check(choice.num_printed != 0 && choice.num_printed <= choice.num_probes);
-        check(choice.num_probes <= NUM_NAMES);
+    if (selection_open(&selection, options, &version, &error) == 0) {
+        check(selection.num_printed != 0 && selection.num_printed <= selection.num_probes);
+        check(selection.num_probes <= NUM_NAMES);
     } else {
-        check_error(error);
+        check_error(error.text);
     }
-    choice_dispose(&choice);
+    selection_dispose(&selection);
 }
 
 /* --- -s --- */
@@ -177,7 +177,7 @@ static bool is_filter_line(const char *line)
     return is_comparison(line);
 }
 
-static void skipped(const struct traced *traced, const struct location *location)
+static void skipped(const struct server_probe *traced, const struct location *location)
 {
     (void)traced;
     (void)location;
@@ -186,7 +186,7 @@ static void skipped(const struct traced *traced, const struct location *location
 static void check_filter(const struct options *options)
 {
     const struct program_maps maps = {3, 4, 5, 6, 7, 8};
-    const struct program_choice choice = {
+    const struct program_settings selection = {
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,
     };
@@ -194,7 +194,7 @@ static void check_filter(const struct options *options)
     struct program program;
     const char *at;
 
-    program_open(&program, OPERAND_X86_64, &choice, &maps, skipped);
+    program_open(&program, OPERAND_X86_64, &selection, &maps, skipped);
     at = strstr(program.text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
     check(at != NULL);
     at = strchr(at, '{') + 2;
@@ -229,7 +229,8 @@ static void check_options(const struct options *options)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = string_of(data, size), *rest = text, name[] = "h2olog";
-    char *words[WORDS_MAX + 2] = {name, NULL}, error[1024] = "";
+    char *words[WORDS_MAX + 2] = {name, NULL};
+    struct error error = {0};
     struct options options;
     int count = 1;
 
@@ -238,10 +239,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (count <= WORDS_MAX && (words[count] = strsep(&rest, "\n")) != NULL)
         ++count;
     words[count] = NULL;
-    if (options_parse(&options, count, words, error, sizeof(error)) == 0)
+    if (options_parse(&options, count, words, &error) == 0)
         check_options(&options);
     else
-        check_error(error);
+        check_error(error.text);
     options_dispose(&options);
     free(text);
     return 0;

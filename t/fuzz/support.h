@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "output.h"
+#include "print/output.h"
 
 /* What libFuzzer calls, and one function that it lends. */
 int LLVMFuzzerInitialize(int *argc, char ***argv);

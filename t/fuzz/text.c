@@ -2,7 +2,7 @@
  * Escaping, of any bytes: no control character passes in any form, nothing that is no UTF-8, and
  * what is neither is not touched.
  */
-#include "text.h"
+#include "print/escape.h"
 
 #include <malloc.h>
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static bool is_printed(const char *bytes, size_t size)
 
 static void print_text(const char *bytes, size_t size)
 {
-    text_print(&output, (const uint8_t *)bytes, size);
+    escape_print(&output, (const uint8_t *)bytes, size);
     check(output.used >= size && output.used <= 4 * size);
     check(is_tame(output.buffer, output.used, true));
     if (is_tame(bytes, size, true))
@@ -41,8 +41,8 @@ static void print_json(const char *bytes, size_t size)
     size_t length;
     char *back;
 
-    text_print_json(&output, (const uint8_t *)bytes, size);
-    check(output.used <= TEXT_EXPANSION * size);
+    escape_print_json(&output, (const uint8_t *)bytes, size);
+    check(output.used <= ESCAPE_EXPANSION * size);
     check(is_tame(output.buffer, output.used, false));
     back = json_unescape(output.buffer, output.used, &length);
     check(back != NULL);
@@ -55,14 +55,14 @@ static void print_json(const char *bytes, size_t size)
 /* ... also where it did not fit into a message. */
 static void escape(const char *string)
 {
-    char *escaped = text_escape(string);
+    char *escaped = escape_string(string);
     size_t size = strlen(escaped);
 
-    text_print(&output, (const uint8_t *)string, strlen(string));
+    escape_print(&output, (const uint8_t *)string, strlen(string));
     check(is_printed(escaped, size));
     for (int i = 0; i != 4 && size != 0; ++i) {
         escaped[--size] = '\0';
-        text_mend(escaped);
+        escape_mend(escaped);
         check(is_utf8(escaped, strlen(escaped)) && strlen(escaped) + 3 >= size);
         size = strlen(escaped);
     }
@@ -70,13 +70,13 @@ static void escape(const char *string)
     printed_forget(&output);
 }
 
-/* What is cut off anywhere in UTF-8 is UTF-8 again without what text_cut says. */
+/* What is cut off anywhere in UTF-8 is UTF-8 again without what escape_cut says. */
 static void cut(const char *bytes, size_t size)
 {
     const bool whole = is_utf8(bytes, size);
 
     for (size_t end = size; end + 4 > size; --end) {
-        size_t incomplete = text_cut((const uint8_t *)bytes, end);
+        size_t incomplete = escape_cut((const uint8_t *)bytes, end);
         check(incomplete <= 3 && incomplete <= end);
         if (whole)
             check(is_utf8(bytes, end - incomplete));
@@ -93,7 +93,7 @@ static void print_at_end(const char *bytes, size_t size)
     const size_t end = malloc_usable_size(output.buffer); /* ASan's says what was asked for */
 
     output.used = output.line = end - OUTPUT_RESERVE_MAX;
-    text_print_json(&output, (const uint8_t *)bytes, size);
+    escape_print_json(&output, (const uint8_t *)bytes, size);
     check(output.used <= end);
     printed_forget(&output);
 }

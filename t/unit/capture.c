@@ -13,8 +13,8 @@
 
 #include "event.h"
 #include "memory.h"
-#include "operand.h"
-#include "program.h"
+#include "server/operand.h"
+#include "kernel/program.h"
 
 /* What stands in front of the program's text: the helpers, by the numbers that it calls them by. */
 static const char prefix[] =
@@ -163,11 +163,11 @@ static char *make_operands(const struct signature *signature, enum widths widths
 /* A program of all signatures, each at one location. */
 struct bench {
     enum widths widths;
-    struct target_probe *probes;
+    struct probe *probes;
     struct location *locations;
-    struct traced *traced;
+    struct server_probe *traced;
     struct program program;
-    struct program_choice choice;
+    struct program_settings selection;
     void *library;
     /* of the library */
     uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot, *waiting, *tail_called;
@@ -182,7 +182,7 @@ struct bench {
     uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* of integers */
 };
 
-static void fail_on_skip(const struct traced *traced, const struct location *location)
+static void fail_on_skip(const struct server_probe *traced, const struct location *location)
 {
     fail_msg("%s cannot be read: %s", traced->signature->declaration, location->arguments);
 }
@@ -249,7 +249,7 @@ static void bench_load(struct bench *bench)
                                       MAP_TIES, MAP_ENTRIES, MAP_GATE};
     char *source;
 
-    program_open(&bench->program, operand_native(), &bench->choice, &maps, fail_on_skip);
+    program_open(&bench->program, operand_native(), &bench->selection, &maps, fail_on_skip);
     assert_int_equal(bench->program.num_functions, num_signatures);
     source = make_source(bench->program.text);
     bench->library = library_open(source);
@@ -268,11 +268,11 @@ static struct bench *bench_make(enum widths widths)
     bench->traced = memory_grow(NULL, num_signatures, sizeof(bench->traced[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
         bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
-        bench->probes[i] =
-            (struct target_probe){.locations = &bench->locations[i], .num_locations = 1};
-        bench->traced[i] = (struct traced){.probe = &bench->probes[i], .signature = &signatures[i]};
+        bench->probes[i] = (struct probe){.locations = &bench->locations[i], .num_locations = 1};
+        bench->traced[i] =
+            (struct server_probe){.probe = &bench->probes[i], .signature = &signatures[i]};
     }
-    bench->choice = (struct program_choice){
+    bench->selection = (struct program_settings){
         .probes = bench->traced,
         .num_probes = num_signatures,
         .num_printed = num_signatures,
@@ -306,7 +306,7 @@ static struct bench *shared_bench(bool application_data)
 
     if (bench == NULL) {
         bench = shared[application_data] = bench_make(AS_DECLARED);
-        bench->choice.application_data = application_data;
+        bench->selection.application_data = application_data;
         bench_load(bench);
     }
     memset(bench->lost, 0, (num_signatures + 1) * sizeof(bench->lost[0]));
@@ -474,7 +474,7 @@ static void decode_event(struct bench *bench, const struct signature *signature,
     if (*bench->num_events != 1)
         fail_msg("%s: %u events come of it", signature->declaration, *bench->num_events);
     event = fenced(&event, event.size);
-    if (decode(signature, bench->choice.application_data, &event, head, values) != 0)
+    if (decode(signature, bench->selection.application_data, &event, head, values) != 0)
         fail_msg("%s: its event of %zu bytes is malformed", signature->declaration, event.size);
     assert_int_equal(head->id, signature - signatures);
     assert_int_equal(head->tid, TID);
@@ -585,7 +585,7 @@ static void check_fields(const struct bench *bench, const struct signature *sign
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *field = &signature->fields[i];
         bool is_right;
-        if (field->application_data && !bench->choice.application_data)
+        if (field->application_data && !bench->selection.application_data)
             continue;
         switch (field->kind) {
         case FIELD_ADDRESS:
@@ -642,7 +642,7 @@ static void converts_as_c_would(void **state)
     struct bench *bench = bench_make(AT_LEAST_4);
 
     (void)state;
-    bench->choice.application_data = true;
+    bench->selection.application_data = true;
     bench_load(bench);
     check_all(bench);
     bench_close(bench);
@@ -924,7 +924,7 @@ static void connections_of_http1(void **state)
     struct bench *bench = bench_make(AS_DECLARED);
 
     (void)state;
-    bench->choice.http3_only = true;
+    bench->selection.http3_only = true;
     bench_load(bench);
     run_of(bench, "h2o:send_response_header", 20260629, 5);
     assert_int_equal(*bench->num_events, 0);
@@ -937,7 +937,7 @@ static void connections_of_http1(void **state)
     bench_close(bench);
 
     bench = bench_make(AS_DECLARED);
-    bench->choice.tie_connections = false;
+    bench->selection.tie_connections = false;
     bench_load(bench);
     run_of(bench, "h2o:h3s_accept", 20260629, 5);
     assert_int_equal(*bench->has_tie, 0);
@@ -953,7 +953,7 @@ static void silent_probes_only_tie(void **state)
     struct bench *bench = bench_make(AS_DECLARED);
 
     (void)state;
-    bench->choice.num_printed = 0;
+    bench->selection.num_printed = 0;
     bench_load(bench);
     run_of(bench, "h2o:h3s_accept", 20260629, 5);
     assert_int_equal(*bench->num_events, 0);
@@ -1006,8 +1006,8 @@ static void followed_probes_reach_the_reader(void **state)
     struct bench *bench = bench_make(AS_DECLARED);
 
     (void)state;
-    bench->choice.num_printed = 0;
-    bench->choice.num_followed = bench->choice.num_probes;
+    bench->selection.num_printed = 0;
+    bench->selection.num_followed = bench->selection.num_probes;
     bench_load(bench);
     put_arguments(bench, signature_on("quicly:free", 20260629), 3);
     run(bench, signature_on("quicly:free", 20260629));

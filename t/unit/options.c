@@ -13,7 +13,7 @@ struct parsed {
     int argc;
     struct options options;
     int result;
-    char error[2048];
+    struct error error;
 };
 
 static void parse_words(struct parsed *parsed, const char *const *words)
@@ -22,8 +22,7 @@ static void parse_words(struct parsed *parsed, const char *const *words)
     parsed->argv[0] = memory_format("%s", "h2olog");
     for (; *words != NULL; ++words)
         parsed->argv[parsed->argc++] = memory_format("%s", *words);
-    parsed->result = options_parse(&parsed->options, parsed->argc, parsed->argv, parsed->error,
-                                   sizeof(parsed->error));
+    parsed->result = options_parse(&parsed->options, parsed->argc, parsed->argv, &parsed->error);
 }
 
 /* The words behind "h2olog"; NULL for none. */
@@ -40,7 +39,7 @@ static void accept_words(struct parsed *parsed, const char *const *words)
 {
     parse_words(parsed, words);
     if (parsed->result != 0)
-        fail_msg("%s: %s", words[0] != NULL ? words[0] : "nothing", parsed->error);
+        fail_msg("%s: %s", words[0] != NULL ? words[0] : "nothing", parsed->error.text);
 }
 
 #define ACCEPT(parsed, ...) accept_words(parsed, (const char *const[]){__VA_ARGS__, NULL})
@@ -53,9 +52,9 @@ static void refuse_words(const char *part, const char *const *words)
     parse_words(&parsed, words);
     if (parsed.result != -1)
         fail_msg("'%s' is accepted; an error with '%s' is due", words[0], part);
-    if (strstr(parsed.error, part) == NULL)
-        fail_msg("'%s': the sentence has no '%s': %s", words[0], part, parsed.error);
-    assert_true(is_tame(parsed.error, false));
+    if (strstr(parsed.error.text, part) == NULL)
+        fail_msg("'%s': the sentence has no '%s': %s", words[0], part, parsed.error.text);
+    assert_true(is_tame(parsed.error.text, false));
     parsed_close(&parsed);
 }
 
@@ -462,23 +461,6 @@ static void hostile_bytes_are_escaped(void **state)
     REFUSE("%s%n", "--%s%n");
 }
 
-/* An error is cut to the room that there is. */
-static void error_keeps_to_its_room(void **state)
-{
-    char argv0[] = "h2olog", argv1[] = "what-is-this", error[64];
-    char *argv[] = {argv0, argv1, NULL};
-
-    (void)state;
-    for (size_t room = 1; room != 40; ++room) {
-        struct options options;
-        memset(error, 'x', sizeof(error));
-        assert_int_equal(options_parse(&options, 2, argv, error, room), -1);
-        assert_non_null(memchr(error, '\0', room));
-        assert_int_equal(error[room], 'x');
-        options_dispose(&options);
-    }
-}
-
 /* Each command line is parsed from its start, whatever was parsed before. */
 static void parses_again(void **state)
 {
@@ -555,7 +537,7 @@ static void help_lists_no_more(void **state)
         if (letter == '-')
             continue;
         PARSE(&parsed, option, "1");
-        is_known = strstr(parsed.error, "there is no option") == NULL;
+        is_known = strstr(parsed.error.text, "there is no option") == NULL;
         parsed_close(&parsed);
         snprintf(row, sizeof(row), "\n  -%c, ", letter);
         is_listed = strstr(text, row) != NULL;
@@ -587,7 +569,6 @@ int main(void)
         cmocka_unit_test(leftover_words),
         cmocka_unit_test(options_that_do_not_go_with_http),
         cmocka_unit_test(hostile_bytes_are_escaped),
-        cmocka_unit_test(error_keeps_to_its_room),
         cmocka_unit_test(parses_again),
         cmocka_unit_test(help_lists_all),
         cmocka_unit_test(help_lists_no_more),

@@ -68,47 +68,48 @@ size_t data_hex(const char *digits, uint8_t *bytes, size_t max)
     return size;
 }
 
-void notes_open(struct target *target, const char *name)
+void notes_open(struct process *process, const char *name)
 {
     char *text, *rest, *columns[5];
 
-    *target = (struct target){.pid = 1, .pidfd = -1};
+    *process = (struct process){.pid = 1, .pidfd = -1};
     if (name == NULL)
         return;
     text = rest = data_read(name);
     while (data_row(&rest, columns, 5) != 0)
-        notes_add(target, columns[0], columns[1], columns[4]);
+        notes_add(process, columns[0], columns[1], columns[4]);
     free(text);
-    assert_true(target->num_probes > 70); /* the smallest file has 74 */
+    assert_true(process->num_probes > 70); /* the smallest file has 74 */
 }
 
-static struct target_probe *find_probe(const struct target *target, const char *provider,
-                                       const char *name)
+static struct probe *find_probe(const struct process *process, const char *provider,
+                                const char *name)
 {
-    for (size_t i = 0; i != target->num_probes; ++i) {
-        if (strcmp(target->probes[i].provider, provider) == 0 &&
-            strcmp(target->probes[i].name, name) == 0)
-            return &target->probes[i];
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        if (strcmp(process->probes[i].provider, provider) == 0 &&
+            strcmp(process->probes[i].name, name) == 0)
+            return &process->probes[i];
     }
     return NULL;
 }
 
-void notes_add(struct target *target, const char *provider, const char *name, const char *arguments)
+void notes_add(struct process *process, const char *provider, const char *name,
+               const char *arguments)
 {
-    struct target_probe *probe = find_probe(target, provider, name);
+    struct probe *probe = find_probe(process, provider, name);
 
     if (probe == NULL) {
-        target->probes =
-            memory_grow(target->probes, target->num_probes + 1, sizeof(target->probes[0]));
-        probe = &target->probes[target->num_probes++];
-        *probe = (struct target_probe){.provider = memory_format("%s", provider),
-                                       .name = memory_format("%s", name)};
+        process->probes =
+            memory_grow(process->probes, process->num_probes + 1, sizeof(process->probes[0]));
+        probe = &process->probes[process->num_probes++];
+        *probe = (struct probe){.provider = memory_format("%s", provider),
+                                .name = memory_format("%s", name)};
     }
     probe->locations =
         memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
     probe->locations[probe->num_locations] = (struct location){
         .module = memory_format("%s", "/nonexistent"),
-        .offset = 0x1000 * target->num_probes + probe->num_locations,
+        .offset = 0x1000 * process->num_probes + probe->num_locations,
         .arguments = memory_format("%s", arguments),
     };
     ++probe->num_locations;
@@ -133,15 +134,15 @@ static char *make_operands(const struct signature *signature)
     return operands;
 }
 
-void notes_add_signature(struct target *target, const struct signature *signature)
+void notes_add_signature(struct process *process, const struct signature *signature)
 {
     char *operands = make_operands(signature);
 
-    notes_add(target, signature->provider, signature->probe, operands);
+    notes_add(process, signature->provider, signature->probe, operands);
     free(operands);
 }
 
-static void free_probe(struct target_probe *probe)
+static void free_probe(struct probe *probe)
 {
     for (size_t i = 0; i != probe->num_locations; ++i) {
         free(probe->locations[i].module);
@@ -152,22 +153,22 @@ static void free_probe(struct target_probe *probe)
     free(probe->name);
 }
 
-void notes_remove(struct target *target, const char *provider, const char *name)
+void notes_remove(struct process *process, const char *provider, const char *name)
 {
-    struct target_probe *probe = find_probe(target, provider, name);
+    struct probe *probe = find_probe(process, provider, name);
 
     assert_non_null(probe);
     free_probe(probe);
     memmove(probe, probe + 1,
-            (size_t)(target->probes + target->num_probes - (probe + 1)) * sizeof(*probe));
-    --target->num_probes;
+            (size_t)(process->probes + process->num_probes - (probe + 1)) * sizeof(*probe));
+    --process->num_probes;
 }
 
-void notes_close(struct target *target)
+void notes_close(struct process *process)
 {
-    for (size_t i = 0; i != target->num_probes; ++i)
-        free_probe(&target->probes[i]);
-    free(target->probes);
+    for (size_t i = 0; i != process->num_probes; ++i)
+        free_probe(&process->probes[i]);
+    free(process->probes);
 }
 
 void printed_open(struct output *output)

@@ -1,0 +1,16 @@
+/*
+ * A program in the kernel cannot read a page that is in no page table of the process: a constant of
+ * the server's binary, say, that the server itself has not read yet.
+ */
+#ifndef H2OLOG_SERVER_PAGES_H
+#define H2OLOG_SERVER_PAGES_H
+
+#include "server/process.h"
+
+/*
+ * Maps the read-only pages of the files that the process's probes stand in, as if the process had
+ * read them. What cannot be mapped stays as it is: that is no error. Before process_settle.
+ */
+void pages_map(const struct process *process);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * Which probes there are in which version of h2o, and which version a server was built from.
+ */
+#ifndef H2OLOG_SERVER_VERSION_H
+#define H2OLOG_SERVER_VERSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/operand.h"
+#include "server/signature.h"
+#include "server/process.h"
+
+struct guess;
+
+/* A probe of the server, and how it is to be read. */
+struct server_probe {
+    const struct probe *probe;
+    const struct signature *signature;
+    struct guess
+        *guess;         /* no list knows it: `signature` was made of its operands, and is in here */
+    size_t num_ignored; /* arguments that it has behind those of the signature */
+};
+
+struct version {
+    uint32_t since, until; /* YYYYMMDD: the version that fits; until is 0 for the current one */
+    uint32_t earliest;     /* since when versions fit as well as that */
+    size_t num_matching;   /* probes of the server that the version has just so */
+    struct server_probe *traced; /* every probe of the server, in the server's order */
+    size_t num_traced;
+};
+
+/*
+ * Finds the version of the lists that fits the server best as a whole, and with it each probe's
+ * signature. Names count most, then numbers of arguments, then whether the operands can hold what
+ * was declared.
+ *
+ * A signature is taken only if the operands can be its arguments: that of the version; or that of
+ * the version for the first arguments of more (num_ignored); or that of another version. The last
+ * two take operands of the very widths and signs that are declared.
+ */
+void version_open(struct version *version, enum operand_arch arch, const struct process *process);
+
+void version_dispose(struct version *version);
+
+/*
+ * A version as text: "h2o 2020-06-05 to 2020-06-06", "h2o since 2026-06-10", "the source tree that
+ * this h2olog was built with".
+ */
+void version_name(const struct version *version, char *text, size_t size);
+
+/* Whether the lists have a probe of that name, whatever its arguments. */
+bool version_knows(const struct probe *probe);
+
+/* Whether a signature is one of the version that fits. */
+bool version_is_of_version(const struct version *version, const struct signature *signature);
+
+/* A date of the tables as text: 2026-06-10. */
+void version_date(uint32_t date, char *text, size_t size);
+
+/*
+ * Whether a probe is meant by a glob: "quicly:accept", "accept", "quicly:*", "h2o:h3s_*"; '-' and
+ * '_' are the same.
+ */
+bool version_matches(const char *glob, const char *provider, const char *probe);
+
+#endif

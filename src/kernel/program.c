@@ -1,0 +1,246 @@
+#include "kernel/program.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "memory.h"
+#include "kernel/embedded.h"
+
+static void print_defines(FILE *text, const struct program_settings *selection,
+                          const struct program_maps *maps)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } defines[] = {
+        {"RING_MAP", (uint64_t)maps->ring},
+        {"LOST_MAP", (uint64_t)maps->lost},
+        {"SCRATCH_MAP", (uint64_t)maps->scratch},
+        {"TIES_MAP", (uint64_t)maps->ties},
+        {"ENTRIES_MAP", (uint64_t)maps->entries},
+        {"GATE_MAP", (uint64_t)maps->gate},
+        {"NUM_PROBES", selection->num_probes},
+        {"WATERMARK", selection->watermark},
+        {"APPLICATION_DATA", selection->application_data},
+        {"TIE_CONNECTIONS", selection->tie_connections},
+        {"HTTP3_ONLY", selection->http3_only},
+        {"WITH_STAMPS", selection->stamps},
+        {"WITH_TIDS", selection->tids},
+        {"NAMESPACE_DEVICE", selection->pid_device},
+        {"NAMESPACE_INODE", selection->pid_inode},
+    };
+
+    fputs("#define H2OLOG_BPF 1\n", text);
+    for (size_t i = 0; i != sizeof(defines) / sizeof(defines[0]); ++i)
+        fprintf(text, "#define %s %" PRIu64 "\n", defines[i].name, defines[i].value);
+    fprintf(text, "\n#include <linux/types.h>\n#include <uapi/linux/ptrace.h>\n\n%s\n%s\n",
+            embedded_get("event.h"), embedded_get("capture.h"));
+}
+
+/*
+ * Compares 8 bytes at a time, in any case: where the wanted byte is a letter, the bit that tells
+ * upper case from lower is set before.
+ */
+static void print_comparison(FILE *text, const char *name, size_t length)
+{
+    for (size_t at = 0; at < length; at += 8) {
+        uint64_t wanted = 0, mask = 0;
+        for (size_t i = 0; i != 8 && at + i != length; ++i) {
+            int byte = tolower((unsigned char)name[at + i]);
+            wanted |= (uint64_t)byte << (8 * i);
+            mask |= (uint64_t)(isalpha(byte) ? 0x20 : 0) << (8 * i);
+        }
+        fprintf(text, "%s(words[%zu] | 0x%" PRIx64 "ULL) == 0x%" PRIx64 "ULL",
+                at != 0 ? " && " : "", at / 8, mask, wanted);
+    }
+}
+
+/* -s: a header that is not printed is not copied. */
+static void print_header_filter(FILE *text, const struct program_settings *selection)
+{
+    fputs("/* Whether a response header is one of those that were asked for. */\n"
+          "INLINE int header_wanted(u64 name, u64 length)\n{\n",
+          text);
+    if (selection->num_response_headers == 0) {
+        fputs("    return 1;\n}\n\n", text);
+        return;
+    }
+    fprintf(text, "    u64 words[%d];\n\n", EVENT_NAME_MAX / 8);
+    for (size_t i = 0; i != selection->num_response_headers; ++i) {
+        const char *name = selection->response_headers[i];
+        size_t length = strlen(name);
+        fprintf(text,
+                "    if (length == %zu) {\n"
+                "        words[%zu] = 0;\n"
+                "        probe_read_user(words, %zu, (const void *)name);\n"
+                "        if (",
+                length, (length - 1) / 8, length);
+        print_comparison(text, name, length);
+        fputs(")\n            return 1;\n    }\n", text);
+    }
+    fputs("    return 0;\n}\n\n", text);
+}
+
+/*
+ * Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be
+ * read.
+ */
+static int print_arguments(FILE *text, enum operand_arch arch, const struct signature *signature,
+                           const char *operands, bool application_data)
+{
+    unsigned reads = signature->reads | (application_data ? signature->reads_application_data : 0u);
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        struct operand operand;
+        char expression[128];
+        if (operand_parse(arch, &operands, &operand) != 0)
+            return -1;
+        operand_expression(&operand, expression, sizeof(expression));
+        if ((reads >> i & 1) != 0)
+            fprintf(text, "    const %s arg%zu = %s;\n", operand.is_signed ? "s64" : "u64", i,
+                    expression);
+        else if ((signature->reads_application_data >> i & 1) != 0)
+            fprintf(text, "    const u64 arg%zu = 0;\n", i);
+    }
+    return 0;
+}
+
+/*
+ * How long the operands are that the signature has arguments for. Behind them, of arguments that are
+ * not known, can be anything.
+ */
+static int known_length(enum operand_arch arch, const struct signature *signature,
+                        const char *operands)
+{
+    const char *end = operands;
+    struct operand operand;
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        if (operand_parse(arch, &end, &operand) != 0)
+            break;
+    }
+    return (int)(end - operands);
+}
+
+static int print_function(FILE *text, enum operand_arch arch,
+                          const struct program_settings *selection,
+                          const struct program_function *function)
+{
+    const struct signature *signature = function->traced->signature;
+    const size_t id = (size_t)(function->traced - selection->probes);
+    const char *operands = function->locations[0]->arguments;
+
+    fprintf(text, "/* %s\n * %.*s */\n", signature->declaration,
+            known_length(arch, signature, operands), operands);
+    fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
+            function->name, id, function->silent);
+    if (!selection->one_link) /* else PROGRAM_DISPATCH looks */
+        fputs("    if (!GATE->is_open)\n        return 0;\n", text);
+    if (print_arguments(text, arch, signature, operands, selection->application_data) != 0)
+        return -1;
+    fprintf(text, "%s}\n\n", signature->capture);
+    return 0;
+}
+
+/* Whether a location can fire, and all operands of it that are wanted can be read. */
+static bool is_usable(enum operand_arch arch, const struct server_probe *traced,
+                      const struct location *location)
+{
+    const char *text = location->arguments;
+    struct operand operand;
+
+    if (location->flaw != LOCATION_SOUND ||
+        operand_count(arch, text) != traced->signature->num_arguments + traced->num_ignored)
+        return false;
+    for (size_t i = 0; i != traced->signature->num_arguments; ++i) {
+        if (operand_parse(arch, &text, &operand) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The function of a probe for these operands, from index `first` on; a new one if there is none. */
+static struct program_function *find_function(struct program *program, size_t first,
+                                              const struct server_probe *traced,
+                                              const char *arguments)
+{
+    struct program_function *function;
+
+    for (size_t i = first; i != program->num_functions; ++i) {
+        function = &program->functions[i];
+        if (strcmp(function->locations[0]->arguments, arguments) == 0)
+            return function;
+    }
+    program->functions =
+        memory_grow(program->functions, program->num_functions + 1, sizeof(*function));
+    function = &program->functions[program->num_functions];
+    *function = (struct program_function){.traced = traced};
+    snprintf(function->name, sizeof(function->name), "probe_%zu", program->num_functions);
+    ++program->num_functions;
+    return function;
+}
+
+static void add_functions(struct program *program, enum operand_arch arch,
+                          const struct server_probe *traced,
+                          void (*skipped)(const struct server_probe *, const struct location *))
+{
+    size_t first = program->num_functions;
+
+    for (size_t i = 0; i != traced->probe->num_locations; ++i) {
+        const struct location *location = &traced->probe->locations[i];
+        struct program_function *function;
+        if (!is_usable(arch, traced, location)) {
+            skipped(traced, location);
+            continue;
+        }
+        function = find_function(program, first, traced, location->arguments);
+        function->locations = memory_grow(function->locations, function->num_locations + 1,
+                                          sizeof(function->locations[0]));
+        function->locations[function->num_locations++] = location;
+    }
+}
+
+void program_open(struct program *program, enum operand_arch arch,
+                  const struct program_settings *selection, const struct program_maps *maps,
+                  void (*skipped)(const struct server_probe *traced,
+                                  const struct location *location))
+{
+    size_t size;
+    FILE *text;
+
+    *program = (struct program){0};
+    for (size_t i = 0; i != selection->num_probes; ++i)
+        add_functions(program, arch, &selection->probes[i], skipped);
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        struct program_function *function = &program->functions[i];
+        const size_t id = (size_t)(function->traced - selection->probes);
+        function->printed = id < selection->num_printed;
+        function->silent = id >= selection->num_printed + selection->num_followed;
+    }
+    text = open_memstream(&program->text, &size);
+    if (text == NULL)
+        abort();
+    print_defines(text, selection, maps);
+    print_header_filter(text, selection);
+    for (size_t i = 0; i != program->num_functions; ++i)
+        print_function(text, arch, selection, &program->functions[i]);
+    fputs("/* All probes hang on one link; the cookie of the location says whose it is. */\n"
+          "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n"
+          "    if (GATE->is_open)\n"
+          "        tail_call(ctx, MAP(ENTRIES_MAP), get_attach_cookie(ctx));\n"
+          "    return 0;\n}\n",
+          text);
+    fclose(text);
+}
+
+void program_dispose(struct program *program)
+{
+    for (size_t i = 0; i != program->num_functions; ++i)
+        free(program->functions[i].locations);
+    free(program->functions);
+    free(program->text);
+}

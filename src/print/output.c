@@ -1,0 +1,419 @@
+#include "print/output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+/* A write of this size costs little a line; a line in the making may follow it. */
+#define BATCH_SIZE (size_t)(128 * 1024)
+
+/* The longest line: every captured byte as six characters, and the names of all fields. */
+#define LINE_MAX_SIZE (size_t)(128 * 1024)
+
+#define WRITE_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY)
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash != NULL ? slash + 1 : path;
+}
+
+static int open_folder(const char *path)
+{
+    char *folder = memory_format("%.*s", (int)(last_part(path) - path), path);
+    int fd = open(folder[0] != '\0' ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), code = errno;
+
+    free(folder);
+    errno = code;
+    return fd;
+}
+
+/*
+ * Whether another user has put this entry into a folder like /tmp, where everybody can add entries
+ * and only their owner can replace them. A file or a FIFO would show that user what strangers sent
+ * to the server, a link would make us empty another file. These are the rules of the kernel's
+ * fs.protected_symlinks, _regular and _fifos, which can be off.
+ */
+static bool is_planted(int folder, const char *name, uid_t caller)
+{
+    const mode_t shared = S_ISVTX | S_IWOTH;
+    struct stat above, entry;
+
+    return fstat(folder, &above) == 0 && (above.st_mode & shared) == shared &&
+           fstatat(folder, name, &entry, AT_SYMLINK_NOFOLLOW) == 0 && entry.st_uid != caller &&
+           entry.st_uid != above.st_uid;
+}
+
+/* Opens once more what is open, in another way. Returns -1 with errno. */
+static int reopen(int fd, int flags)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, flags);
+}
+
+/* Opens or creates the file. Returns NULL, or why that failed. */
+static const char *open_file(struct output *output)
+{
+    const char *name = last_part(output->name);
+
+    if (name[0] == '\0') { /* "folder/" */
+        errno = EISDIR;
+        return strerror(errno);
+    }
+    output->folder = open_folder(output->name);
+    if (output->folder < 0)
+        return strerror(errno);
+    for (int i = 0; i != 10 && output->fd < 0; ++i) { /* it can go between the one and the other */
+        output->fd = openat(output->folder, name, WRITE_FLAGS | O_CREAT | O_EXCL, 0600);
+        output->created = output->fd >= 0;
+        if (output->fd >= 0 || errno != EEXIST)
+            break;
+        if (is_planted(output->folder, name, output->caller.uid))
+            return "it is another user's, in a folder where everybody can put files";
+        output->fd = openat(output->folder, name, WRITE_FLAGS);
+        if (output->fd < 0 && errno != ENOENT)
+            break;
+    }
+    return output->fd >= 0 ? NULL : strerror(errno);
+}
+
+static void close_folder(struct output *output)
+{
+    if (output->folder >= 0)
+        close(output->folder);
+    output->folder = -1;
+}
+
+/*
+ * Takes over a descriptor. A write to a pipe or a terminal must not wait, as poll(2) does not say
+ * how much they take: opened once more, it can be told not to without changing it for others.
+ */
+static void begin(struct output *output, int fd)
+{
+    struct stat file;
+    int patient = -1;
+
+    output->waits = fstat(fd, &file) != 0 || !S_ISREG(file.st_mode);
+    if (output->waits && (S_ISFIFO(file.st_mode) || S_ISCHR(file.st_mode)))
+        patient = reopen(fd, WRITE_FLAGS | O_NONBLOCK);
+    if (patient >= 0 && fd > STDERR_FILENO)
+        close(fd);
+    output->fd = patient >= 0 ? patient : fd;
+    output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
+}
+
+/* A descriptor of our own, so that close(2) can be asked whether everything is written. */
+static int copy(int fd)
+{
+    int ours = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+    return ours >= 0 ? ours : fd;
+}
+
+/* The descriptor that a name such as /dev/stdout or /dev/fd/3 stands for; -1: it is a file's name. */
+static int named_descriptor(const char *name)
+{
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+
+    if (name == NULL || strcmp(name, "/dev/stdout") == 0)
+        return STDOUT_FILENO;
+    if (strcmp(name, "/dev/stderr") == 0)
+        return STDERR_FILENO;
+    for (size_t i = 0; i != sizeof(folders) / sizeof(folders[0]); ++i) {
+        const size_t length = strlen(folders[i]);
+        const char *digits = name + length;
+        if (strncmp(name, folders[i], length) == 0 && strlen(digits) - 1 < 9 &&
+            digits[strspn(digits, "0123456789")] == '\0')
+            return (int)strtol(digits, NULL, 10);
+    }
+    return -1;
+}
+
+/* Not what is open for reading alone: opened once more by root, it could be written. */
+static bool is_writable(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+/* Opens, and gets ready, a file of that name as the caller. Returns NULL, or why that failed. */
+static const char *open_named(struct output *output)
+{
+    struct caller_entered entered;
+    const char *reason;
+
+    if (caller_enter(&output->caller, &entered) != 0)
+        return "it takes CAP_SETUID and CAP_SETGID to open it as the user who called";
+    reason = open_file(output);
+    if (reason == NULL)
+        begin(output, output->fd);
+    if (!output->created)
+        close_folder(output);
+    if (reason != NULL && errno == EACCES && !entered.is_root)
+        reason = "Permission denied for the user who called";
+    caller_leave(&entered);
+    return reason;
+}
+
+const char *output_open(struct output *output, const char *name, const struct caller *caller)
+{
+    const int fd = named_descriptor(name);
+
+    *output = (struct output){.fd = -1,
+                              .folder = -1,
+                              .interrupt = -1,
+                              .name = name,
+                              .is_descriptor = fd >= 0,
+                              .caller = *caller};
+    if (fd < 0)
+        return open_named(output);
+    if (!is_writable(fd))
+        return "it is closed, or not open for writing";
+    begin(output, copy(fd));
+    return NULL;
+}
+
+void output_open_messages(struct output *output)
+{
+    *output = (struct output){.fd = -1, .folder = -1, .interrupt = -1};
+    begin(output, copy(STDERR_FILENO));
+}
+
+int output_begin(struct output *output)
+{
+    struct caller_entered entered;
+    struct stat file;
+    int result;
+
+    close_folder(output);
+    if (output->is_descriptor || output->created) {
+        output->created = false;
+        return 0;
+    }
+    if (caller_enter(&output->caller, &entered) != 0)
+        return -1;
+    result = fstat(output->fd, &file);
+    if (result == 0 && S_ISREG(file.st_mode))
+        result = ftruncate(output->fd, 0);
+    caller_leave(&entered);
+    return result;
+}
+
+char *output_reserve(struct output *output, size_t size)
+{
+    /* a line longer than any can be is cut rather than written behind the buffer */
+    if (output->used + size > BATCH_SIZE + LINE_MAX_SIZE)
+        output->used = output->line;
+    return output->buffer + output->used;
+}
+
+void output_advance(struct output *output, size_t size)
+{
+    output->used += size;
+}
+
+void output_bytes(struct output *output, const void *bytes, size_t size)
+{
+    if (size == 0)
+        return;
+    memcpy(output_reserve(output, size), bytes, size);
+    output_advance(output, size);
+}
+
+void output_string(struct output *output, const char *text)
+{
+    output_bytes(output, text, strlen(text));
+}
+
+void output_unsigned(struct output *output, uint64_t value)
+{
+    char digits[20];
+    size_t first = sizeof(digits);
+
+    do {
+        digits[--first] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    output_bytes(output, digits + first, sizeof(digits) - first);
+}
+
+void output_signed(struct output *output, int64_t value)
+{
+    if (value >= 0) {
+        output_unsigned(output, (uint64_t)value);
+        return;
+    }
+    output_bytes(output, "-", 1);
+    output_unsigned(output, 0 - (uint64_t)value);
+}
+
+void output_hex(struct output *output, const uint8_t *bytes, size_t size)
+{
+    static const char digits[] = "0123456789abcdef";
+    char *text = output_reserve(output, size * 2);
+
+    for (size_t i = 0; i != size; ++i) {
+        text[2 * i] = digits[bytes[i] >> 4];
+        text[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    output_advance(output, size * 2);
+}
+
+void output_end_line(struct output *output)
+{
+    output_bytes(output, "\n", 1);
+    output->line = output->used;
+    ++output->lines;
+    if (output->used >= BATCH_SIZE)
+        output_flush(output);
+}
+
+void output_drop_line(struct output *output)
+{
+    output->used = output->line;
+}
+
+/* Nobody is waited for any longer than this once there was an interrupt. */
+#define LAST_CHANCE_MS 500
+#define RETRY_MS       10
+
+/*
+ * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or the errno of a poll(2)
+ * that failed; ECANCELED, if there was an interrupt and the reader has stopped for good.
+ */
+static int wait_for_reader(const struct output *output)
+{
+    struct pollfd fds[] = {{.fd = output->fd, .events = POLLOUT},
+                           {.fd = output->interrupt, .events = POLLIN}};
+    int ready;
+
+    while ((ready = poll(fds, 2, -1)) < 0 && errno == EINTR)
+        ;
+    if (ready > 0 && fds[0].revents == 0)
+        ready = poll(fds, 1, LAST_CHANCE_MS);
+    if (ready < 0)
+        return errno;
+    return ready > 0 ? 0 : ECANCELED; /* an error of the reader's is the write's to tell */
+}
+
+/*
+ * A file takes everything at once; a pipe, as much as never makes a write wait. Where poll(2) fails,
+ * what there is room for is written all the same: it may be the message that says so.
+ */
+static ssize_t write_some(struct output *output, const char *bytes, size_t size)
+{
+    int failure = output->waits ? wait_for_reader(output) : 0;
+    ssize_t written = -1;
+
+    if (output->waits && size > PIPE_BUF)
+        size = PIPE_BUF;
+    if (failure != ECANCELED)
+        written = write(output->fd, bytes, size);
+    if (failure == ECANCELED || (failure != 0 && written < 0 && errno == EAGAIN))
+        errno = failure;
+    return written;
+}
+
+/* What to do about a write that failed. */
+static void consider(struct output *output, int code)
+{
+    struct pollfd interrupt = {.fd = output->interrupt, .events = POLLIN};
+
+    if (code != EINTR && code != EAGAIN)
+        output->error = code;
+    if (code != EAGAIN)
+        return;
+    poll(NULL, 0, RETRY_MS); /* a terminal that has room for something has none for a newline */
+    if (poll(&interrupt, 1, 0) > 0 && ++output->refusals > LAST_CHANCE_MS / RETRY_MS)
+        output->error = ECANCELED;
+}
+
+int output_flush(struct output *output)
+{
+    size_t done = 0;
+
+    while (done != output->line && output->error == 0) {
+        ssize_t written = write_some(output, output->buffer + done, output->line - done);
+        if (written >= 0)
+            done += (size_t)written;
+        else
+            consider(output, errno);
+    }
+    for (const char *at = output->buffer + done; at != output->buffer + output->line; ++at)
+        output->dropped += *at == '\n';
+    memmove(output->buffer, output->buffer + output->line, output->used - output->line);
+    output->used -= output->line;
+    output->line = 0;
+    return output->error == 0 ? 0 : -1;
+}
+
+void output_say(struct output *output, const char *format, ...)
+{
+    va_list arguments;
+    char *line = NULL;
+
+    va_start(arguments, format);
+    if (vasprintf(&line, format, arguments) < 0)
+        abort();
+    va_end(arguments);
+    output_string(output, line);
+    output_end_line(output);
+    output_flush(output);
+    free(line);
+}
+
+void output_hung_up(struct output *output)
+{
+    const bool fails = write(output->fd, "", 0) < 0 && errno != EINTR && errno != EAGAIN;
+
+    output->error = fails ? errno : EPIPE; /* a pipe takes nothing without an error */
+}
+
+/* Whether the name is still that of the file that is open. */
+static bool is_there(const struct output *output)
+{
+    struct stat named, opened;
+
+    return fstatat(output->folder, last_part(output->name), &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(output->fd, &opened) == 0 && named.st_dev == opened.st_dev &&
+           named.st_ino == opened.st_ino;
+}
+
+static void remove_created(const struct output *output)
+{
+    struct caller_entered entered;
+
+    if (caller_enter(&output->caller, &entered) != 0)
+        return;
+    if (is_there(output))
+        unlinkat(output->folder, last_part(output->name), 0);
+    caller_leave(&entered);
+}
+
+int output_close(struct output *output)
+{
+    int result = 0;
+
+    free(output->buffer);
+    output->buffer = NULL;
+    if (output->created && output->lines == 0) /* nothing was to be written */
+        remove_created(output);
+    close_folder(output);
+    if (output->fd > STDERR_FILENO && close(output->fd) != 0 && errno != EINTR)
+        result = -1;
+    output->fd = -1;
+    return result;
+}

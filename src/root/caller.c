@@ -1,0 +1,128 @@
+#include "root/caller.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+static int get_capabilities(struct __user_cap_data_struct *data)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+
+    return (int)syscall(SYS_capget, &header, data);
+}
+
+static int set_capabilities(const struct __user_cap_data_struct *data)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+
+    return (int)syscall(SYS_capset, &header, data);
+}
+
+/* Those that permit much remain, so that the effective ones can be raised again. */
+static int drop_effective(const struct caller_entered *entered)
+{
+    struct __user_cap_data_struct data[2] = {entered->capabilities[0], entered->capabilities[1]};
+
+    data[0].effective = data[1].effective = 0;
+    return set_capabilities(data);
+}
+
+/* The groups of this process, to be freed. */
+static int get_own_groups(struct caller_entered *entered)
+{
+    int count = getgroups(0, NULL);
+
+    if (count < 0)
+        return -1;
+    entered->groups = memory_grow(NULL, (size_t)count + 1, sizeof(entered->groups[0]));
+    count = getgroups(count, entered->groups);
+    entered->num_groups = count < 0 ? 0 : (size_t)count;
+    return count < 0 ? -1 : 0;
+}
+
+/* The groups that the caller has at a login, to be freed. A uid without a name has only `gid`. */
+static gid_t *get_groups_of(const struct caller *caller, size_t *num_groups)
+{
+    const struct passwd *user = getpwuid(caller->uid);
+    int count = 16;
+    gid_t *groups = memory_grow(NULL, (size_t)count, sizeof(groups[0]));
+
+    groups[0] = caller->gid;
+    *num_groups = 1;
+    if (user == NULL)
+        return groups;
+    while (getgrouplist(user->pw_name, caller->gid, groups, &count) < 0)
+        groups = memory_grow(groups, (size_t)count, sizeof(groups[0]));
+    *num_groups = (size_t)count;
+    return groups;
+}
+
+/* setfsuid(2) and setfsgid(2) do not say whether they did it. They change nothing for this id. */
+#define NO_ID ((uid_t)-1)
+
+static int set_ids(uid_t uid, gid_t gid)
+{
+    const int dumpable = prctl(PR_GET_DUMPABLE);
+
+    setfsgid(gid);
+    setfsuid(uid);
+    (void)prctl(PR_SET_DUMPABLE, dumpable == 1); /* a change of ids sets it to fs.suid_dumpable */
+    if ((gid_t)setfsgid(NO_ID) == gid && (uid_t)setfsuid(NO_ID) == uid)
+        return 0;
+    errno = EPERM;
+    return -1;
+}
+
+static int become_caller(const struct caller *caller)
+{
+    size_t num_groups;
+    gid_t *groups = get_groups_of(caller, &num_groups);
+    int result = setgroups(num_groups, groups);
+
+    free(groups);
+    return result != 0 ? -1 : set_ids(caller->uid, caller->gid);
+}
+
+int caller_enter(const struct caller *caller, struct caller_entered *entered)
+{
+    *entered = (struct caller_entered){
+        .is_root = geteuid() == 0 && caller->uid == 0,
+        .is_caller = geteuid() != 0,
+        .uid = (uid_t)setfsuid(NO_ID),
+        .gid = (gid_t)setfsgid(NO_ID),
+    };
+    if (entered->is_root)
+        return 0;
+    if (get_capabilities(entered->capabilities) != 0 ||
+        (!entered->is_caller && get_own_groups(entered) != 0)) {
+        free(entered->groups);
+        return -1;
+    }
+    if ((entered->is_caller || become_caller(caller) == 0) && drop_effective(entered) == 0)
+        return 0;
+    caller_leave(entered);
+    return -1;
+}
+
+void caller_leave(struct caller_entered *entered)
+{
+    int code = errno;
+
+    if (entered->is_root)
+        return;
+    (void)set_capabilities(entered->capabilities); /* the rest takes CAP_SETUID and CAP_SETGID */
+    if (!entered->is_caller) {
+        (void)set_ids(entered->uid, entered->gid);
+        (void)!setgroups(entered->num_groups, entered->groups);
+    }
+    free(entered->groups);
+    entered->groups = NULL;
+    errno = code;
+}

@@ -1,0 +1,119 @@
+#include "server/pages.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "memory.h"
+
+/* In all: 256 MiB of pages of 4 KiB. What a process maps can be any number of pages. */
+#define PAGES_MAX 65536
+
+/* Names of the files that probes stand in, as /proc/PID/maps has them. */
+struct files {
+    char **names;
+    size_t count;
+};
+
+static bool has_name(const struct files *files, const char *name)
+{
+    for (size_t i = 0; i != files->count; ++i) {
+        if (strcmp(files->names[i], name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void add_file(struct files *files, const char *module)
+{
+    char name[PATH_MAX] = "";
+
+    (void)!readlink(module, name, sizeof(name) - 1); /* which leaves the last NUL */
+    if (name[0] == '\0' || has_name(files, name))
+        return;
+    files->names = memory_grow(files->names, files->count + 1, sizeof(files->names[0]));
+    files->names[files->count++] = memory_format("%s", name);
+}
+
+static struct files find_files(const struct process *process)
+{
+    struct files files = {0};
+
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        const struct probe *probe = &process->probes[i];
+        for (size_t j = 0; j != probe->num_locations; ++j)
+            add_file(&files, probe->locations[j].module);
+    }
+    return files;
+}
+
+/*
+ * Reads a byte of each page, and forgets it: the kernel maps a page before it reads of it for
+ * somebody else, as it does for the process itself. Stops at a page that cannot be read, such as one
+ * behind the end of its file. Returns how many were read.
+ */
+static size_t touch(int memory, uint64_t address, size_t count)
+{
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    size_t touched = 0;
+    char byte;
+
+    while (touched != count && pread(memory, &byte, 1, (off_t)(address + touched * page)) == 1)
+        ++touched;
+    return touched;
+}
+
+/* One line of /proc/PID/maps: "FROM-TO r--p OFFSET DEVICE INODE   NAME". */
+static size_t map_line(int memory, const struct files *files, const char *line, size_t most)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint64_t from, to;
+    char mode[5];
+    int name = 0;
+    size_t count;
+
+    if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*s %*s %*s %n", &from, &to, mode, &name) != 3 ||
+        name == 0 || mode[0] != 'r' || mode[1] != '-' || mode[3] != 'p' ||
+        !has_name(files, line + name))
+        return 0;
+    count = (size_t)(to - from) / page;
+    return touch(memory, from, count < most ? count : most);
+}
+
+static void map_files(const struct process *process, const struct files *files, int memory)
+{
+    char path[64], *line = NULL;
+    size_t size = 0, left = PAGES_MAX;
+    FILE *maps;
+
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)process->pid);
+    maps = fopen(path, "re");
+    while (maps != NULL && left != 0 && getline(&line, &size, maps) > 0) {
+        line[strcspn(line, "\n")] = '\0';
+        left -= map_line(memory, files, line, left);
+    }
+    if (maps != NULL)
+        fclose(maps);
+    free(line);
+}
+
+void pages_map(const struct process *process)
+{
+    struct files files = find_files(process);
+    char path[64];
+    int memory;
+
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)process->pid);
+    memory = open(path, O_RDONLY | O_CLOEXEC);
+    if (memory >= 0) {
+        map_files(process, &files, memory);
+        close(memory);
+    }
+    for (size_t i = 0; i != files.count; ++i)
+        free(files.names[i]);
+    free(files.names);
+}

@@ -1,0 +1,421 @@
+#include "server/version.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "event.h"
+#include "memory.h"
+
+/*
+ * What a probe adds to the score of a version. A name that the version lacks, or one with other
+ * arguments, means another version; a probe that the server lacks can have been compiled out; an
+ * operand is only a hint, as its size is that of the expression at the place, not of the
+ * declaration.
+ */
+enum {
+    SCORE_NAME = 10000, /* more than all operands and lacking probes can weigh together */
+    SCORE_ARGUMENTS = 10000,
+    SCORE_OPERAND = 2,
+    SCORE_MISSING = -20,
+};
+
+static bool is_current(const struct signature *signature, uint32_t date)
+{
+    return signature->since <= date && (signature->until == 0 || date < signature->until);
+}
+
+static const struct signature *find_signature(const struct probe *probe, uint32_t date)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (is_current(&signatures[i], date) && strcmp(signatures[i].probe, probe->name) == 0 &&
+            strcmp(signatures[i].provider, probe->provider) == 0)
+            return &signatures[i];
+    }
+    return NULL;
+}
+
+static bool has_shape(enum operand_arch arch, const struct probe *probe,
+                      const struct signature *signature)
+{
+    return operand_count(arch, probe->locations[0].arguments) == signature->num_arguments;
+}
+
+/*
+ * Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
+ * one.
+ */
+static bool operand_fits(const struct operand *operand, const struct argument *argument)
+{
+    if (operand->kind == OPERAND_CONSTANT)
+        return true;
+    if (argument->is_pointer)
+        return operand->size == 8 && !operand->is_signed;
+    if (argument->width == 8)
+        return operand->size == 8;
+    return operand->size <= 4;
+}
+
+/*
+ * Whether an operand can be of the declared argument: a pointer is one, and nothing of an integer is
+ * cut off. A narrower integer has the same value, and is common in real servers.
+ */
+static bool operand_holds(const struct operand *operand, const struct argument *argument)
+{
+    if (operand->kind == OPERAND_CONSTANT)
+        return !argument->is_pointer || operand->value == 0;
+    if (argument->is_pointer)
+        return operand->size == 8 && !operand->is_signed;
+    return argument->is_loose || argument->width == 8 || operand->size <= 4;
+}
+
+/* Whether an operand has the width and the sign of the declared argument. */
+static bool operand_equals(const struct operand *operand, const struct argument *argument)
+{
+    if (!operand_holds(operand, argument))
+        return false;
+    if (operand->kind == OPERAND_CONSTANT || argument->is_pointer || argument->is_loose)
+        return true;
+    if (argument->width == 8)
+        return operand->size == 8 && operand->is_signed == argument->is_signed;
+    /* C widens what is narrower than an int, whatever its sign is */
+    return operand->size != argument->width || operand->size != 4 ||
+           operand->is_signed == argument->is_signed;
+}
+
+typedef bool operand_test(const struct operand *operand, const struct argument *argument);
+
+/* Whether the first operands of a location pass a test, up to one that cannot be read. */
+static bool location_passes(enum operand_arch arch, const struct location *location,
+                            const struct signature *signature, operand_test *test)
+{
+    const char *text = location->arguments;
+
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        struct operand operand;
+        if (operand_parse(arch, &text, &operand) != 0)
+            return true;
+        if (!test(&operand, &signature->arguments[i]))
+            return false;
+    }
+    return true;
+}
+
+/*
+ * Whether the first operands of a probe pass a test at all of its places. Those that have another
+ * number of operands than the first one are left out of the program.
+ */
+static bool probe_passes(enum operand_arch arch, const struct probe *probe,
+                         const struct signature *signature, operand_test *test)
+{
+    const size_t count = operand_count(arch, probe->locations[0].arguments);
+
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        const struct location *location = &probe->locations[i];
+        if (operand_count(arch, location->arguments) == count &&
+            !location_passes(arch, location, signature, test))
+            return false;
+    }
+    return true;
+}
+
+static bool is_as_declared(enum operand_arch arch, const struct probe *probe,
+                           const struct signature *signature)
+{
+    return has_shape(arch, probe, signature) && probe_passes(arch, probe, signature, operand_holds);
+}
+
+/* Whether the arguments of a signature are the first ones of a probe that has more of them. */
+static bool is_extended(enum operand_arch arch, const struct probe *probe,
+                        const struct signature *signature)
+{
+    return signature->num_arguments != 0 &&
+           operand_count(arch, probe->locations[0].arguments) > signature->num_arguments &&
+           probe_passes(arch, probe, signature, operand_equals);
+}
+
+/*
+ * The newest signature with such arguments, for a server of a revision that never was h2o's own.
+ */
+static const struct signature *find_other(enum operand_arch arch, const struct probe *probe)
+{
+    const struct signature *newest = NULL;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        if (strcmp(signature->probe, probe->name) == 0 &&
+            strcmp(signature->provider, probe->provider) == 0 &&
+            has_shape(arch, probe, signature) &&
+            probe_passes(arch, probe, signature, operand_equals) &&
+            (newest == NULL || signature->since > newest->since))
+            newest = signature;
+    }
+    return newest;
+}
+
+/* How a probe is to be read: as its version declares it, or as near to that as is certain. */
+static const struct signature *choose_signature(enum operand_arch arch, const struct probe *probe,
+                                                uint32_t date)
+{
+    const struct signature *signature = find_signature(probe, date);
+
+    if (signature != NULL &&
+        (is_as_declared(arch, probe, signature) || is_extended(arch, probe, signature)))
+        return signature;
+    return find_other(arch, probe);
+}
+
+static int score_probe(enum operand_arch arch, const struct probe *probe,
+                       const struct signature *signature, bool *matches)
+{
+    const char *text = probe->locations[0].arguments;
+    int score = SCORE_NAME;
+
+    *matches = is_as_declared(arch, probe, signature);
+    if (!*matches)
+        return score;
+    score += SCORE_ARGUMENTS;
+    for (size_t i = 0; i != signature->num_arguments; ++i) {
+        struct operand operand;
+        if (operand_parse(arch, &text, &operand) != 0)
+            break;
+        score += operand_fits(&operand, &signature->arguments[i]) ? SCORE_OPERAND : -SCORE_OPERAND;
+    }
+    return score;
+}
+
+static bool target_has(const struct process *process, const struct signature *signature)
+{
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        if (strcmp(process->probes[i].name, signature->probe) == 0 &&
+            strcmp(process->probes[i].provider, signature->provider) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int score_version(enum operand_arch arch, const struct process *process, uint32_t date,
+                         size_t *num_matching)
+{
+    int score = 0;
+
+    *num_matching = 0;
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        const struct signature *signature = find_signature(&process->probes[i], date);
+        bool matches = false;
+        if (signature != NULL)
+            score += score_probe(arch, &process->probes[i], signature, &matches);
+        *num_matching += matches;
+    }
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (is_current(&signatures[i], date) && !target_has(process, &signatures[i]))
+            score += SCORE_MISSING;
+    }
+    return score;
+}
+
+/* The next day after `date` on which a probe was added, changed or removed; 0 if there is none. */
+static uint32_t next_change(uint32_t date)
+{
+    uint32_t next = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const uint32_t dates[] = {signatures[i].since, signatures[i].until};
+        for (size_t j = 0; j != 2; ++j) {
+            if (dates[j] > date && (next == 0 || dates[j] < next))
+                next = dates[j];
+        }
+    }
+    return next;
+}
+
+/*
+ * Among versions that fit as well, the newest: names were mended more often than broken. It can be
+ * any of those that come one after the other and fit as well.
+ */
+static void find_version(struct version *version, enum operand_arch arch,
+                         const struct process *process)
+{
+    int best = 0, last = 0;
+    uint32_t date = 0;
+
+    do {
+        size_t num_matching;
+        int score = score_version(arch, process, date, &num_matching);
+        if (version->since == 0 || score >= best) {
+            if (version->since == 0 || score != best || last != best)
+                version->earliest = date;
+            best = score;
+            version->since = date;
+            version->num_matching = num_matching;
+        }
+        last = score;
+        date = next_change(date);
+    } while (date != 0);
+    version->until = next_change(version->since);
+}
+
+/* The signature of a probe that no list knows: integers, as its operands are. */
+struct guess {
+    struct signature signature;
+    struct argument arguments[PROBE_ARGUMENTS_MAX];
+    struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* and the time */
+    char keys[PROBE_ARGUMENTS_MAX][8];
+    char *declaration, *capture;
+};
+
+static struct guess *guess_signature(enum operand_arch arch, const struct probe *probe)
+{
+    struct guess *guess = memory_grow(NULL, 1, sizeof(*guess));
+    const char *text = probe->locations[0].arguments;
+    char *declared = memory_format("%s:%s(", probe->provider, probe->name);
+    char *members = memory_format("%s", ""), *stores = memory_format("%s", ""), *longer;
+    struct operand operand;
+    size_t count = 0;
+
+    *guess = (struct guess){0};
+    while (count != PROBE_ARGUMENTS_MAX && operand_parse(arch, &text, &operand) == 0) {
+        const char sign = operand.is_signed ? 's' : 'u';
+        snprintf(guess->keys[count], sizeof(guess->keys[count]), "arg%zu", count + 1);
+        guess->arguments[count] =
+            (struct argument){guess->keys[count], operand.size, operand.is_signed, false, false};
+        guess->fields[count] = (struct field){
+            .key = guess->keys[count],
+            .kind = operand.is_signed ? FIELD_SIGNED : FIELD_UNSIGNED,
+            .width = operand.size,
+            .place = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
+        };
+        longer = memory_format("%s%s%sint%u_t %s", declared, count != 0 ? ", " : "",
+                               operand.is_signed ? "" : "u", operand.size * 8u, guess->keys[count]);
+        free(declared);
+        declared = longer;
+        longer = memory_format("%s        %c%u arg%zu __attribute__((aligned(8)));\n", members,
+                               sign, operand.size * 8u, count);
+        free(members);
+        members = longer;
+        longer = memory_format("%s    event.arg%zu = (%c%u)arg%zu;\n", stores, count, sign,
+                               operand.size * 8u, count);
+        free(stores);
+        stores = longer;
+        ++count;
+    }
+    guess->fields[count] = (struct field){
+        .key = "time", .kind = FIELD_STAMP, .width = 8, .place = sizeof(struct event_head)};
+    guess->declaration = memory_format("%s%s)", declared, text[0] != '\0' ? ", ..." : "");
+    guess->capture = memory_format(
+        "    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
+        "    } event = {{0}};\n%s"
+        "    event.stamp = STAMP;\n    submit(id, &event, sizeof(event));\n    return 0;\n",
+        members, stores);
+    free(declared);
+    free(members);
+    free(stores);
+    guess->signature = (struct signature){
+        .provider = probe->provider,
+        .probe = probe->name,
+        .declaration = guess->declaration,
+        .arguments = guess->arguments,
+        .num_arguments = count,
+        .fields = guess->fields,
+        .num_fields = count + 1,
+        .size = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
+        .reads = (uint16_t)((1u << count) - 1),
+        .capture = guess->capture,
+    };
+    return guess;
+}
+
+void version_open(struct version *version, enum operand_arch arch, const struct process *process)
+{
+    *version = (struct version){.num_traced = process->num_probes};
+    find_version(version, arch, process);
+    version->traced = memory_grow(NULL, process->num_probes, sizeof(version->traced[0]));
+    for (size_t i = 0; i != process->num_probes; ++i) {
+        const struct probe *probe = &process->probes[i];
+        const struct signature *signature = choose_signature(arch, probe, version->since);
+        version->traced[i] = (struct server_probe){.probe = probe, .signature = signature};
+        if (signature != NULL) {
+            version->traced[i].num_ignored =
+                operand_count(arch, probe->locations[0].arguments) - signature->num_arguments;
+        } else {
+            version->traced[i].guess = guess_signature(arch, probe);
+            version->traced[i].signature = &version->traced[i].guess->signature;
+        }
+    }
+}
+
+void version_dispose(struct version *version)
+{
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        struct guess *guess = version->traced[i].guess;
+        if (guess != NULL) {
+            free(guess->declaration);
+            free(guess->capture);
+            free(guess);
+        }
+    }
+    free(version->traced);
+}
+
+bool version_knows(const struct probe *probe)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (strcmp(signatures[i].probe, probe->name) == 0 &&
+            strcmp(signatures[i].provider, probe->provider) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool version_is_of_version(const struct version *version, const struct signature *signature)
+{
+    return is_current(signature, version->since);
+}
+
+void version_date(uint32_t date, char *text, size_t size)
+{
+    snprintf(text, size, "%04u-%02u-%02u", date / 10000, date / 100 % 100, date % 100);
+}
+
+void version_name(const struct version *version, char *text, size_t size)
+{
+    char since[32], until[32];
+
+    version_date(version->earliest, since, sizeof(since));
+    version_date(version->until, until, sizeof(until));
+    if (version->since == PROBE_SOURCE_DATE)
+        snprintf(text, size, "the source tree that this h2olog was built with");
+    else if (version->until == PROBE_SOURCE_DATE)
+        snprintf(text, size, "h2o since %s, up to the source tree that this h2olog was built with",
+                 since);
+    else if (version->until == 0)
+        snprintf(text, size, "h2o since %s", since);
+    else
+        snprintf(text, size, "h2o %s to %s", since, until);
+}
+
+/* Copies with '-' as '_', but for the ranges of a glob: [a-f]. */
+static void normalize(char *to, size_t size, const char *from)
+{
+    bool in_range = false;
+    size_t i = 0;
+
+    for (; from[i] != '\0' && i + 1 < size; ++i) {
+        in_range = from[i] == '[' || (in_range && from[i] != ']');
+        to[i] = (char)(from[i] == '-' && !in_range ? '_' : from[i]);
+    }
+    to[i] = '\0';
+}
+
+bool version_matches(const char *glob, const char *provider, const char *probe)
+{
+    char pattern[256], full[256], name[128];
+
+    if (strlen(glob) >= sizeof(pattern)) /* longer than any name */
+        return false;
+    normalize(pattern, sizeof(pattern), glob);
+    normalize(name, sizeof(name), probe);
+    snprintf(full, sizeof(full), "%.100s:%s", provider, name);
+    return fnmatch(pattern, strchr(pattern, ':') != NULL ? full : name, 0) == 0;
+}

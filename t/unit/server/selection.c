@@ -1,0 +1,828 @@
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/selection.h"
+#include "memory.h"
+
+/* A server, and what is chosen of it. */
+struct chosen {
+    struct process process;
+    struct version version;
+    struct options options;
+    struct selection selection;
+    int result;
+    struct error error;
+};
+
+/* -t's words; NULL for none. */
+static void choose_words(struct chosen *chosen, const char *notes, enum options_mode mode,
+                         const char *const *globs)
+{
+    *chosen = (struct chosen){.options = {.mode = mode}};
+    notes_open(&chosen->process, notes);
+    for (; *globs != NULL; ++globs) {
+        struct options_words *words = &chosen->options.tracepoints;
+        words->words = memory_grow(words->words, words->count + 1, sizeof(words->words[0]));
+        words->words[words->count++] = *globs;
+    }
+    version_open(&chosen->version, OPERAND_X86_64, &chosen->process);
+    chosen->result = selection_open(&chosen->selection, &chosen->options, &chosen->version,
+                                    &chosen->error);
+}
+
+#define CHOOSE(chosen, notes, mode, ...)                                                           \
+    choose_words(chosen, notes, mode, (const char *const[]){__VA_ARGS__, NULL})
+
+static void chosen_close(struct chosen *chosen)
+{
+    selection_dispose(&chosen->selection);
+    version_dispose(&chosen->version);
+    notes_close(&chosen->process);
+    free(chosen->options.tracepoints.words);
+}
+
+/* The names from the probe `first` on, a blank between them, to be freed. */
+static char *names_of(const struct selection *selection, size_t first, size_t end)
+{
+    char *names = memory_format("%s", "");
+
+    for (size_t i = first; i != end; ++i) {
+        char *longer =
+            memory_format("%s%s%s:%s", names, i != first ? " " : "",
+                          selection->probes[i].probe->provider, selection->probes[i].probe->name);
+        free(names);
+        names = longer;
+    }
+    return names;
+}
+
+/*
+ * What is printed, what only tells the reader when connections begin and end, and what is traced for
+ * its ties only.
+ */
+static void check_chosen(const struct chosen *chosen, const char *printed, const char *followed,
+                         const char *silent)
+{
+    const struct selection *selection = &chosen->selection;
+    const size_t num_read = selection->num_printed + selection->num_followed;
+    char *names;
+
+    if (chosen->result != 0)
+        fail_msg("%s", chosen->error.text);
+    assert_true(num_read <= selection->num_probes);
+    names = names_of(selection, 0, selection->num_printed);
+    check_string("printed", names, printed);
+    free(names);
+    names = names_of(selection, selection->num_printed, num_read);
+    check_string("followed", names, followed);
+    free(names);
+    names = names_of(selection, num_read, selection->num_probes);
+    check_string("silent", names, silent);
+    free(names);
+}
+
+/* What tells of quicly's connections, in the order of the servers' notes. */
+#define LIVES "quicly:accept quicly:connect quicly:free"
+
+static const char *const servers[] = {"2020-06", "2024-10", "2026-06"};
+
+static void what_http_traces(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
+        struct chosen chosen;
+        CHOOSE(&chosen, notes, MODE_HTTP, NULL);
+        check_chosen(&chosen,
+                     "h2o:receive_request h2o:receive_request_header h2o:send_response "
+                     "h2o:send_response_header",
+                     "", "");
+        chosen_close(&chosen);
+        free(notes);
+    }
+}
+
+/* A server of 2019 says send_response_status. */
+static void what_http_traces_of_2019(void **state)
+{
+    struct process process;
+    struct version version;
+    struct selection selection;
+    const struct options options = {.mode = MODE_HTTP};
+    struct error error;
+    char *names;
+
+    (void)state;
+    notes_open(&process, NULL);
+    notes_add(&process, "h2o", "h1_close", "8@%rdi");
+    notes_add(&process, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
+    notes_add(&process, "h2o", "send_response_status", "8@%rdi 8@%rsi -4@%edx");
+    version_open(&version, OPERAND_X86_64, &process);
+    assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
+    names = names_of(&selection, 0, selection.num_probes);
+    check_string("http", names, "h2o:receive_request h2o:send_response_status");
+    free(names);
+    selection_dispose(&selection);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+/* Names of a file of t/data, a blank between them, to be freed. */
+static char *expected_names(const char *name)
+{
+    char *text = data_read(name), *rest = text, *column, *names = memory_format("%s", "");
+
+    while (data_row(&rest, &column, 1) == 1) {
+        char *longer = memory_format("%s%s%s", names, names[0] != '\0' ? " " : "", column);
+        free(names);
+        names = longer;
+    }
+    free(text);
+    return names;
+}
+
+static void what_quic_traces(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
+        char *data = memory_format("selection-quic-%s.txt", servers[i]),
+             *expected = expected_names(data);
+        struct chosen chosen;
+        CHOOSE(&chosen, notes, MODE_QUIC, NULL);
+        check_chosen(&chosen, expected, "", "");
+        assert_null(strstr(expected, "debug_message"));
+        chosen_close(&chosen);
+        free(expected);
+        free(data);
+        free(notes);
+    }
+}
+
+static void what_all_traces(void **state)
+{
+    static const size_t counts[] = {74, 131, 132}; /* probes in the notes, each counted once */
+
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
+        struct chosen chosen;
+        CHOOSE(&chosen, notes, MODE_ALL, NULL);
+        assert_int_equal(chosen.result, 0);
+        assert_int_equal(chosen.selection.num_probes, counts[i]);
+        assert_int_equal(chosen.selection.num_printed, counts[i]);
+        for (size_t j = 0; j != counts[i]; ++j)
+            assert_ptr_equal(chosen.selection.probes[j].probe, &chosen.process.probes[j]);
+        chosen_close(&chosen);
+        free(notes);
+    }
+}
+
+static void globs_choose(void **state)
+{
+    struct chosen chosen;
+
+    (void)state;
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:accept");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "accept");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:*-close_send", "ping-send");
+    check_chosen(&chosen,
+                 "quicly:application_close_send quicly:ping_send quicly:transport_close_send",
+                 LIVES, "");
+    chosen_close(&chosen);
+    /* what the mode does not mean, -t can name: "in any mode but http" */
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "debug_message", "picotls:new");
+    check_chosen(&chosen, "picotls:new quicly:debug_message", LIVES, "");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "picotls:*");
+    check_chosen(
+        &chosen,
+        "picotls:client_random picotls:ech_selection picotls:free picotls:new picotls:new_secret "
+        "picotls:receive_message",
+        "", "");
+    chosen_close(&chosen);
+    /* twice the same is once */
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "accept", "quicly:accept", "accep*");
+    check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
+    chosen_close(&chosen);
+}
+
+/* Events of h2o's connections need quicly's, which other probes tie and say the life of. */
+static void ties_come_along(void **state)
+{
+    struct chosen chosen;
+
+    (void)state;
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:send_response_header");
+    check_chosen(&chosen, "h2o:send_response_header", LIVES, "h2o:h3s_accept h2o:h3s_destroy");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2020-06.tsv", MODE_QUIC, "send_response*");
+    check_chosen(&chosen, "h2o:send_response h2o:send_response_header", LIVES,
+                 "h2o:h3_accept h2o:h3_close");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:receive_request", "h3s_accept");
+    check_chosen(&chosen, "h2o:h3s_accept h2o:receive_request", LIVES, "h2o:h3s_destroy");
+    chosen_close(&chosen);
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:h3s_*");
+    check_chosen(&chosen,
+                 "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats",
+                 LIVES, "");
+    chosen_close(&chosen);
+    /* h2o's, but not of a connection */
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:h3_packet_receive",
+           "h2o:socket_write");
+    check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "", "");
+    chosen_close(&chosen);
+}
+
+/* A probe that no list knows is traced when -t names it, and only then. */
+static void unknown_probes_are_named(void **state)
+{
+    struct process process;
+    struct version version;
+    struct selection selection;
+    const char *words[] = {"h2o:brand-*"};
+    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}},
+                         all = {.mode = MODE_ALL};
+    struct error error;
+    char *names;
+
+    (void)state;
+    notes_open(&process, "usdt-notes-2026-06.tsv");
+    notes_add(&process, "h2o", "brand_new", "8@%rdi");
+    notes_add(&process, "quicly", "brand_new", "8@%rdi");
+    version_open(&version, OPERAND_X86_64, &process);
+    assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
+    assert_int_equal(selection.num_printed, 1);
+    names = names_of(&selection, 0, selection.num_probes);
+    check_string("named", names, "h2o:brand_new");
+    assert_true(selection.probes[0].guess != NULL);
+    free(names);
+    selection_dispose(&selection);
+    assert_int_equal(selection_open(&selection, &all, &version, &error), 0);
+    assert_int_equal(selection.num_probes, 132);
+    for (size_t i = 0; i != selection.num_probes; ++i)
+        assert_false(selection.probes[i].guess != NULL);
+    selection_dispose(&selection);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+static void refuse(const char *notes, const char *glob, const char *part)
+{
+    struct chosen chosen;
+
+    CHOOSE(&chosen, notes, MODE_QUIC, "accept", glob);
+    assert_int_equal(chosen.result, -1);
+    if (strstr(chosen.error.text, part) == NULL)
+        fail_msg("'%s': the sentence has no '%s': %s", glob, part, chosen.error.text);
+    assert_true(is_tame(chosen.error.text, false));
+    chosen_close(&chosen);
+}
+
+static void what_matches_nothing_is_an_error(void **state)
+{
+    (void)state;
+    refuse("usdt-notes-2026-06.tsv", "quicly:acept", "'quicly:acept'");
+    refuse("usdt-notes-2026-06.tsv", "quicly:acept", "quicly:accept?");
+    refuse("usdt-notes-2026-06.tsv", "acceptt", "quicly:accept?");
+    refuse("usdt-notes-2026-06.tsv", "packet_sennt", "quicly:packet_sent?");
+    refuse("usdt-notes-2026-06.tsv", "h2o:packet_sent", "quicly:packet_sent?");
+    refuse("usdt-notes-2026-06.tsv", "packet", "packet_");
+    refuse("usdt-notes-2026-06.tsv", "h2o:h3_accept",
+           "_accept?"); /* h3s_accept's name until 2020-07-21 */
+    refuse("usdt-notes-2020-06.tsv", "h3s_accept", "h3_accept?");
+    refuse("usdt-notes-2026-06.tsv", "xyzzy", "'xyzzy'");
+    refuse("usdt-notes-2026-06.tsv", "xyzzy", "-l");
+    refuse("usdt-notes-2026-06.tsv", "nginx:*", "'nginx:*'");
+    refuse("usdt-notes-2026-06.tsv", "x\x1b[2J\nforged", "x\\x1b[2J\\x0aforged");
+    refuse("usdt-notes-2026-06.tsv", "%n%s", "'%n%s'");
+}
+
+/* Nothing is suggested for what is near to nothing. */
+static void what_is_far_is_not_suggested(void **state)
+{
+    struct chosen chosen;
+
+    (void)state;
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "xyzzy");
+    assert_int_equal(chosen.result, -1);
+    assert_null(strstr(chosen.error.text, "did you mean"));
+    chosen_close(&chosen);
+}
+
+static void nothing_to_trace(void **state)
+{
+    struct process process;
+    struct version version;
+    struct selection selection;
+    const struct options http = {.mode = MODE_HTTP};
+    struct error error = {0};
+
+    (void)state;
+    notes_open(&process, NULL);
+    notes_add(&process, "picotls", "free", "8@%rdi");
+    version_open(&version, OPERAND_X86_64, &process);
+    assert_int_equal(selection_open(&selection, &http, &version, &error), -1);
+    assert_non_null(strstr(error.text, "h2olog -l")); /* what to do */
+    selection_dispose(&selection);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+static void prints_what_is_lacking(void **state)
+{
+    struct process process;
+    struct version version;
+    const char *words[] = {"quicly:p*"};
+    const struct options http = {.mode = MODE_HTTP}, quic = {.mode = MODE_QUIC},
+                         globs = {.mode = MODE_QUIC, .tracepoints = {words, 1}};
+    char *text = NULL;
+    size_t size;
+    FILE *file;
+
+    (void)state;
+    notes_open(&process, "usdt-notes-2026-06.tsv");
+    notes_remove(&process, "h2o", "send_response");
+    notes_remove(&process, "h2o", "h3s_accept");
+    notes_remove(&process, "quicly", "accept");
+    notes_remove(&process, "quicly", "pto");
+    notes_remove(&process, "quicly", "debug_message");
+    notes_remove(&process, "picotls", "new");
+    version_open(&version, OPERAND_X86_64, &process);
+
+    file = open_memstream(&text, &size);
+    selection_print_lacking(file, &http, &version);
+    fclose(file);
+    check_string("http", text, "this server lacks h2o:send_response\n");
+    free(text);
+
+    /* the notes of the real server lack more: what is not compared with the lists would not show */
+    file = open_memstream(&text, &size);
+    selection_print_lacking(file, &quic, &version);
+    fclose(file);
+    assert_non_null(strstr(text, "this server lacks h2o:h3s_accept\n"));
+    assert_non_null(strstr(text, "this server lacks quicly:accept\n"));
+    assert_non_null(strstr(text, "this server lacks quicly:pto\n"));
+    assert_null(strstr(text, "debug_message"));
+    assert_null(strstr(text, "send_response"));
+    assert_null(strstr(text, "picotls"));
+    assert_null(strstr(text, "packet_commit")); /* of older versions only */
+    free(text);
+
+    file = open_memstream(&text, &size);
+    selection_print_lacking(file, &globs, &version);
+    fclose(file);
+    check_string("globs", text, "this server lacks quicly:pto\n");
+    free(text);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+/* What selection_print_changed and selection_print_missing say, to be freed. */
+static char *said_of(const struct chosen *chosen)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+
+    selection_print_changed(file, &chosen->selection, &chosen->options, &chosen->version);
+    if (chosen->result == 0)
+        selection_print_missing(file, &chosen->options, &chosen->version);
+    fclose(file);
+    assert_true(is_tame(text, true));
+    return text;
+}
+
+/* The same of a server, and then it is gone. */
+static char *said_of_target(struct process *process, enum options_mode mode, const char *glob)
+{
+    struct chosen chosen = {.process = *process, .options = {.mode = mode}};
+    const char *words[] = {glob};
+    char *text;
+
+    chosen.options.tracepoints = (struct options_words){words, glob != NULL};
+    version_open(&chosen.version, OPERAND_X86_64, &chosen.process);
+    chosen.result = selection_open(&chosen.selection, &chosen.options, &chosen.version,
+                                   &chosen.error);
+    text = said_of(&chosen);
+    selection_dispose(&chosen.selection);
+    version_dispose(&chosen.version);
+    return text;
+}
+
+static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+
+static void real_servers_are_silent(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != 9; ++i) {
+        char *notes = memory_format("usdt-notes-%s.tsv", servers[i / 3]), *said;
+        struct chosen chosen;
+        CHOOSE(&chosen, notes, modes[i % 3], NULL);
+        said = said_of(&chosen);
+        check_string(notes, said, "");
+        free(said);
+        chosen_close(&chosen);
+        free(notes);
+    }
+}
+
+#define WITH_LISTS "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o\n"
+#define HEADER_IS_MISSED                                                                           \
+    "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and nothing "   \
+    "says what they mean; here it is h2o:receive_request_header(uint64_t arg1, uint64_t arg2, "    \
+    "int32_t arg3); h2olog all -t h2o:receive_request_header traces it raw; to read "              \
+    "it, " WITH_LISTS
+#define RESPONSE_IS_LONGER                                                                         \
+    "h2olog: h2o:send_response has 4 arguments here; the first 3 fit h2o:send_response(uint64_t "  \
+    "conn_id, uint64_t req_id, int status) and are read as these, the others are not read; to "    \
+    "read them, " WITH_LISTS
+
+/* A server of a later h2o. */
+static void later_open(struct process *process)
+{
+    notes_open(process, "usdt-notes-2026-06.tsv");
+    notes_remove(process, "h2o", "receive_request_header");
+    notes_add(process, "h2o", "receive_request_header", "8@%rax 8@%rbx -4@%ecx");
+    notes_remove(process, "h2o", "send_response");
+    notes_add(process, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx 8@foo(%rip)");
+    notes_remove(process, "h2o", "h3s_accept");
+    notes_add(process, "h2o", "h3s_accept", "8@%rax");
+    notes_remove(process, "quicly", "receive");
+    notes_add(process, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)");
+    notes_add(process, "quicly", "brand_new", "8@%rdi -4@%eax");
+}
+
+static void what_changed_is_named(void **state)
+{
+    struct process process;
+    char *said;
+
+    (void)state;
+    later_open(&process);
+    said = said_of_target(&process, MODE_HTTP, NULL);
+    check_string("http", said, HEADER_IS_MISSED RESPONSE_IS_LONGER);
+    free(said);
+
+    said = said_of_target(&process, MODE_QUIC, NULL);
+    check_string(
+        "quic", said,
+        "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and nothing says what "
+        "they mean; here it is h2o:h3s_accept(uint64_t arg1); h2olog all -t h2o:h3s_accept traces "
+        "it raw; to read it, " WITH_LISTS
+        "h2olog: quicly:receive is read as quicly:receive(struct st_quicly_conn_t *conn, int64_t "
+        "at, const char *dcid, const void *bytes, size_t bytes_len), which h2o had from 2020-06-05 "
+        "to 2026-01-19; the other probes are those of h2o since 2026-06-10; if that is "
+        "wrong, " WITH_LISTS
+        "h2olog: not traced, as no list of this h2olog has them: quicly:brand_new(uint64_t arg1, "
+        "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
+    free(said);
+
+    said = said_of_target(&process, MODE_ALL, NULL);
+    assert_non_null(strstr(said, HEADER_IS_MISSED));
+    assert_non_null(strstr(said, RESPONSE_IS_LONGER));
+    assert_non_null(strstr(said, "h2olog: h2o:h3s_accept is not traced"));
+    assert_non_null(strstr(said, "quicly:brand_new(uint64_t arg1, int32_t arg2)"));
+    free(said);
+    notes_close(&process);
+}
+
+/* What -t names is traced as it is, and what it needs besides is named. */
+static void what_changed_and_is_chosen(void **state)
+{
+    struct process process;
+    char *said;
+
+    (void)state;
+    later_open(&process);
+    said = said_of_target(&process, MODE_ALL, "brand_new");
+    check_string("brand_new", said, "");
+    free(said);
+    said = said_of_target(&process, MODE_ALL, "receive_request_header");
+    check_string("receive_request_header", said, "");
+    free(said);
+    said = said_of_target(&process, MODE_QUIC, "send_response_header");
+    assert_true(strncmp(said, "h2olog: h2o:h3s_accept is not traced: ", 38) == 0);
+    assert_int_equal(strcspn(said, "\n"), strlen(said) - 1);
+    free(said);
+    notes_close(&process);
+}
+
+static void many_new_probes_are_one_line(void **state)
+{
+    struct process process;
+    char *said;
+
+    (void)state;
+    notes_open(&process, "usdt-notes-2026-06.tsv");
+    for (int i = 0; i != 20; ++i) {
+        char name[16];
+        snprintf(name, sizeof(name), "new_%d", i);
+        notes_add(&process, "quicly", name, "");
+    }
+    said = said_of_target(&process, MODE_QUIC, NULL);
+    check_string("said", said,
+                 "h2olog: not traced, as no list of this h2olog has them: quicly:new_0(), "
+                 "quicly:new_1(), quicly:new_2(), quicly:new_3(), quicly:new_4(), quicly:new_5(), "
+                 "quicly:new_6(), quicly:new_7() and 12 more; h2olog all -t NAME traces one raw; "
+                 "to read them, " WITH_LISTS);
+    free(said);
+    notes_close(&process);
+}
+
+/* A server with all probes that h2o had on a day. */
+static void old_open(struct process *process, uint32_t date)
+{
+    notes_open(process, NULL);
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (signatures[i].since <= date && (signatures[i].until == 0 || date < signatures[i].until))
+            notes_add_signature(process, &signatures[i]);
+    }
+}
+
+#define NO_STATUS(name_of_version, what)                                                           \
+    "h2olog: this server (" name_of_version ") has no probe for the status of responses: " what    \
+    " are missing; h2o has had it since 2019-11-26\n"
+#define NO_HEADERS(name_of_version, what)                                                          \
+    "h2olog: this server (" name_of_version ") has no probe for response headers: " what           \
+    " are missing; h2o has had it since 2019-12-15\n"
+#define NO_TIES(name_of_version)                                                                   \
+    "h2olog: this server (" name_of_version                                                        \
+    ") has no probe for accepted HTTP/3 connections: h3s-accept events are "                       \
+    "missing; h2o has had it since 2019-12-18\n"
+#define NO_QUIC(name_of_version)                                                                   \
+    "h2olog: this server (" name_of_version                                                        \
+    ") has no probe for QUIC: quicly events are missing; h2o has had it since 2019-09-24\n"
+#define NO_HTTP3(name_of_version)                                                                  \
+    "h2olog: this server (" name_of_version                                                        \
+    ") has no probes for requests of HTTP/3: these are missing; "                                  \
+    "h2o has had them since 2020-01-20\n"
+static void old_servers_lack_what_is_promised(void **state)
+{
+    static const struct {
+        uint32_t date;
+        enum options_mode mode;
+        const char *said;
+    } cases[] = {
+        {20190827, MODE_HTTP,
+         NO_STATUS("h2o 2019-08-27 to 2019-09-24", "TxStatus lines")
+             NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "TxHeader lines")},
+        {20190827, MODE_ALL,
+         NO_STATUS("h2o 2019-08-27 to 2019-09-24", "send-response events")
+             NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "send-response-header events")
+                 NO_QUIC("h2o 2019-08-27 to 2019-09-24")},
+        {20191001, MODE_HTTP,
+         NO_STATUS("h2o 2019-09-24 to 2019-11-26", "TxStatus lines")
+             NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "TxHeader lines")
+                 NO_HTTP3("h2o 2019-09-24 to 2019-11-26")},
+        {20191001, MODE_QUIC,
+         NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "send-response-header events")
+             NO_TIES("h2o 2019-09-24 to 2019-11-26")},
+        {20191130, MODE_HTTP,
+         NO_HEADERS("h2o 2019-11-26 to 2019-12-06", "TxHeader lines")
+             NO_HTTP3("h2o 2019-11-26 to 2019-12-06")},
+        {20191216, MODE_HTTP, NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
+        {20191218, MODE_HTTP, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20191218, MODE_QUIC, ""},
+        {20191218, MODE_ALL, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20200131, MODE_HTTP, ""},
+        {20200131, MODE_QUIC, ""},
+        {20200131, MODE_ALL, ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct process process;
+        char *said;
+        old_open(&process, cases[i].date);
+        said = said_of_target(&process, cases[i].mode, NULL);
+        check_string("said", said, cases[i].said);
+        free(said);
+        notes_close(&process);
+    }
+}
+
+/* Between 2019-12-18 and 2020-01-31 the lists are the same; HTTP/3 makes a third place. */
+static void http3_is_a_third_place(void **state)
+{
+    struct process process;
+    char *said;
+
+    (void)state;
+    old_open(&process, 20191218);
+    notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
+    said = said_of_target(&process, MODE_HTTP, NULL);
+    check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
+    free(said);
+    notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
+    said = said_of_target(&process, MODE_HTTP, NULL);
+    check_string("three places", said, "");
+    free(said);
+    notes_close(&process);
+}
+
+/* No name_of_version from 2020-02 on lacks anything. */
+static void newer_servers_keep_promises(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        struct process process;
+        if (signatures[i].since < 20200131 ||
+            (i != 0 && signatures[i].since == signatures[i - 1].since))
+            continue;
+        for (size_t j = 0; j != 3; ++j) {
+            char *said;
+            old_open(&process, signatures[i].since);
+            said = said_of_target(&process, modes[j], NULL);
+            check_string(signatures[i].declaration, said, "");
+            free(said);
+            notes_close(&process);
+        }
+    }
+}
+
+/* What the name_of_version has and the build lacks. */
+static void builds_can_lack_what_is_promised(void **state)
+{
+    struct process process;
+    char *said;
+
+    (void)state;
+    notes_open(&process, "usdt-notes-2026-06.tsv");
+    notes_remove(&process, "h2o", "send_response");
+    said = said_of_target(&process, MODE_HTTP, NULL);
+    check_string("said", said,
+                 "h2olog: this server (h2o since 2026-06-10) has no probe for the status of "
+                 "responses: TxStatus lines are missing; it is not in this build of h2o\n");
+    free(said);
+    said = said_of_target(&process, MODE_ALL, "receive_request");
+    check_string("with -t", said, "");
+    free(said);
+    notes_close(&process);
+}
+
+/* Of h2o alone, `quic` would have nothing to say. */
+static void quic_needs_quic(void **state)
+{
+    const struct options quic = {.mode = MODE_QUIC};
+    const char *words[] = {"send_response_header"};
+    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}};
+    struct process process;
+    struct version version;
+    struct selection selection;
+    struct error error = {0};
+
+    (void)state;
+    notes_open(&process, NULL);
+    notes_add(&process, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
+    notes_add(&process, "h2o", "send_response_header", "8@%rdi 8@%rsi 8@%rax 8@%rbx 8@%rcx 8@%rdx");
+    version_open(&version, OPERAND_X86_64, &process);
+    assert_int_equal(selection_open(&selection, &quic, &version, &error), -1);
+    check_string("quic", error.text,
+                 "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
+                 "2019-09-24, when h2o got them; http traces its requests");
+    selection_dispose(&selection);
+    assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
+    selection_dispose(&selection);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+static size_t count_lines(const char *text)
+{
+    size_t count = 0;
+
+    for (; (text = strchr(text, '\n')) != NULL; ++text)
+        ++count;
+    return count;
+}
+
+/* -l -p: the server's probes, as its name_of_version declares them. */
+static void lists_a_server(void **state)
+{
+    struct process process;
+    struct version version;
+    const struct options options = {.mode = MODE_HTTP};
+    const char *words[] = {"packet-*"};
+    const struct options globs = {.mode = MODE_HTTP, .tracepoints = {words, 1}};
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+
+    (void)state;
+    notes_open(&process, "usdt-notes-2020-06.tsv");
+    version_open(&version, OPERAND_X86_64, &process);
+    selection_print_list(file, &options, &version);
+    fclose(file);
+    assert_int_equal(count_lines(text), 74);
+    for (size_t i = 0; i != version.num_traced; ++i)
+        assert_non_null(strstr(text, version.traced[i].signature->declaration));
+    assert_non_null(strstr(
+        text,
+        "\nquicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)\n"));
+    free(text);
+
+    file = open_memstream(&text, &size);
+    selection_print_list(file, &globs, &version);
+    fclose(file);
+    check_string("packet-*", text,
+                 "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int "
+                 "newly_acked)\n"
+                 "quicly:packet_commit(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
+                 "size_t len, int "
+                 "ack_only)\n"
+                 "quicly:packet_lost(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn)\n"
+                 "quicly:packet_prepare(struct st_quicly_conn_t *conn, int64_t at, uint8_t "
+                 "first_octet, const char "
+                 "*dcid)\n");
+    free(text);
+    version_dispose(&version);
+    notes_close(&process);
+}
+
+/* How many probes there have been, whatever their signatures. */
+static size_t num_probes(void)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        bool is_first = true;
+        for (size_t j = 0; j != i && is_first; ++j)
+            is_first = strcmp(signatures[i].provider, signatures[j].provider) != 0 ||
+                       strcmp(signatures[i].probe, signatures[j].probe) != 0;
+        count += is_first;
+    }
+    assert_true(count >= 160); /* so many has t/data/probes.json */
+    return count;
+}
+
+/* -l alone: each probe that there has been, once, as it was last declared. */
+static void lists_all_there_are(void **state)
+{
+    const struct options options = {.mode = MODE_HTTP};
+    char *text = NULL, *rest, *line, last[128] = "";
+    size_t size, count = 0;
+    FILE *file = open_memstream(&text, &size);
+
+    (void)state;
+    selection_print_list(file, &options, NULL);
+    fclose(file);
+    assert_non_null(strstr(
+        text,
+        "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)\n"));
+    assert_null(strstr(text, "uint64_t limit"));
+    assert_non_null(strstr(text, "h2o:h3_accept(")); /* long gone, but of some server */
+    rest = text;
+    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0') {
+        char name[128];
+        snprintf(name, sizeof(name), "%.*s(", (int)strcspn(line, "("), line);
+        assert_string_not_equal(name, last);
+        for (size_t i = 0; i != num_signatures; ++i) { /* no newer one than what is shown */
+            const struct signature *signature = &signatures[i];
+            if (strncmp(signature->declaration, name, strlen(name)) == 0 && signature->until == 0)
+                check_string(name, line, signature->declaration);
+        }
+        strcpy(last, name);
+        ++count;
+    }
+    assert_int_equal(count, num_probes());
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_http_traces),
+        cmocka_unit_test(what_http_traces_of_2019),
+        cmocka_unit_test(what_quic_traces),
+        cmocka_unit_test(what_all_traces),
+        cmocka_unit_test(globs_choose),
+        cmocka_unit_test(ties_come_along),
+        cmocka_unit_test(unknown_probes_are_named),
+        cmocka_unit_test(what_matches_nothing_is_an_error),
+        cmocka_unit_test(what_is_far_is_not_suggested),
+        cmocka_unit_test(nothing_to_trace),
+        cmocka_unit_test(prints_what_is_lacking),
+        cmocka_unit_test(real_servers_are_silent),
+        cmocka_unit_test(what_changed_is_named),
+        cmocka_unit_test(what_changed_and_is_chosen),
+        cmocka_unit_test(many_new_probes_are_one_line),
+        cmocka_unit_test(old_servers_lack_what_is_promised),
+        cmocka_unit_test(http3_is_a_third_place),
+        cmocka_unit_test(newer_servers_keep_promises),
+        cmocka_unit_test(builds_can_lack_what_is_promised),
+        cmocka_unit_test(quic_needs_quic),
+        cmocka_unit_test(lists_a_server),
+        cmocka_unit_test(lists_all_there_are),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

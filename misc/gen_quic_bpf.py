@@ -278,7 +278,8 @@ PRIVATE = {
     "struct st_h2o_ebpf_map_key_t *", "struct st_h2o_iovec_t *", "void *",
 }  # fmt: skip
 
-RENAMED = {"at": "time", "num_bytes": "bytes-len"}
+# `connection` is h2olog's own member.
+RENAMED = {"at": "time", "num_bytes": "bytes-len", "connection": "server-connection"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
 
 # What the captures, or C and its compilers, call something else; and our own members end in these.
@@ -578,7 +579,7 @@ class Builder:
 
     def check_keys(self) -> None:
         """No object that is printed has a key twice."""
-        keys = [value.key for value in self.layout.fields] + ["connection"] * (self.layout.head_connection != "0")
+        keys = [value.key for value in self.layout.fields]
         for key in keys:
             if keys.count(key) > 1:
                 self.fail(f"two fields would be called {key}; another argument needs another name")

@@ -352,7 +352,8 @@ PRIVATE = {
 # What a line says beside the fields of its probe; `tid` is left to an argument of that name.
 LINE_KEYS = ("type", "seq", "provider", "connection")
 
-RENAMED = {"at": "time", "num_bytes": "bytes-len"}
+# `connection` is h2olog's own member.
+RENAMED = {"at": "time", "num_bytes": "bytes-len", "connection": "server-connection"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
 
 # What the captures, or C and its compilers, call something else; and our own members end in these.

@@ -728,6 +728,7 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
     names = [
         "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "conn", "flags", "submit",
         "arg0", "tied", "dcid_size", "stream_id", "rtt", "register", "u64", "value", "lost", "tid", "size", "STAMP", "INLINE",
+        "connection",
     ]  # fmt: skip
     accepted = []
     for name in names:
@@ -745,6 +746,12 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
                 assert re.search(rf"\b{name}\b", str(error))
     assert accepted
     compile_captures(tmp_path, make_tables(write(f"provider h2o {{ {' '.join(accepted)} }};")))
+
+
+def test_connection_is_h2olog_s_own_member(write: Callable[..., Path]) -> None:
+    """A later h2o may have an argument of that name: its key is another one."""
+    text = make_tables(write("provider quicly { probe a(struct st_quicly_conn_t *conn, int64_t at, int connection); };"))
+    assert keys_of(text) == [("quicly:a", ["conn", "time", "server-connection"])]
 
 
 # --- bad lists -----------------------------------------------------------------------------------------

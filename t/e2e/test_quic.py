@@ -741,7 +741,7 @@ def test_stats_of_two_layouts(serve: Serve, trace: Trace) -> None:
     common = [field for field in first if field in second]
     assert len(printed) == 3 and len(first) == len(second) == 115 and len(common) == 31
     for found, fields, data in zip(printed, (first, second, common), structs.values()):
-        end = {"type": "conn-stats", "seq": found["seq"], "conn": 5, "time": 4, "size": 936}
+        end = {"type": "conn-stats", "seq": found["seq"], "conn": 5, "time": 4, "size": 936, "connection": 1}
         assert found == {**{field.key: field.value(data) for field in fields}, **end}
 
 

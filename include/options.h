@@ -1,5 +1,6 @@
 /*
- * The command line. One table gives parsing, --help and the manual page's OPTIONS.
+ * The command line. Parsing, --help, the manual page and the completions are made from
+ * one table, src/options.def.
  */
 #ifndef H2OLOG_OPTIONS_H
 #define H2OLOG_OPTIONS_H
@@ -10,13 +11,7 @@
 #include <sys/types.h>
 
 #include "error.h"
-
-/* What is traced, and how it is printed. */
-enum options_mode {
-    MODE_HTTP,
-    MODE_QUIC,
-    MODE_ALL,
-};
+#include "view.h"
 
 /* Words of the command line; they live as long as it does. */
 struct options_words {
@@ -25,8 +20,8 @@ struct options_words {
 };
 
 struct options {
-    enum options_mode mode;
-    pid_t pid; /* 0: not given */
+    const struct view *view; /* the mode */
+    pid_t pid;               /* 0: not given */
     struct options_words tracepoints;
     struct options_words response_headers;
     bool application_data;

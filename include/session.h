@@ -1,32 +1,35 @@
 /*
- * From the first event to the last: waits, drains, prints, and says what was lost.
+ * The loop of a run, from the first event to the last: waits for the source, decodes its events, passes them
+ * to the sink, and says what was lost.
  */
 #ifndef H2OLOG_SESSION_H
 #define H2OLOG_SESSION_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
-#include "server/selection.h"
-#include "options.h"
-#include "print/output.h"
-#include "event/ring.h"
-#include "server/process.h"
+#include "event/record.h"
+#include "event/source.h"
 #include "kernel/tracer.h"
+#include "print/output.h"
+#include "print/sink.h"
+#include "server/process.h"
+#include "server/selection.h"
 
 struct session {
-    const struct options *options;
     const struct process *process;
     const struct selection *selection;
     struct tracer *tracer;
-    struct ring *stream;
+    struct source *source;
+    struct decoder *decoder;
+    struct sink *sink;
     struct output *output;
     struct output *messages; /* standard error */
-    int64_t clock_offset_ns; /* of our CLOCK_MONOTONIC against the kernel's */
-    int signals;             /* signalfd of those that end the session */
+    int signals;             /* signalfd */
+    bool reports;            /* -d: says events per second every 10 s, and losses of each probe */
 };
 
 /*
- * Runs until the server ends, a signal comes, or nobody reads any more. Returns h2olog's exit
+ * Runs until the server ends, a signal comes, or nobody reads the output any more. Returns h2olog's exit
  * status.
  */
 int session_run(struct session *session);

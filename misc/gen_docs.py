@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Makes the manual page and the shells' completions of the tables in src/options.c, and what packages need.
+"""Makes the manual page and the shells' completions of the tables in src/*.def, and what packages need.
 
-    gen_docs.py fill --options FILE --version VERSION TEMPLATE
+    gen_docs.py fill --compiler CC --views FILE --options FILE --version VERSION TEMPLATE
     gen_docs.py gzip FILE
     gen_docs.py changelog --version VERSION --kind debian|rpm --maintainer NAME FILE
 
@@ -11,8 +11,7 @@ stands below it), @bash-modes@, @bash-words@, @bash-arguments@, @zsh-options@, @
 option has to have its @option@ if one has. `gzip` compresses as `gzip -9n` does. `changelog` writes that of a
 package of CHANGELOG.md.
 
-The C is read, not compiled: it works the same when cross-compiling. What it does not understand it refuses, with
-file and line.
+The tables are read with the C preprocessor, so it works the same when cross-compiling.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import datetime
 import email.utils
 import gzip
 import re
+import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
@@ -62,46 +62,42 @@ class Tables:
 
 # --- parse ---------------------------------------------------------------------------------------------
 
-STRING = r'"(?:[^"\\]|\\.)*"'
-MODE = re.compile(rf"\s*\{{({STRING}), MODE_\w+,\s*({STRING}(?:\s*{STRING})*)\}},")
-OPTION = re.compile(rf"\s*\{{'(\w)', ({STRING}), (NULL|{STRING}), IN_\w+,\s*({STRING}(?:\s*{STRING})*)\}},")
+STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
-def line_of(text: str, at: int) -> int:
-    return text.count("\n", 0, at) + 1
-
-
-def unquote(literals: str) -> str:
-    """Of C's string literals in a row, their text."""
-    return "".join(re.sub(r"\\(.)", r"\1", literal[1:-1]) for literal in re.findall(STRING, literals))
-
-
-def rows(file: Path, text: str, table: str, row: re.Pattern[str]) -> list[tuple[str, ...]]:
-    """The rows of `table`: all that is between its braces has to be rows."""
-    found = re.search(rf"^\}} {table}\[\] = \{{\n(.*?)^\}};", text, re.M | re.S)
-    if found is None:
-        raise SourceError(file, 1, f"the table '{table}' is missing")
-    result, at = [], found.start(1)
-    while text[at : found.end(1)].strip():
-        match = row.match(text, at, found.end(1))
-        if match is None:
-            at += len(text[at:]) - len(text[at:].lstrip())
-            raise SourceError(file, line_of(text, at), f"this row of '{table}' cannot be read")
-        result.append(match.groups())
-        at = match.end()
-    return result
-
-
-def read_tables(file: Path) -> Tables:
-    text = file.read_text(encoding="utf-8")
-    modes = [Mode(unquote(name), unquote(help)) for name, help in rows(file, text, "modes", MODE)]
-    options = [
-        Option(letter, unquote(name), None if argument == "NULL" else unquote(argument), unquote(help))
-        for letter, name, argument, help in rows(file, text, "rows", OPTION)
+def preprocess(compiler: str, file: Path, macro: str) -> list[list[str | None]]:
+    """The rows of a table, cut into cells by `macro`: of each cell its text, None for NULL."""
+    command = [compiler, "-E", "-P", "-x", "c", "-D", macro, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SourceError(file, 1, f"{compiler} cannot read it: {done.stderr.strip()}")
+    return [
+        [c_string(file, cell) for cell in row.split("H2OLOG_CELL")[1:]] for row in done.stdout.split("H2OLOG_ROW")[1:]
     ]
-    if not modes or not options:
-        raise SourceError(file, 1, "the tables of modes and options are empty")
-    return Tables(modes, options)
+
+
+def c_string(file: Path, cell: str) -> str | None:
+    """The text of C's string literals in a row; None for NULL."""
+    if cell.strip() == "NULL":
+        return None
+    if STRING.sub("", cell).strip():
+        raise SourceError(file, 1, f"{cell.strip()!r} is neither a string nor NULL")
+    return "".join(re.sub(r"\\(.)", r"\1", literal) for literal in STRING.findall(cell))
+
+
+def read_tables(compiler: str, views: Path, options: Path) -> Tables:
+    view_rows = preprocess(compiler, views, "VIEW(name,help,...)=H2OLOG_ROW H2OLOG_CELL name H2OLOG_CELL help")
+    option_rows = preprocess(
+        compiler, options,
+        "OPTION(letter,name,argument,views,help)="
+        "H2OLOG_ROW H2OLOG_CELL #letter H2OLOG_CELL name H2OLOG_CELL argument H2OLOG_CELL help",
+    )  # fmt: skip
+    modes = [Mode(str(name), str(help)) for name, help in view_rows]
+    parsed = [Option(str(letter).strip("'"), str(name), argument, str(help)) for letter, name, argument, help in option_rows]
+    for file, table in ((views, modes), (options, parsed)):
+        if not table:
+            raise SourceError(file, 1, "the table is empty")
+    return Tables(modes, parsed)
 
 
 # --- write ---------------------------------------------------------------------------------------------
@@ -209,7 +205,7 @@ def check_complete(template: Path, text: str, tables: Tables) -> None:
 
 
 def fill(arguments: argparse.Namespace) -> bytes:
-    template, tables = arguments.template, read_tables(arguments.options)
+    template, tables = arguments.template, read_tables(arguments.compiler, arguments.views, arguments.options)
     text = template.read_text(encoding="utf-8")
     check_complete(template, text, tables)
     lines: list[str] = []
@@ -257,6 +253,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("fill", help="replace the @...@ of a template")
+    command.add_argument("--compiler", default="cc", metavar="CC")
+    command.add_argument("--views", type=Path, required=True, metavar="FILE")
     command.add_argument("--options", type=Path, required=True, metavar="FILE")
     command.add_argument("--version", required=True)
     command.add_argument("template", type=Path, metavar="TEMPLATE")

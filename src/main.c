@@ -23,7 +23,10 @@
 #include "root/privilege.h"
 #include "kernel/program.h"
 #include "session.h"
+#include "event/record.h"
 #include "event/ring.h"
+#include "print/sink.h"
+#include "server/report.h"
 #include "server/process.h"
 #include "print/escape.h"
 #include "kernel/tracer.h"
@@ -122,13 +125,13 @@ static void say_doubts(const struct process *process)
 static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
-        return say_unless_listed(selection_print_list(stdout, &run->options, NULL));
+        return say_unless_listed(report_list(stdout, &run->options, NULL));
     privilege_harden();
     if (open_target(run) != 0)
         return say(COULD_NOT_TRACE, run->error.text);
     say_doubts(&run->process);
     version_open(&run->version, operand_native(), &run->process);
-    return say_unless_listed(selection_print_list(stdout, &run->options, &run->version));
+    return say_unless_listed(report_list(stdout, &run->options, &run->version));
 }
 
 /* What -h, -V and -l ask for, to standard output. */
@@ -272,12 +275,12 @@ static int prepare(struct run *run)
     chosen = selection_open(&run->selection, options, &run->version, &run->error);
     if (chosen != 0 && options->tracepoints.count != 0)
         return WRONG_USAGE;
-    selection_print_changed(stderr, &run->selection, options, &run->version);
+    report_changed(stderr, &run->selection, options, &run->version);
     if (chosen != 0)
         return COULD_NOT_TRACE;
-    selection_print_missing(stderr, options, &run->version);
+    report_missing(stderr, options, &run->version);
     if (options->debug != 0)
-        selection_print_lacking(stderr, options, &run->version);
+        report_lacking(stderr, options, &run->version);
     run->ring_size = ring_round_size(options->buffer);
     if (tracer_open(&run->tracer, run->selection.num_probes, run->ring_size, &run->error) != 0)
         return COULD_NOT_TRACE;
@@ -287,10 +290,7 @@ static int prepare(struct run *run)
         .num_printed = run->selection.num_printed,
         .num_followed = run->selection.num_followed,
         .application_data = options->application_data,
-        .tie_connections = options->mode != MODE_HTTP,
-        .http3_only = options->mode == MODE_QUIC,
-        .stamps = options->mode != MODE_HTTP,
-        .tids = options->mode == MODE_ALL,
+        .additions = options->view->capture,
         .one_link = run->tracer.one_link,
         .pid_device = run->process.pid_device,
         .pid_inode = run->process.pid_inode,
@@ -304,23 +304,6 @@ static int prepare(struct run *run)
     return check_places(run);
 }
 
-/*
- * What this process's CLOCK_MONOTONIC is ahead of the kernel's, which stamps the events: not 0 in a
- * time namespace.
- */
-static int64_t clock_offset_ns(void)
-{
-    FILE *file = fopen("/proc/self/timens_offsets", "re");
-    long long seconds = 0, nanoseconds = 0;
-
-    if (file == NULL)
-        return 0; /* Linux before 5.5 */
-    if (fscanf(file, "monotonic %lld %lld", &seconds, &nanoseconds) != 2)
-        seconds = nanoseconds = 0;
-    fclose(file);
-    return (int64_t)(seconds * 1000000000 + nanoseconds);
-}
-
 static int say_output(struct run *run, const char *what, const char *reason)
 {
     const char *file = run->output.name;
@@ -332,50 +315,84 @@ static int say_output(struct run *run, const char *what, const char *reason)
 }
 
 /* The output is emptied only now that there is something to write. */
-static int give_up_root(struct run *run)
+static int give_up_root(struct run *run, int signals)
 {
     if (output_begin(&run->output) != 0)
         return say_output(run, "empty", strerror(errno));
-    return privilege_drop(&run->invoker, run->options.keep_root, run->process.siblings,
+    return privilege_drop(&run->invoker, run->options.keep_root, signals, run->process.siblings,
                           &run->error);
+}
+
+/* Prints what the source gives, until the end. */
+static int print_events(struct run *run, struct source *source, int signals)
+{
+    const struct options *options = &run->options;
+    const struct selection *selection = &run->selection;
+    const struct sink_settings settings = {
+        .output = &run->output,
+        .messages = &run->messages,
+        .probes = selection->probes,
+        .num_probes = selection->num_printed,
+        .clock = &source->clock,
+        .application_data = options->application_data,
+        .layers = options->view->layers,
+        .files = run->process.mapped_files,
+        .num_files = run->process.num_mapped_files,
+    };
+    struct sink sink = options->view->sink(&settings);
+    struct decoder decoder;
+    struct session session = {
+        .process = &run->process,
+        .selection = selection,
+        .tracer = &run->tracer,
+        .source = source,
+        .decoder = &decoder,
+        .sink = &sink,
+        .output = &run->output,
+        .messages = &run->messages,
+        .signals = signals,
+        .reports = options->debug != 0,
+    };
+    int status;
+
+    decoder_open(&decoder, selection->probes, selection->num_printed,
+                 selection->num_printed + selection->num_followed, options->application_data);
+    status = session_run(&session);
+    decoder_close(&decoder);
+    sink.close(sink.state);
+    return status;
 }
 
 static int trace(struct run *run)
 {
     const struct options *options = &run->options;
-    struct ring stream;
-    struct session session = {.options = options,
-                              .process = &run->process,
-                              .selection = &run->selection,
-                              .tracer = &run->tracer,
-                              .stream = &stream,
-                              .output = &run->output,
-                              .messages = &run->messages,
-                              .signals = open_signals()};
-    int status = COULD_NOT_TRACE;
+    struct ring ring;
+    struct source source;
+    int status = COULD_NOT_TRACE, signals = open_signals();
 
-    if (session.signals < 0) {
+    if (signals < 0) {
         error_set(&run->error, ERROR_FAILED, "signals cannot be waited for: %s", strerror(errno));
         return status;
     }
-    run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = session.signals;
-    session.clock_offset_ns = clock_offset_ns();
+    run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = signals;
     if (tracer_load(&run->tracer, &run->program, options->debug, &run->error) != 0)
         return run->error.text[0] != '\0' ? status : 0; /* a signal ended it */
     pages_map(&run->process);
-    if (ring_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
+    if (ring_open(&ring, run->tracer.maps.ring, run->ring_size) != 0) {
         error_set(&run->error, ERROR_FAILED, "the ring cannot be mapped: %s", strerror(errno));
     } else if (tracer_attach(&run->tracer, &run->program, run->process.pid, say_refused,
                              &run->error) != 0) {
         status = run->error.text[0] != '\0' ? status : 0;
     } else if (process_settle(&run->process, &run->error) == 0) {
+        ring_source(&ring, run->tracer.maps.ring, &run->tracer.lost[run->tracer.num_probes],
+                    run->tracer.gate, &source);
         tracer_open_gate(&run->tracer);
         if (options->debug != 0)
             say_attached(run, &run->messages);
-        if (give_up_root(run) == 0)
-            status = session_run(&session);
+        if (give_up_root(run, signals) == 0)
+            status = print_events(run, &source, signals);
     }
-    ring_close(&stream);
+    ring_close(&ring);
     return status;
 }
 

@@ -11,51 +11,19 @@
 #include "memory.h"
 #include "print/escape.h"
 
-static const struct {
-    const char *name;
-    enum options_mode mode;
-    const char *help;
-} modes[] = {
-    {"http", MODE_HTTP, "HTTP requests and responses, a line a header (this is the default)"},
-    {"quic", MODE_QUIC, "QUIC events, a JSON object a line"},
-    {"all", MODE_ALL, "the events of every layer (TLS, QUIC, HTTP), a JSON object a line"},
-};
-
-/* The modes that an option goes with, as bits. */
-#define IN_ANY  (1u << MODE_HTTP | 1u << MODE_QUIC | 1u << MODE_ALL)
-#define IN_JSON (1u << MODE_QUIC | 1u << MODE_ALL)
+/* The views that an option goes with. */
+enum option_views { ANY_VIEW, EVENT_VIEWS };
 
 static const struct option_row {
     char letter;
     const char *name;
     const char *argument; /* NULL: none */
-    unsigned modes;
+    enum option_views views;
     const char *help;
 } rows[] = {
-    {'p', "pid", "PID", IN_ANY, "trace the server of this process id"},
-    {'t', "tracepoint", "GLOB", IN_JSON,
-     "with quic or all: trace only these: quicly:accept, accept, 'quicly:*', 'h2o:h3s_*'; '-' and "
-     "'_' are the same; "
-     "may be repeated"},
-    {'s', "response-header", "NAME", IN_ANY,
-     "of the response headers, print only this one, in any case; may be repeated"},
-    {'a', "application-data", NULL, IN_JSON,
-     "with quic or all: also print application data: what streams, packets and so on carry"},
-    {'w', "write", "FILE", IN_ANY,
-     "write there instead of standard output; opened with the rights of the user who called sudo, "
-     "and emptied first; '-' is standard output"},
-    {'b', "buffer", "SIZE", IN_ANY,
-     "size of the ring that all CPUs share, such as 64M; rounded up to a power of two; by default "
-     "16M, enough for a pause of 0.1 s at 500,000 events a second"},
-    {'r', "keep-root", NULL, IN_ANY,
-     "stay root while printing; by default, it is given up once the probes are attached"},
-    {'l', "list", NULL, IN_ANY,
-     "list the tracepoints with their arguments; with -p, those that this server has"},
-    {'d', "debug", NULL, IN_ANY,
-     "say on stderr when all is in place, then events a second and losses every 10 s; twice: also "
-     "what was chosen, why, where it is, and the BPF program"},
-    {'h', "help", NULL, IN_ANY, "print this text"},
-    {'V', "version", NULL, IN_ANY, "print the versions of h2olog, of libbcc and of the kernel"},
+#define OPTION(letter, name, argument, views, help) {letter, name, argument, views, help},
+#include "options.def"
+#undef OPTION
 };
 
 #define NUM_ROWS (sizeof(rows) / sizeof(rows[0]))
@@ -218,32 +186,63 @@ static int explain_getopt(int got, char **argv, struct error *error)
     return fail(error, "there is no option '%s'; h2olog --help lists them", word);
 }
 
-static int parse_mode(struct options *options, int argc, char **argv, struct error *error)
+/* The names of the views, or of those whose lines are events: "http, quic or all". To be freed. */
+static char *list_views(bool of_events_only)
 {
-    if (optind == argc)
-        return 0;
-    for (size_t i = 0; i != sizeof(modes) / sizeof(modes[0]); ++i) {
-        if (strcmp(argv[optind], modes[i].name) == 0) {
-            options->mode = modes[i].mode;
-            if (optind + 1 == argc)
-                return 0;
-            return fail(error, "'%s' is one argument too many; h2olog --help shows what goes where",
-                        argv[optind + 1]);
-        }
+    char *list = memory_format("%s", "");
+    size_t left = 0;
+
+    for (size_t i = 0; i != num_views; ++i)
+        left += !of_events_only || views[i].prints_events;
+    for (size_t i = 0; i != num_views; ++i) {
+        char *longer;
+        if (of_events_only && !views[i].prints_events)
+            continue;
+        --left;
+        longer = memory_format("%s%s%s", list, views[i].name,
+                               left > 1    ? ", "
+                               : left == 1 ? " or "
+                                           : "");
+        free(list);
+        list = longer;
     }
-    return fail(
-        error, "'%s' is not something to trace: say http, quic or all (and -p before a process id)",
-        argv[optind]);
+    return list;
 }
 
-/* Options that the mode has no use for. */
-static int check_modes(const struct options *options, unsigned seen, struct error *error)
+static int parse_view(struct options *options, int argc, char **argv, struct error *error)
+{
+    const char *name = optind != argc ? argv[optind] : NULL;
+    char *names, *escaped;
+
+    options->view = view_find(name);
+    if (options->view != NULL && optind + 1 < argc)
+        return fail(error, "'%s' is one argument too many; h2olog --help shows what goes where",
+                    argv[optind + 1]);
+    if (options->view != NULL)
+        return 0;
+    names = list_views(false);
+    escaped = escape_string(name);
+    error_set(error, ERROR_USAGE,
+              "'%s' is not something to trace: say %s (and -p before a process id)", escaped,
+              names);
+    free(escaped);
+    free(names);
+    return -1;
+}
+
+/* Refuses options that the view has no use for. `seen` has a bit for each row. */
+static int check_view(const struct options *options, unsigned seen, struct error *error)
 {
     for (size_t i = 0; i != NUM_ROWS; ++i) {
-        if ((seen >> i & 1) != 0 && (rows[i].modes >> options->mode & 1) == 0 && !options->list) {
-            return error_set(error, ERROR_USAGE, "-%c goes with quic or all, not with %s",
-                             rows[i].letter, modes[options->mode].name);
-        }
+        char *names;
+        if ((seen >> i & 1) == 0 || rows[i].views == ANY_VIEW || options->view->prints_events ||
+            options->list)
+            continue;
+        names = list_views(true);
+        error_set(error, ERROR_USAGE, "-%c goes with %s, not with %s", rows[i].letter, names,
+                  options->view->name);
+        free(names);
+        return -1;
     }
     return 0;
 }
@@ -255,9 +254,9 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
     unsigned seen = 0;
     int got;
 
-    *options = (struct options){.mode = MODE_HTTP};
+    *options = (struct options){.view = view_find(NULL)};
     make_getopt(letters, longs);
-    unsetenv("POSIXLY_CORRECT"); /* the mode may stand before the options */
+    unsetenv("POSIXLY_CORRECT"); /* a mode may stand before the options */
     opterr = 0;
     optind = 0; /* from the start, also when called once more */
     while ((got = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
@@ -270,9 +269,9 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
     }
     if (options->help || options->version)
         return 0;
-    if (parse_mode(options, argc, argv, error) != 0)
+    if (parse_view(options, argc, argv, error) != 0)
         return -1;
-    return check_modes(options, seen, error);
+    return check_view(options, seen, error);
 }
 
 void options_dispose(struct options *options)
@@ -304,9 +303,9 @@ void options_print_help(FILE *file)
     fputs("Usage: h2olog [http|quic|all] -p PID [OPTION]...\n"
           "Traces a running h2o server and prints what it does, until it ends or Ctrl-C.\n\n",
           file);
-    for (size_t i = 0; i != sizeof(modes) / sizeof(modes[0]); ++i) {
-        fprintf(file, "  %-5s ", modes[i].name);
-        print_wrapped(file, modes[i].help, 8);
+    for (size_t i = 0; i != num_views; ++i) {
+        fprintf(file, "  %-5s ", views[i].name);
+        print_wrapped(file, views[i].help, 8);
     }
     fputc('\n', file);
     for (size_t i = 0; i != NUM_ROWS; ++i) {

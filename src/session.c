@@ -3,118 +3,99 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <stdbool.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "print/text.h"
-#include "print/json.h"
 #include "print/escape.h"
 
-/* A quiet server's events wait so long for their line. */
+/* The longest time from an event of a quiet server to its line. */
 #define TICK_MS 50
 
-/* How often -d tells. */
+/* How often -d reports. */
 #define REPORT_NS ((uint64_t)10 * 1000 * 1000 * 1000)
 
-/* What the sink of the stream works on. */
-struct printing {
+/* A run of the loop. */
+struct loop {
     const struct session *session;
-    struct text http;
-    struct json json;
-    bool is_text;
     uint64_t events, lost, malformed;
     uint64_t reported_ns, reported_events, reported_lost; /* at the last report of -d */
 };
 
-static uint64_t clock_ns(clockid_t clock)
+static void take_event(void *context, const struct event *event)
 {
-    struct timespec now;
+    struct loop *loop = context;
+    const struct session *session = loop->session;
+    struct record record;
 
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/*
- * What makes CLOCK_REALTIME of CLOCK_MONOTONIC. The readings are bracketed: the thread can be
- * preempted between them.
- */
-static int64_t wall_clock_ns(void)
-{
-    uint64_t narrowest = UINT64_MAX;
-    int64_t difference = 0;
-
-    for (int i = 0; i != 3; ++i) {
-        uint64_t before = clock_ns(CLOCK_MONOTONIC), wall = clock_ns(CLOCK_REALTIME);
-        uint64_t bracket = clock_ns(CLOCK_MONOTONIC) - before;
-        if (bracket < narrowest) {
-            narrowest = bracket;
-            difference = (int64_t)(wall - before - bracket / 2);
+    if (decoder_decode(session->decoder, event, &record) == 0) {
+        if (!record.is_printed)
+            return;
+        if (session->sink->record(session->sink->state, &record) == 0) {
+            ++loop->events;
+            return;
         }
     }
-    return difference;
-}
-
-static void print_event(void *context, const struct event *event)
-{
-    struct printing *printing = context;
-    int result =
-        printing->is_text ? text_print(&printing->http, event) : json_print(&printing->json, event);
-
-    if (result == 0) {
-        ++printing->events;
-        return;
-    }
-    if (printing->malformed++ == 0)
-        output_say(printing->session->messages,
+    if (loop->malformed++ == 0)
+        output_say(session->messages,
                    "h2olog: an event is malformed, and left out; so will be others like it");
 }
 
-static void print_lost(void *context, uint64_t count)
+static void take_loss(void *context, uint64_t count)
 {
-    struct printing *printing = context;
+    struct loop *loop = context;
+    const struct sink *sink = loop->session->sink;
 
-    printing->lost += count;
-    if (!printing->is_text) {
-        json_print_lost(&printing->json,
-                        clock_ns(CLOCK_MONOTONIC) - (uint64_t)printing->session->clock_offset_ns,
-                        count);
-        return;
-    }
-    /* between the lines between which they are missing, where both go to one terminal */
-    output_flush(printing->session->output);
-    output_say(printing->session->messages,
-               "h2olog: %" PRIu64 " events are lost here; a larger -b holds more", count);
+    loop->lost += count;
+    sink->lost(sink->state, count);
 }
 
 /* -d: "2026-11-22T12:23:01Z 1234.5 events/s, 0 lost". */
-static void report(struct printing *printing, uint64_t now_ns)
+static void report(struct loop *loop, uint64_t now_ns)
 {
-    const double seconds = (double)(now_ns - printing->reported_ns) / 1e9;
+    const double seconds = (double)(now_ns - loop->reported_ns) / 1e9;
     char time_text[32];
     time_t now = time(NULL);
     struct tm utc;
 
     strftime(time_text, sizeof(time_text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    output_say(printing->session->messages, "%s %.1f events/s, %" PRIu64 " lost", time_text,
-               (double)(printing->events - printing->reported_events) / seconds,
-               printing->lost - printing->reported_lost);
-    printing->reported_ns = now_ns;
-    printing->reported_events = printing->events;
-    printing->reported_lost = printing->lost;
+    output_say(loop->session->messages, "%s %.1f events/s, %" PRIu64 " lost", time_text,
+               (double)(loop->events - loop->reported_events) / seconds,
+               loop->lost - loop->reported_lost);
+    loop->reported_ns = now_ns;
+    loop->reported_events = loop->events;
+    loop->reported_lost = loop->lost;
 }
 
-static void drain(struct printing *printing)
+static void drain(struct loop *loop)
 {
-    const struct session *session = printing->session;
-    const struct ring_sink sink = {print_event, print_lost, printing};
-    uint64_t counted = tracer_lost_total(session->tracer);
+    const struct session *session = loop->session;
+    const struct source_reader reader = {take_event, take_loss, loop};
 
-    printing->json.wall_ns = wall_clock_ns() + session->clock_offset_ns;
-    ring_drain(session->stream, counted, &sink);
+    session->source->drain(session->source, &reader);
+    if (session->sink->tick != NULL)
+        session->sink->tick(session->sink->state, session->source->clock.now_ns);
     output_flush(session->output);
+}
+
+/* Takes a signal. Returns whether it ends the run. */
+static bool take_signal(const struct session *session)
+{
+    struct signalfd_siginfo signal;
+
+    if (read(session->signals, &signal, sizeof(signal)) != sizeof(signal))
+        return true;
+    switch (signal.ssi_signo) {
+    case SIGHUP: /* the terminal is gone */
+    case SIGINT:
+    case SIGTERM:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /*
@@ -124,37 +105,37 @@ static void drain(struct printing *printing)
 static bool wait_for_events(const struct session *session, int *failure)
 {
     struct output *output = session->output;
+    struct source *source = session->source;
     struct pollfd fds[] = {
         {.fd = session->signals, .events = POLLIN},
         {.fd = session->process->pidfd, .events = POLLIN},
-        {.fd = session->tracer->maps.ring, .events = POLLIN},
+        {.fd = source->fd, .events = POLLIN},
         {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
     };
-
     int ready;
 
-    tracer_set_waiting(session->tracer, true);
+    source->set_waiting(source, true);
     ready = poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS);
-    tracer_set_waiting(session->tracer, false);
+    source->set_waiting(source, false);
     if (ready < 0) {
         *failure = errno != EINTR ? errno : 0;
         return *failure != 0;
     }
     if (fds[3].revents != 0)
         output_hung_up(output);
-    return fds[0].revents != 0 || fds[1].revents != 0;
+    return (fds[0].revents != 0 && take_signal(session)) || fds[1].revents != 0;
 }
 
-static void print_total(const struct printing *printing)
+static void print_total(const struct loop *loop)
 {
-    const struct session *session = printing->session;
+    const struct session *session = loop->session;
     struct output *messages = session->messages;
 
-    if (printing->lost != 0)
-        output_say(messages, "h2olog: %" PRIu64 " events were lost in all", printing->lost);
-    if (printing->malformed != 0)
-        output_say(messages, "h2olog: %" PRIu64 " events were malformed", printing->malformed);
-    for (size_t i = 0; session->options->debug != 0 && i != session->selection->num_probes; ++i) {
+    if (loop->lost != 0)
+        output_say(messages, "h2olog: %" PRIu64 " events were lost in all", loop->lost);
+    if (loop->malformed != 0)
+        output_say(messages, "h2olog: %" PRIu64 " events were malformed", loop->malformed);
+    for (size_t i = 0; session->reports && i != session->selection->num_probes; ++i) {
         const struct probe *probe = session->selection->probes[i].probe;
         uint64_t lost = tracer_lost(session->tracer, i);
         if (lost != 0)
@@ -174,17 +155,17 @@ static void say_ended(const struct session *session)
         output_say(session->messages, "h2olog: process %d ended", pid);
 }
 
-static int conclude(const struct printing *printing, int failure)
+static int conclude(const struct loop *loop, int failure)
 {
-    const struct output *output = printing->session->output;
-    struct output *messages = printing->session->messages;
+    const struct output *output = loop->session->output;
+    struct output *messages = loop->session->messages;
     char *name;
 
-    print_total(printing);
+    print_total(loop);
     if (failure != 0)
         output_say(messages, "h2olog: cannot wait for events: %s", strerror(failure));
-    if (process_has_ended(printing->session->process))
-        say_ended(printing->session);
+    if (process_has_ended(loop->session->process))
+        say_ended(loop->session);
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return failure != 0;
     name = escape_string(output->name != NULL ? output->name : "standard output");
@@ -197,35 +178,23 @@ static int conclude(const struct printing *printing, int failure)
 
 int session_run(struct session *session)
 {
-    struct printing printing = {
-        .session = session,
-        .is_text = session->options->mode == MODE_HTTP,
-        .http = {session->output, session->selection->probes, session->selection->num_printed},
-        .json = {.output = session->output,
-                 .probes = session->selection->probes,
-                 .num_probes = session->selection->num_printed,
-                 .num_followed = session->selection->num_followed,
-                 .application_data = session->options->application_data,
-                 .layers = session->options->mode == MODE_ALL,
-                 .mapped_files = session->process->mapped_files,
-                 .num_mapped_files = session->process->num_mapped_files},
-        .reported_ns = clock_ns(CLOCK_MONOTONIC),
-    };
+    struct loop loop = {.session = session, .reported_ns = clock_now_ns()};
     bool ends = false;
-    int status, failure = 0;
+    int failure = 0;
 
-    json_open(&printing.json);
     while (!ends && session->output->error == 0) {
         uint64_t now_ns;
         ends = wait_for_events(session, &failure);
-        now_ns = clock_ns(CLOCK_MONOTONIC);
-        drain(&printing);
-        if (session->options->debug != 0 && now_ns - printing.reported_ns >= REPORT_NS)
-            report(&printing, now_ns);
+        now_ns = clock_now_ns();
+        drain(&loop);
+        if (session->reports && now_ns - loop.reported_ns >= REPORT_NS)
+            report(&loop, now_ns);
     }
     tracer_detach(session->tracer);
-    drain(&printing); /* after a failed write, too: what is lost is counted */
-    status = conclude(&printing, failure);
-    json_close(&printing.json);
-    return status;
+    drain(&loop); /* after a failed write, too: what is lost is counted */
+    if (session->sink->finish != NULL) {
+        session->sink->finish(session->sink->state);
+        output_flush(session->output);
+    }
+    return conclude(&loop, failure);
 }

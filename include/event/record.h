@@ -1,20 +1,40 @@
 /*
- * Event -> the values of its fields. No length or offset in an event is believed: it is made of
- * what a process said that strangers talk to.
+ * Event -> record: the values of an event, found by what they are. No length or offset in an event is
+ * trusted: it was made from memory of a process that strangers talk to.
  */
 #ifndef H2OLOG_EVENT_RECORD_H
 #define H2OLOG_EVENT_RECORD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "event.h"
+#include "event/connections.h"
+#include "event/source.h"
 #include "server/signature.h"
+#include "server/version.h"
 
-/* An event as it comes out of the stream. */
-struct event {
-    const uint8_t *bytes;
-    size_t size;
+/* What an event says of a request. */
+enum record_kind {
+    RECORD_OTHER,
+    RECORD_REQUEST,         /* a request arrived: ROLE_HTTP_VERSION */
+    RECORD_REQUEST_HEADER,  /* ROLE_NAME, ROLE_VALUE */
+    RECORD_STATUS,          /* a response begins: ROLE_STATUS */
+    RECORD_RESPONSE_HEADER, /* ROLE_NAME, ROLE_VALUE */
+};
+
+/* What a value is, in whichever place its signature has it. */
+enum record_role {
+    ROLE_CONNECTION, /* h2o's number of the connection */
+    ROLE_REQUEST,    /* h2o's number of the request in the connection */
+    ROLE_HTTP_VERSION,
+    ROLE_NAME,
+    ROLE_VALUE,
+    ROLE_STATUS,
+    ROLE_PATH_INDEX, /* number of a path of a QUIC connection */
+    ROLE_CONN,       /* quicly's number of the connection */
+    NUM_ROLES
 };
 
 /* The value of a field. */
@@ -24,31 +44,71 @@ struct value {
         int64_t integer; /* SIGNED */
         struct {
             const uint8_t *bytes; /* the others: in the event; NULL if they could not be read */
-            size_t size;          /* captured */
-            uint64_t full_size;   /* in the server */
+            size_t size;          /* bytes captured */
+            uint64_t full_size;   /* bytes in the server */
         };
     };
 };
 
+/* The most fields of a signature: rtt makes four of one argument, and conn and time can be added. */
+#define RECORD_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
+
+struct record {
+    unsigned id;     /* of the probe, among those that are traced */
+    bool is_printed; /* false: it only tells when a connection begins or ends */
+    enum record_kind kind;
+    const struct signature *signature;
+    const int8_t *roles; /* by enum record_role: index of the value, -1 if there is none */
+    uint64_t connection; /* h2olog's number of the QUIC connection; 0 if it belongs to none */
+    struct event_head head;
+    struct value values[RECORD_FIELDS_MAX]; /* in the order of the signature's fields */
+};
+
+/* What is known of the traced probes before the first event, and the connections since. */
+struct decoder {
+    size_t num_probes;
+    bool application_data; /* -a: the fields of application data have values, too */
+    struct decoder_probe {
+        const struct signature *signature;
+        bool is_printed;
+        enum record_kind kind;
+        int8_t roles[NUM_ROLES];
+        enum connections_step step; /* what the probe tells of its connection, if it has one */
+        uint16_t conn_unread;       /* of event_head.flags: quicly's number could not be read */
+    } * probes;                     /* by the ids of the events */
+    struct connections connections;
+};
+
 /*
- * At most so many fields has a signature: rtt makes four of one argument, and there can be conn and
- * time.
+ * Makes the table for `num_probes` probes, of which the first `num_printed` are printed. decoder_close is
+ * due.
  */
-#define DECODE_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
+void decoder_open(struct decoder *decoder, const struct server_probe *probes, size_t num_printed,
+                  size_t num_probes, bool application_data);
 
-/* Which probe an event is of; `num_probes` or more if its bytes do not even say that. */
-uint16_t decode_id(const struct event *event);
+void decoder_close(struct decoder *decoder);
 
 /*
- * Decodes the fields of an event: as many values as the signature has fields. Fields of application
- * data have a value only if it was captured. Returns 0, or -1 if the event is malformed: its size
- * is not what its fields say.
+ * Decodes an event; the record points into its bytes. To be called for each event, in order. Returns 0, or
+ * -1 if the event is malformed: its size is not what its fields say.
  */
-int decode(const struct signature *signature, int application_data, const struct event *event,
-           struct event_head *head, struct value *values);
+int decoder_decode(struct decoder *decoder, const struct event *event, struct record *record);
 
-/* An unsigned integer of 1, 2, 4 or 8 bytes in this machine's order; and with its sign. */
-uint64_t decode_unsigned(const uint8_t *bytes, size_t width);
-int64_t decode_signed(const uint8_t *bytes, size_t width);
+/* The value of a role; NULL if the signature has none. */
+static inline const struct value *record_value(const struct record *record, enum record_role role)
+{
+    return record->roles[role] < 0 ? NULL : &record->values[record->roles[role]];
+}
+
+/*
+ * The values of an event by its signature alone: as many as that has fields. Returns as decoder_decode
+ * does.
+ */
+int record_decode(const struct signature *signature, bool application_data,
+                  const struct event *event, struct event_head *head, struct value *values);
+
+/* An unsigned integer of 1, 2, 4 or 8 bytes in this machine's order; and a signed one. */
+uint64_t record_unsigned(const uint8_t *bytes, size_t width);
+int64_t record_signed(const uint8_t *bytes, size_t width);
 
 #endif

@@ -21,6 +21,14 @@ struct program_maps {
     int gate;    /* one entry: struct gate */
 };
 
+/* What the capture adds to the arguments of the probes, and leaves out. */
+struct program_additions {
+    bool connections; /* which QUIC connection an event of h2o belongs to */
+    bool http3_only;  /* leave out events of h2o that belong to none */
+    bool times;       /* when an event happened whose probe does not say so */
+    bool threads;     /* in which thread of the server */
+};
+
 /* What is captured. */
 struct program_settings {
     const struct server_probe *probes; /* their order gives the ids of the events */
@@ -28,11 +36,8 @@ struct program_settings {
     size_t num_printed;    /* the first so many are printed */
     size_t num_followed;   /* so many more reach the reader; the rest only tie connections */
     bool application_data; /* -a */
-    bool tie_connections;  /* look up quicly's id of a connection for the events of h2o */
-    bool http3_only;       /* no event of h2o of a connection that has none */
-    bool stamps;           /* say when an event happened that does not do so itself */
-    bool tids;             /* say in which thread */
-    bool one_link;         /* all locations hang on PROGRAM_DISPATCH */
+    struct program_additions additions;
+    bool one_link;                  /* all locations hang on PROGRAM_DISPATCH */
     uint64_t pid_device, pid_inode; /* of the server's pid namespace, which numbers the threads */
     size_t watermark;               /* see ring_watermark */
     const char *const *response_headers; /* -s: names, in any case */

@@ -67,12 +67,8 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
 /* From here on, there are events; to be called once everything is attached. No system call. */
 void tracer_open_gate(struct tracer *tracer);
 
-/* Whether the reader of the ring is about to wait, and is to be woken for a batch. No system call. */
-void tracer_set_waiting(struct tracer *tracer, bool waiting);
-
 /* Events that there was no room for, by the id of the probe, and in all. */
 uint64_t tracer_lost(const struct tracer *tracer, size_t id);
-uint64_t tracer_lost_total(const struct tracer *tracer);
 
 /*
  * Closes the gate, then detaches all, so that nothing is switched on in the server any more. What is

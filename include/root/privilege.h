@@ -43,12 +43,13 @@ void privilege_harden(void);
 
 /*
  * Gives up, for good: supplementary groups, gid and uid (unless `keep_root`), all capabilities,
- * gaining new ones, and every system call but the few that draining, printing and ending need, and
- * pread(2) of the descriptor `readable` (-1: of none); any other one ends the process (SIGSYS).
+ * gaining new ones, and every system call but the few that draining, printing and ending need, read(2) of
+ * the descriptor `signals`, and pread(2) of `readable` (-1: of none). Any other one ends the process
+ * (SIGSYS).
  * Without uid 0, the supplementary groups stay if CAP_SETGID is missing. Returns 0, or -1 with a
  * sentence in `error`: then nothing may be printed.
  */
-int privilege_drop(const struct identity *invoker, bool keep_root, int readable,
+int privilege_drop(const struct identity *invoker, bool keep_root, int signals, int readable,
                    struct error *error);
 
 /*

@@ -6,12 +6,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 
 #include "error.h"
-
-#include "server/version.h"
 #include "options.h"
+#include "server/version.h"
 
 struct selection {
     struct server_probe *probes; /* their order gives the ids of the events */
@@ -31,31 +29,13 @@ int selection_open(struct selection *selection, const struct options *options,
 
 void selection_dispose(struct selection *selection);
 
-/*
- * Prints a line for each probe that is not read as the server's version declares it: one that is
- * not traced, although the mode means it, as its arguments have changed; one of which only the first
- * arguments are known; one that is read as another version declares it. New probes that the mode
- * means are named in one line.
- */
-void selection_print_changed(FILE *file, const struct selection *selection,
-                             const struct options *options, const struct version *version);
+/* Whether -t names a probe. */
+bool selection_names(const struct options *options, const char *provider, const char *probe);
 
-/* Prints a line for each thing that the mode promises and no probe of this server gives. */
-void selection_print_missing(FILE *file, const struct options *options,
-                             const struct version *version);
+/* Whether -t, or the view without it, means a probe of the server. */
+bool selection_wants(const struct options *options, const struct server_probe *traced);
 
-/*
- * Prints the probes that the mode means and the server's version of the lists has, but the server
- * lacks.
- */
-void selection_print_lacking(FILE *file, const struct options *options,
-                             const struct version *version);
-
-/*
- * -l: prints the tracepoints, a declaration a line: of the server, or (NULL) of all lists, the
- * newest signature of each. Returns how many it were.
- */
-size_t selection_print_list(FILE *file, const struct options *options,
-                            const struct version *version);
+/* Whether a probe says which connection of quicly's a connection of h2o's is. */
+bool selection_ties(const char *provider, const char *probe);
 
 #endif

@@ -65,4 +65,13 @@ void version_date(uint32_t date, char *text, size_t size);
  */
 bool version_matches(const char *glob, const char *provider, const char *probe);
 
+/* Whether any of the globs, which end with NULL, means a probe. */
+bool version_matches_any(const char *const *globs, const char *provider, const char *probe);
+
+/* Whether the server has a probe that a glob means, with whatever arguments. */
+bool version_has(const struct version *version, const char *glob);
+
+/* The first date, YYYYMMDD, on which the lists have a probe that one of the globs means; 0 for none. */
+uint32_t version_known_since(const char *const *globs);
+
 #endif

@@ -1,10 +1,12 @@
 #include "event/record.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "event/stats.h"
+#include "memory.h"
 
-uint64_t decode_unsigned(const uint8_t *bytes, size_t width)
+uint64_t record_unsigned(const uint8_t *bytes, size_t width)
 {
     uint64_t value64;
     uint32_t value32;
@@ -25,9 +27,9 @@ uint64_t decode_unsigned(const uint8_t *bytes, size_t width)
     }
 }
 
-int64_t decode_signed(const uint8_t *bytes, size_t width)
+int64_t record_signed(const uint8_t *bytes, size_t width)
 {
-    uint64_t value = decode_unsigned(bytes, width);
+    uint64_t value = record_unsigned(bytes, width);
 
     switch (width) {
     case 1:
@@ -41,18 +43,11 @@ int64_t decode_signed(const uint8_t *bytes, size_t width)
     }
 }
 
-uint16_t decode_id(const struct event *event)
-{
-    return event->size < sizeof(struct event_head)
-               ? UINT16_MAX
-               : (uint16_t)decode_unsigned(event->bytes + offsetof(struct event_head, id), 2);
-}
-
 /* A value of no fixed size, which begins at *end. */
 static int decode_variable(const struct field *field, const struct event *event, int unread,
                            size_t *end, struct value *value)
 {
-    uint64_t size = decode_unsigned(event->bytes + field->place, field->counter_width);
+    uint64_t size = record_unsigned(event->bytes + field->place, field->counter_width);
 
     value->full_size = size;
     /* a string of just what is captured has been cut, or ends there: nobody knows */
@@ -70,8 +65,8 @@ static int decode_variable(const struct field *field, const struct event *event,
     return 0;
 }
 
-int decode(const struct signature *signature, int application_data, const struct event *event,
-           struct event_head *head, struct value *values)
+int record_decode(const struct signature *signature, bool application_data,
+                  const struct event *event, struct event_head *head, struct value *values)
 {
     size_t end = signature->size;
     unsigned nth = 0;
@@ -85,10 +80,10 @@ int decode(const struct signature *signature, int application_data, const struct
         case FIELD_UNSIGNED:
         case FIELD_TIED:
         case FIELD_STAMP:
-            values[i].number = decode_unsigned(event->bytes + field->place, field->width);
+            values[i].number = record_unsigned(event->bytes + field->place, field->width);
             break;
         case FIELD_SIGNED:
-            values[i].integer = decode_signed(event->bytes + field->place, field->width);
+            values[i].integer = record_signed(event->bytes + field->place, field->width);
             break;
         case FIELD_ADDRESS:
             values[i].bytes = event->bytes + field->place;
@@ -105,4 +100,125 @@ int decode(const struct signature *signature, int application_data, const struct
         }
     }
     return end == event->size ? 0 : -1;
+}
+
+/* The probes that tell of a request, under every name that h2o gave them. */
+static const struct {
+    const char *probe;
+    enum record_kind kind;
+} kinds[] = {
+    {"h2o:receive_request", RECORD_REQUEST},
+    {"h2o:receive_request_header", RECORD_REQUEST_HEADER},
+    {"h2o:send_response", RECORD_STATUS},
+    {"h2o:send_response_status", RECORD_STATUS}, /* until 2019-12-15 */
+    {"h2o:send_response_header", RECORD_RESPONSE_HEADER},
+};
+
+/* The probes that tell when a connection begins and ends. */
+static const struct {
+    const char *probe;
+    enum connections_step step;
+} steps[] = {
+    {"quicly:new_path", CONNECTIONS_FIRST_PATH},
+    {"quicly:accept", CONNECTIONS_BEGINS},
+    {"quicly:connect", CONNECTIONS_BEGINS},
+    {"quicly:free", CONNECTIONS_ENDS},
+};
+
+/* The keys of the fields that have a role. */
+static const char *const role_keys[NUM_ROLES] = {
+    [ROLE_CONNECTION] = "conn-id",
+    [ROLE_REQUEST] = "req-id",
+    [ROLE_HTTP_VERSION] = "http-version",
+    [ROLE_NAME] = "name",
+    [ROLE_VALUE] = "value",
+    [ROLE_STATUS] = "status",
+    [ROLE_PATH_INDEX] = "path-index",
+    [ROLE_CONN] = "conn",
+};
+
+static int8_t find_role(const struct signature *signature, enum record_role role)
+{
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        if (strcmp(signature->fields[i].key, role_keys[role]) == 0)
+            return (int8_t)i;
+    }
+    return -1;
+}
+
+static void open_probe(struct decoder_probe *probe, const struct signature *signature)
+{
+    *probe = (struct decoder_probe){.signature = signature};
+    for (size_t role = 0; role != NUM_ROLES; ++role)
+        probe->roles[role] = find_role(signature, (enum record_role)role);
+    for (size_t i = 0; i != sizeof(kinds) / sizeof(kinds[0]); ++i) {
+        if (version_matches(kinds[i].probe, signature->provider, signature->probe))
+            probe->kind = kinds[i].kind;
+    }
+    for (size_t i = 0; i != sizeof(steps) / sizeof(steps[0]); ++i) {
+        if (version_matches(steps[i].probe, signature->provider, signature->probe))
+            probe->step = steps[i].step;
+    }
+    if (probe->step == CONNECTIONS_FIRST_PATH && probe->roles[ROLE_PATH_INDEX] < 0)
+        probe->step = CONNECTIONS_GOES_ON;
+    if (probe->roles[ROLE_CONN] >= 0)
+        probe->conn_unread = signature->fields[probe->roles[ROLE_CONN]].unread;
+}
+
+void decoder_open(struct decoder *decoder, const struct server_probe *probes, size_t num_printed,
+                  size_t num_probes, bool application_data)
+{
+    *decoder = (struct decoder){.num_probes = num_probes, .application_data = application_data};
+    decoder->probes = memory_grow(NULL, num_probes, sizeof(decoder->probes[0]));
+    for (size_t i = 0; i != num_probes; ++i) {
+        open_probe(&decoder->probes[i], probes[i].signature);
+        decoder->probes[i].is_printed = i < num_printed;
+    }
+    connections_open(&decoder->connections);
+}
+
+void decoder_close(struct decoder *decoder)
+{
+    free(decoder->probes);
+    connections_close(&decoder->connections);
+}
+
+/* Connections are numbered in the order of the first events that are printed of them. */
+static uint64_t follow(struct decoder *decoder, const struct decoder_probe *probe,
+                       const struct record *record)
+{
+    const struct event_head *head = &record->head;
+    enum connections_step step = probe->step;
+    struct connection *connection;
+
+    if (head->connection == 0)
+        return 0;
+    if (step == CONNECTIONS_FIRST_PATH && record_value(record, ROLE_PATH_INDEX)->number != 0)
+        step = CONNECTIONS_GOES_ON;
+    connection = connections_follow(&decoder->connections, step, head->connection,
+                                    (head->flags & probe->conn_unread) != 0 ? NULL : &head->conn);
+    return record->is_printed ? connections_number(&decoder->connections, connection) : 0;
+}
+
+int decoder_decode(struct decoder *decoder, const struct event *event, struct record *record)
+{
+    const struct decoder_probe *probe;
+    uint16_t id;
+
+    if (event->size < sizeof(struct event_head))
+        return -1;
+    memcpy(&id, event->bytes + offsetof(struct event_head, id), sizeof(id));
+    if (id >= decoder->num_probes)
+        return -1;
+    probe = &decoder->probes[id];
+    if (record_decode(probe->signature, decoder->application_data, event, &record->head,
+                      record->values) != 0)
+        return -1;
+    record->id = id;
+    record->is_printed = probe->is_printed;
+    record->kind = probe->kind;
+    record->signature = probe->signature;
+    record->roles = probe->roles;
+    record->connection = follow(decoder, probe, record);
+    return 0;
 }

@@ -12,12 +12,12 @@
  */
 #define RING_SIZE ((size_t)16 << 20)
 
-/* The reader is woken for so much: often enough to find it in the cache. */
+/* The reader is woken for a batch of this size: what fits into the cache. */
 #define WATERMARK ((size_t)256 << 10)
 
 /*
- * Space is given back at this rate, not record by record: the kernel side reads the same cache
- * line.
+ * Space is given back to the kernel in pieces of this size: giving it back record by record would slow down
+ * the kernel side, which reads the same cache line.
  */
 #define RELEASE_SIZE ((uint64_t)64 << 10)
 
@@ -45,86 +45,109 @@ size_t ring_watermark(size_t ring_size)
 /*
  * The first page is the reader's, to write; behind it are the kernel's page and the data, to read.
  */
-int ring_open(struct ring *stream, int fd, size_t ring_size)
+int ring_open(struct ring *ring, int fd, size_t ring_size)
 {
     void *ours, *theirs;
 
-    *stream = (struct ring){.size = ring_size};
+    *ring = (struct ring){.size = ring_size};
     ours = mmap(NULL, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (ours == MAP_FAILED)
         return -1;
-    stream->consumed = ours;
+    ring->consumed = ours;
     theirs = mmap(NULL, page_size() + 2 * ring_size, PROT_READ, MAP_SHARED, fd, (off_t)page_size());
     if (theirs == MAP_FAILED)
         return -1;
-    stream->produced = theirs;
-    stream->data = (const uint8_t *)theirs + page_size();
+    ring->produced = theirs;
+    ring->data = (const uint8_t *)theirs + page_size();
     return 0;
 }
 
-void ring_close(struct ring *stream)
+void ring_close(struct ring *ring)
 {
-    if (stream->consumed != NULL)
-        munmap(stream->consumed, page_size());
-    if (stream->produced != NULL)
-        munmap(stream->produced, page_size() + 2 * stream->size);
-    *stream = (struct ring){0};
+    if (ring->consumed != NULL)
+        munmap(ring->consumed, page_size());
+    if (ring->produced != NULL)
+        munmap(ring->produced, page_size() + 2 * ring->size);
+    *ring = (struct ring){0};
 }
 
-static void announce(struct ring *stream, uint64_t count, const struct ring_sink *sink)
+static void announce(struct ring *ring, uint64_t count, const struct source_reader *reader)
 {
-    stream->announced += count;
-    sink->lost(sink->context, count);
+    ring->announced += count;
+    reader->lost(reader->context, count);
 }
 
-/*
- * An event says how many were lost before it; those that other CPUs lost meanwhile can be in later
- * ones.
- */
-static void look_for_losses(struct ring *stream, const struct event *event,
-                            const struct ring_sink *sink)
+/* Each event says how many had been lost before it, on whatever CPU. */
+static void look_for_losses(struct ring *ring, const struct event *event,
+                            const struct source_reader *reader)
 {
     uint32_t lost, missing;
 
     if (event->size < sizeof(struct event_head))
         return;
     memcpy(&lost, event->bytes + offsetof(struct event_head, lost), sizeof(lost));
-    missing = lost - (uint32_t)stream->announced;
+    missing = lost - (uint32_t)ring->announced;
     if (missing != 0 && missing < UINT32_MAX / 2)
-        announce(stream, missing, sink);
+        announce(ring, missing, reader);
 }
 
-static void release(struct ring *stream)
+static void release(struct ring *ring)
 {
-    __atomic_store_n(stream->consumed, stream->at, __ATOMIC_RELEASE);
+    __atomic_store_n(ring->consumed, ring->at, __ATOMIC_RELEASE);
 }
 
-size_t ring_drain(struct ring *stream, uint64_t counted, const struct ring_sink *sink)
+size_t ring_drain(struct ring *ring, uint64_t counted, const struct source_reader *reader)
 {
-    /* what comes during the round is for the next: a busy server is not to keep it from ending */
-    const uint64_t begin = stream->at, end = __atomic_load_n(stream->produced, __ATOMIC_ACQUIRE);
+    /* What comes during the round is left to the next one, so that each round ends. */
+    const uint64_t begin = ring->at, end = __atomic_load_n(ring->produced, __ATOMIC_ACQUIRE);
     uint64_t released = begin;
 
-    while (stream->at != end) {
-        const void *record = stream->data + (stream->at & (stream->size - 1));
+    while (ring->at != end) {
+        const void *record = ring->data + (ring->at & (ring->size - 1));
         uint32_t length = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
         struct event event = {(const uint8_t *)record + RECORD_HEAD,
                               length & ~BPF_RINGBUF_DISCARD_BIT};
-        if ((length & BPF_RINGBUF_BUSY_BIT) != 0) /* a CPU is about to complete it */
+        if ((length & BPF_RINGBUF_BUSY_BIT) != 0) /* a CPU is still writing it */
             break;
         if ((length & BPF_RINGBUF_DISCARD_BIT) == 0) {
-            look_for_losses(stream, &event, sink);
-            sink->event(sink->context, &event);
+            look_for_losses(ring, &event, reader);
+            reader->event(reader->context, &event);
         }
-        stream->at += (RECORD_HEAD + event.size + 7) / 8 * 8;
-        if (stream->at - released >= RELEASE_SIZE) {
-            release(stream);
-            released = stream->at;
+        ring->at += (RECORD_HEAD + event.size + 7) / 8 * 8;
+        if (ring->at - released >= RELEASE_SIZE) {
+            release(ring);
+            released = ring->at;
         }
     }
-    if (stream->at != released)
-        release(stream);
-    if (stream->at == end && counted > stream->announced)
-        announce(stream, counted - stream->announced, sink);
-    return (size_t)(stream->at - begin);
+    if (ring->at != released)
+        release(ring);
+    if (ring->at == end && counted > ring->announced)
+        announce(ring, counted - ring->announced, reader);
+    return (size_t)(ring->at - begin);
+}
+
+static void drain_source(struct source *source, const struct source_reader *reader)
+{
+    struct ring *ring = source->state;
+    const uint64_t counted = __atomic_load_n(ring->lost, __ATOMIC_RELAXED);
+
+    clock_read(&source->clock);
+    ring_drain(ring, counted, reader);
+}
+
+static void set_waiting(struct source *source, bool waiting)
+{
+    const struct ring *ring = source->state;
+
+    __atomic_store_n(&ring->gate->reader_waits, waiting, __ATOMIC_SEQ_CST);
+}
+
+void ring_source(struct ring *ring, int fd, const uint64_t *lost, struct gate *gate,
+                 struct source *source)
+{
+    ring->lost = lost;
+    ring->gate = gate;
+    *source =
+        (struct source){.state = ring, .fd = fd, .set_waiting = set_waiting, .drain = drain_source};
+    clock_open(&source->clock);
 }

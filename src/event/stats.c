@@ -17,7 +17,7 @@ bool stats_is_known_size(uint64_t size)
 static bool is_pointer(const uint8_t *bytes, size_t offset, const struct address_range *files,
                        size_t num_files)
 {
-    const uint64_t address = decode_unsigned(bytes + offset, 8);
+    const uint64_t address = record_unsigned(bytes + offset, 8);
 
     if (address % 8 != 0) /* the object begins with a pointer */
         return false;
@@ -52,8 +52,8 @@ size_t stats_find(const uint8_t *bytes, size_t size, const struct address_range 
         if (layout->pointer != 0 && pointer_tells &&
             !is_pointer(bytes, layout->pointer, files, num_files))
             continue;
-        if ((layout->zero != 0 && decode_unsigned(bytes + layout->zero, 4) != 0) ||
-            (layout->nonzero != 0 && decode_unsigned(bytes + layout->nonzero, 4) == 0))
+        if ((layout->zero != 0 && record_unsigned(bytes + layout->zero, 4) != 0) ||
+            (layout->nonzero != 0 && record_unsigned(bytes + layout->nonzero, 4) == 0))
             continue;
         found[count++] = layout;
     }

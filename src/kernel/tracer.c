@@ -733,19 +733,9 @@ void tracer_open_gate(struct tracer *tracer)
     __atomic_store_n(&tracer->gate->is_open, 1, __ATOMIC_RELEASE);
 }
 
-void tracer_set_waiting(struct tracer *tracer, bool waiting)
-{
-    __atomic_store_n(&tracer->gate->reader_waits, waiting, __ATOMIC_SEQ_CST);
-}
-
 uint64_t tracer_lost(const struct tracer *tracer, size_t id)
 {
     return __atomic_load_n(&tracer->lost[id], __ATOMIC_RELAXED);
-}
-
-uint64_t tracer_lost_total(const struct tracer *tracer)
-{
-    return tracer_lost(tracer, tracer->num_probes);
 }
 
 void tracer_detach(struct tracer *tracer)

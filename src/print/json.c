@@ -10,26 +10,19 @@
 #include "event/stats.h"
 #include "print/escape.h"
 
-/* What is the same in each line: "{"type":"packet-sent","seq":" and, of each field, ","len":". */
+/* The parts of a probe's lines that never change. */
 struct json_probe {
-    char *begin;
-    char *layer;  /* ","provider":"quicly"" */
-    bool has_tid; /* an argument has it */
-    char *keys[DECODE_FIELDS_MAX];
-    enum connections_step step; /* what it tells of its connection, if it has one */
-    size_t path;                /* of CONNECTIONS_FIRST_PATH: the field that is 0 for the first */
-    uint16_t conn_unread;       /* of event_head.flags: quicly's number could not be read */
+    char *begin;                   /* {"type":"packet-sent","seq": */
+    char *layer;                   /* ,"provider":"quicly" */
+    bool has_tid;                  /* the probe has an argument tid */
+    char *keys[RECORD_FIELDS_MAX]; /* of each field: ,"len": */
 };
 
-/* Which probes tell that a connection begins and ends. */
-static const struct {
-    const char *probe;
-    enum connections_step step;
-} steps[] = {
-    {"quicly:new_path", CONNECTIONS_FIRST_PATH},
-    {"quicly:accept", CONNECTIONS_BEGINS},
-    {"quicly:connect", CONNECTIONS_BEGINS},
-    {"quicly:free", CONNECTIONS_ENDS},
+struct json {
+    struct sink_settings settings;
+    uint64_t seq;               /* number of the latest line */
+    uint64_t last_ns;           /* the latest time of an event that was printed */
+    struct json_probe *spelled; /* by the ids of the records */
 };
 
 static char *spell_begin(const char *probe)
@@ -41,64 +34,6 @@ static char *spell_begin(const char *probe)
             *at = '-';
     }
     return begin;
-}
-
-static size_t num_spelled(const struct json *json)
-{
-    return json->num_probes + json->num_followed;
-}
-
-/* Finds out what a probe tells of its connection. */
-static void find_step(struct json_probe *spelled, const struct signature *signature)
-{
-    bool has_path = false;
-
-    for (size_t i = 0; i != signature->num_fields; ++i) {
-        const struct field *field = &signature->fields[i];
-        if (strcmp(field->key, "conn") == 0)
-            spelled->conn_unread = field->unread;
-        if (strcmp(field->key, "path-index") == 0) {
-            spelled->path = i;
-            has_path = true;
-        }
-    }
-    for (size_t i = 0; i != sizeof(steps) / sizeof(steps[0]); ++i) {
-        if (version_matches(steps[i].probe, signature->provider, signature->probe))
-            spelled->step = steps[i].step;
-    }
-    if (spelled->step == CONNECTIONS_FIRST_PATH && !has_path)
-        spelled->step = CONNECTIONS_GOES_ON;
-}
-
-void json_open(struct json *json)
-{
-    connections_open(&json->connections);
-    json->spelled = memory_grow(NULL, num_spelled(json), sizeof(json->spelled[0]));
-    for (size_t i = 0; i != num_spelled(json); ++i) {
-        const struct signature *signature = json->probes[i].signature;
-        struct json_probe *spelled = &json->spelled[i];
-        *spelled = (struct json_probe){
-            .begin = spell_begin(signature->probe),
-            .layer = memory_format(",\"provider\":\"%s\"", signature->provider),
-        };
-        for (size_t j = 0; j != signature->num_fields; ++j) {
-            spelled->keys[j] = memory_format(",\"%s\":", signature->fields[j].key);
-            spelled->has_tid |= strcmp(signature->fields[j].key, "tid") == 0;
-        }
-        find_step(spelled, signature);
-    }
-}
-
-void json_close(struct json *json)
-{
-    for (size_t i = 0; i != num_spelled(json); ++i) {
-        free(json->spelled[i].begin);
-        free(json->spelled[i].layer);
-        for (size_t j = 0; j != DECODE_FIELDS_MAX; ++j)
-            free(json->spelled[i].keys[j]);
-    }
-    free(json->spelled);
-    connections_close(&json->connections);
 }
 
 static void print_address(struct output *output, const uint8_t *bytes)
@@ -127,13 +62,13 @@ static void print_address(struct output *output, const uint8_t *bytes)
     output_bytes(output, "\"", 1);
 }
 
-/* Fields of which it is not certain that they lie where they are read are left out. */
+/* Leaves out the fields that may lie elsewhere in the server's version of the struct. */
 static void print_stats(const struct json *json, const struct value *value)
 {
     const struct stats_layout *layouts[STATS_LAYOUTS_MAX];
-    const size_t num_layouts =
-        stats_find(value->bytes, value->size, json->mapped_files, json->num_mapped_files, layouts);
-    struct output *output = json->output;
+    const size_t num_layouts = stats_find(value->bytes, value->size, json->settings.files,
+                                          json->settings.num_files, layouts);
+    struct output *output = json->settings.output;
 
     for (size_t i = 0; num_layouts != 0 && i != layouts[0]->num_fields; ++i) {
         const struct stats_field *field = &layouts[0]->fields[i];
@@ -143,9 +78,9 @@ static void print_stats(const struct json *json, const struct value *value)
         output_string(output, field->key);
         output_bytes(output, "\":", 2);
         if (field->is_signed)
-            output_signed(output, decode_signed(value->bytes + field->offset, field->width));
+            output_signed(output, record_signed(value->bytes + field->offset, field->width));
         else
-            output_unsigned(output, decode_unsigned(value->bytes + field->offset, field->width));
+            output_unsigned(output, record_unsigned(value->bytes + field->offset, field->width));
     }
 }
 
@@ -161,19 +96,20 @@ static void print_text(struct output *output, const struct value *value)
 }
 
 /*
- * Milliseconds since the epoch. The order of events is the ring's; a thread can be preempted
- * between the stamp and its place there, and is not to seem to be earlier than what is before it.
+ * Milliseconds since the epoch. A thread can be preempted between reading the clock and taking its
+ * place in the ring, so times are kept from going backwards.
  */
 static void print_time(struct json *json, uint64_t time_ns)
 {
     if (time_ns > json->last_ns)
         json->last_ns = time_ns;
-    output_unsigned(json->output, (json->last_ns + (uint64_t)json->wall_ns) / 1000000);
+    output_unsigned(json->settings.output,
+                    clock_wall(json->settings.clock, json->last_ns) / 1000000);
 }
 
 static void print_value(struct json *json, const struct field *field, const struct value *value)
 {
-    struct output *output = json->output;
+    struct output *output = json->settings.output;
 
     switch (field->kind) {
     case FIELD_UNSIGNED:
@@ -189,7 +125,7 @@ static void print_value(struct json *json, const struct field *field, const stru
     default:
         break;
     }
-    if (value->bytes == NULL) { /* the server's page was not in memory: not the same as empty */
+    if (value->bytes == NULL) { /* it could not be read, which is not the same as empty */
         output_string(output, "null");
         return;
     }
@@ -208,78 +144,102 @@ static void print_value(struct json *json, const struct field *field, const stru
     }
 }
 
-/* The connection of an event; NULL if it has none. */
-static struct connection *follow(struct json *json, const struct json_probe *spelled,
-                                 const struct event_head *head, const struct value *values)
+/* The statistics of a connection are fields of their own. */
+static void print_field(struct json *json, const struct record *record, size_t nth)
 {
-    enum connections_step step = spelled->step;
+    struct output *output = json->settings.output;
+    const struct field *field = &record->signature->fields[nth];
+    const struct value *value = &record->values[nth];
 
-    if (head->connection == 0)
-        return NULL;
-    if (step == CONNECTIONS_FIRST_PATH && values[spelled->path].number != 0)
-        step = CONNECTIONS_GOES_ON;
-    return connections_follow(&json->connections, step, head->connection,
-                              (head->flags & spelled->conn_unread) != 0 ? NULL : &head->conn);
+    if (field->kind == FIELD_STATS && value->bytes != NULL)
+        print_stats(json, value);
+    if (field->kind == FIELD_STATS ||
+        (field->application_data && !json->settings.application_data) ||
+        (field->kind == FIELD_TIED && (record->head.flags & EVENT_TIED) == 0))
+        return;
+    output_string(output, json->spelled[record->id].keys[nth]);
+    if ((record->head.flags & field->unread) != 0)
+        output_string(output, "null");
+    else
+        print_value(json, field, value);
 }
 
-int json_print(struct json *json, const struct event *event)
+static int print_record(void *state, const struct record *record)
 {
-    struct output *output = json->output;
-    struct value values[DECODE_FIELDS_MAX];
-    const struct json_probe *spelled;
-    const struct signature *signature;
-    struct connection *connection;
-    struct event_head head;
-    uint16_t id = decode_id(event);
+    struct json *json = state;
+    struct output *output = json->settings.output;
+    const struct json_probe *spelled = &json->spelled[record->id];
 
-    if (id >= num_spelled(json))
-        return -1;
-    signature = json->probes[id].signature;
-    spelled = &json->spelled[id];
-    if (decode(signature, json->application_data, event, &head, values) != 0)
-        return -1;
-    connection = follow(json, spelled, &head, values);
-    if (id >= json->num_probes)
-        return 0;
     output_string(output, spelled->begin);
     output_unsigned(output, ++json->seq);
-    if (json->layers) {
+    if (json->settings.layers) {
         output_string(output, spelled->layer);
         if (!spelled->has_tid) {
             output_string(output, ",\"tid\":");
-            output_unsigned(output, head.tid);
+            output_unsigned(output, record->head.tid);
         }
     }
-    for (size_t i = 0; i != signature->num_fields; ++i) {
-        const struct field *field = &signature->fields[i];
-        if (field->kind == FIELD_STATS && values[i].bytes != NULL)
-            print_stats(json, &values[i]);
-        if (field->kind == FIELD_STATS || (field->application_data && !json->application_data) ||
-            (field->kind == FIELD_TIED && (head.flags & EVENT_TIED) == 0))
-            continue;
-        output_string(output, spelled->keys[i]);
-        if ((head.flags & field->unread) != 0)
-            output_string(output, "null");
-        else
-            print_value(json, field, &values[i]);
-    }
-    if (connection != NULL) {
+    for (size_t i = 0; i != record->signature->num_fields; ++i)
+        print_field(json, record, i);
+    if (record->connection != 0) {
         output_string(output, ",\"connection\":");
-        output_unsigned(output, connections_number(&json->connections, connection));
+        output_unsigned(output, record->connection);
     }
     output_bytes(output, "}", 1);
     output_end_line(output);
     return 0;
 }
 
-void json_print_lost(struct json *json, uint64_t time_ns, uint64_t count)
+static void print_lost(void *state, uint64_t count)
 {
-    output_string(json->output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
-    output_unsigned(json->output, ++json->seq);
-    output_string(json->output, ",\"time\":");
-    output_unsigned(json->output, (time_ns + (uint64_t)json->wall_ns) / 1000000);
-    output_string(json->output, ",\"lost\":");
-    output_unsigned(json->output, count);
-    output_bytes(json->output, "}", 1);
-    output_end_line(json->output);
+    struct json *json = state;
+    struct output *output = json->settings.output;
+    const struct clock *clock = json->settings.clock;
+
+    output_string(output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
+    output_unsigned(output, ++json->seq);
+    output_string(output, ",\"time\":");
+    output_unsigned(output, clock_wall(clock, clock->now_ns) / 1000000);
+    output_string(output, ",\"lost\":");
+    output_unsigned(output, count);
+    output_bytes(output, "}", 1);
+    output_end_line(output);
+}
+
+static void spell(struct json_probe *spelled, const struct signature *signature)
+{
+    *spelled = (struct json_probe){
+        .begin = spell_begin(signature->probe),
+        .layer = memory_format(",\"provider\":\"%s\"", signature->provider),
+    };
+    for (size_t i = 0; i != signature->num_fields; ++i) {
+        spelled->keys[i] = memory_format(",\"%s\":", signature->fields[i].key);
+        spelled->has_tid |= strcmp(signature->fields[i].key, "tid") == 0;
+    }
+}
+
+static void close_json(void *state)
+{
+    struct json *json = state;
+
+    for (size_t i = 0; i != json->settings.num_probes; ++i) {
+        free(json->spelled[i].begin);
+        free(json->spelled[i].layer);
+        for (size_t j = 0; j != RECORD_FIELDS_MAX; ++j)
+            free(json->spelled[i].keys[j]);
+    }
+    free(json->spelled);
+    free(json);
+}
+
+struct sink json_open(const struct sink_settings *settings)
+{
+    struct json *json = memory_grow(NULL, 1, sizeof(*json));
+
+    *json = (struct json){.settings = *settings};
+    json->spelled = memory_grow(NULL, settings->num_probes, sizeof(json->spelled[0]));
+    for (size_t i = 0; i != settings->num_probes; ++i)
+        spell(&json->spelled[i], settings->probes[i].signature);
+    return (struct sink){
+        .state = json, .record = print_record, .lost = print_lost, .close = close_json};
 }

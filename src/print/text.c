@@ -1,30 +1,12 @@
 #include "print/text.h"
 
-#include <string.h>
+#include <inttypes.h>
+#include <stdlib.h>
 
+#include "memory.h"
 #include "print/escape.h"
 
-const char *const http_probes[] = {
-    "h2o:receive_request",
-    "h2o:receive_request_header",
-    "h2o:send_response",
-    "h2o:send_response_status", /* what send_response was called until 2019-12-15 */
-    "h2o:send_response_header",
-    NULL,
-};
-
-/* The value of a field; NULL if the signature has no such field. */
-static const struct value *find(const struct signature *signature, const struct value *values,
-                                const char *key)
-{
-    for (size_t i = 0; i != signature->num_fields; ++i) {
-        if (strcmp(signature->fields[i].key, key) == 0)
-            return &values[i];
-    }
-    return NULL;
-}
-
-/* Text, and what was cut off it. */
+/* Prints text, and how many bytes of it were cut off. */
 static void print_text(struct output *output, const struct value *value)
 {
     size_t size = value->size;
@@ -43,83 +25,76 @@ static void print_text(struct output *output, const struct value *value)
     }
 }
 
-static void print_head(struct output *output, const struct value *values, const char *tag)
+static void print_header(struct output *output, const struct record *record)
 {
-    output_unsigned(output, values[0].number);
+    print_text(output, record_value(record, ROLE_NAME));
     output_bytes(output, " ", 1);
-    output_unsigned(output, values[1].number);
-    output_string(output, tag);
+    print_text(output, record_value(record, ROLE_VALUE));
 }
 
-static int print_header(struct output *output, const struct signature *signature,
-                        const struct value *values, const char *tag)
+/* h2o's http_version is major * 256 + minor. */
+static void print_version(struct output *output, const struct record *record)
 {
-    const struct value *name = find(signature, values, "name");
-    const struct value *value = find(signature, values, "value");
+    const struct value *version = record_value(record, ROLE_HTTP_VERSION);
 
-    if (name == NULL || value == NULL)
-        return -1;
-    print_head(output, values, tag);
-    print_text(output, name);
-    output_bytes(output, " ", 1);
-    print_text(output, value);
-    return 0;
-}
-
-static int print_status(struct output *output, const struct signature *signature,
-                        const struct value *values)
-{
-    const struct value *status = find(signature, values, "status");
-
-    if (status == NULL)
-        return -1;
-    print_head(output, values, " TxStatus   ");
-    output_signed(output, status->integer);
-    return 0;
-}
-
-static int print_protocol(struct output *output, const struct signature *signature,
-                          const struct value *values)
-{
-    const struct value *version = find(signature, values, "http-version");
-
-    if (version == NULL)
-        return -1;
-    print_head(output, values, " RxProtocol HTTP/");
-    output_signed(output, version->integer / 256); /* h2o's http_version: major * 256 + minor */
+    output_string(output, "HTTP/");
+    output_signed(output, version->integer / 256);
     output_bytes(output, ".", 1);
     output_signed(output, version->integer % 256);
+}
+
+static void print_status(struct output *output, const struct record *record)
+{
+    output_signed(output, record_value(record, ROLE_STATUS)->integer);
+}
+
+/* A line of each kind of record: its tag, and the values that it needs. */
+static const struct line {
+    const char *tag;
+    void (*print)(struct output *output, const struct record *record);
+    enum record_role needs[2];
+} lines[] = {
+    [RECORD_REQUEST] = {" RxProtocol ", print_version, {ROLE_HTTP_VERSION, ROLE_HTTP_VERSION}},
+    [RECORD_REQUEST_HEADER] = {" RxHeader   ", print_header, {ROLE_NAME, ROLE_VALUE}},
+    [RECORD_STATUS] = {" TxStatus   ", print_status, {ROLE_STATUS, ROLE_STATUS}},
+    [RECORD_RESPONSE_HEADER] = {" TxHeader   ", print_header, {ROLE_NAME, ROLE_VALUE}},
+};
+
+static int print_record(void *state, const struct record *record)
+{
+    const struct sink_settings *settings = state;
+    struct output *output = settings->output;
+    const struct line *line = &lines[record->kind];
+    const struct value *connection = record_value(record, ROLE_CONNECTION);
+    const struct value *request = record_value(record, ROLE_REQUEST);
+
+    if (line->print == NULL || connection == NULL || request == NULL ||
+        record_value(record, line->needs[0]) == NULL ||
+        record_value(record, line->needs[1]) == NULL)
+        return -1;
+    output_unsigned(output, connection->number);
+    output_bytes(output, " ", 1);
+    output_unsigned(output, request->number);
+    output_string(output, line->tag);
+    line->print(output, record);
+    output_end_line(output);
     return 0;
 }
 
-static int print_line(struct output *output, const struct signature *signature,
-                      const struct value *values)
+/* Lines come first: both can go to one terminal. */
+static void print_lost(void *state, uint64_t count)
 {
-    if (strcmp(signature->probe, "receive_request_header") == 0)
-        return print_header(output, signature, values, " RxHeader   ");
-    if (strcmp(signature->probe, "send_response_header") == 0)
-        return print_header(output, signature, values, " TxHeader   ");
-    if (strcmp(signature->probe, "receive_request") == 0)
-        return print_protocol(output, signature, values);
-    return print_status(output, signature, values);
+    const struct sink_settings *settings = state;
+
+    output_flush(settings->output);
+    output_say(settings->messages,
+               "h2olog: %" PRIu64 " events are lost here; a larger -b holds more", count);
 }
 
-int text_print(struct text *http, const struct event *event)
+struct sink text_open(const struct sink_settings *settings)
 {
-    struct value values[DECODE_FIELDS_MAX];
-    const struct signature *signature;
-    struct event_head head;
-    uint16_t id = decode_id(event);
+    struct sink_settings *copy = memory_grow(NULL, 1, sizeof(*copy));
 
-    if (id >= http->num_probes)
-        return -1;
-    signature = http->probes[id].signature;
-    if (signature->num_fields < 3 || decode(signature, 0, event, &head, values) != 0)
-        return -1;
-    if (print_line(http->output, signature, values) != 0) {
-        output_drop_line(http->output);
-        return -1;
-    }
-    output_end_line(http->output);
-    return 0;
+    *copy = *settings;
+    return (struct sink){.state = copy, .record = print_record, .lost = print_lost, .close = free};
 }

@@ -153,10 +153,10 @@ static void drop_bounding_set(void)
 }
 
 /*
- * What draining (memory, poll, the clock), printing (write), detaching (close) and ending need; and
- * reading `readable`, unless it is -1.
+ * Allows what draining (memory, poll, the clock), printing (write), detaching (close) and ending need,
+ * read(2) of `signals`, and pread(2) of `readable`, unless they are -1.
  */
-static int filter_system_calls(int readable)
+static int filter_system_calls(int signals, int readable)
 {
     static const int allowed[] = {
         SCMP_SYS(poll),
@@ -193,6 +193,9 @@ static int filter_system_calls(int readable)
     if (result == 0) /* memory, but none for code */
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
                                   SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (result == 0 && signals >= 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(read), 1,
+                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)signals));
     if (result == 0 && readable >= 0)
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
                                   SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)readable));
@@ -209,7 +212,7 @@ static int filter_system_calls(int readable)
     return result == 0 ? 0 : -1;
 }
 
-int privilege_drop(const struct identity *invoker, bool keep_root, int readable,
+int privilege_drop(const struct identity *invoker, bool keep_root, int signals, int readable,
                    struct error *error)
 {
     drop_bounding_set();
@@ -225,7 +228,7 @@ int privilege_drop(const struct identity *invoker, bool keep_root, int readable,
             strerror(errno));
         return -1;
     }
-    if (IS_CONFINED && filter_system_calls(readable) != 0) {
+    if (IS_CONFINED && filter_system_calls(signals, readable) != 0) {
         error_set(error, ERROR_FAILED,
                   "system calls cannot be filtered: %s; the kernel needs CONFIG_SECCOMP_FILTER",
                   strerror(errno));

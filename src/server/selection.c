@@ -4,24 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "print/text.h"
 #include "memory.h"
 #include "print/escape.h"
 
-/* What `quic` means: QUIC, and of h2o what ties it to HTTP/3. */
-static const char *const quic_probes[] = {
-    "quicly:*",     "h2o:h3_accept",   "h2o:h3s_accept",
-    "h2o:h3_close", "h2o:h3s_destroy", "h2o:send_response_header",
-    NULL,
-};
-static const char *const all_probes[] = {"h2o:*", "quicly:*", "picotls:*", NULL};
-
-/* What ties h2o's connections to quicly's and unties them. */
+/* The probes that say which connection of quicly's a connection of h2o's is. */
 static const char *const tie_probes[] = {
     "h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy", NULL,
 };
 
-/* What says that quicly's connection begins and ends. */
+/* The probes that say that a connection of quicly's begins or ends. */
 static const char *const life_probes[] = {
     "quicly:accept",
     "quicly:connect",
@@ -29,80 +20,7 @@ static const char *const life_probes[] = {
     NULL,
 };
 
-/* Free-form text of the developers of quicly, not an event. */
-#define NOT_IN_QUIC "quicly:debug_message"
-
-/*
- * What a mode promises: any of the probes gives it. What h2o had no probe for at first is said of
- * an old server.
- */
-enum { OF_HTTP = 1 << MODE_HTTP, OF_QUIC = 1 << MODE_QUIC, OF_ALL = 1 << MODE_ALL };
-
-static const struct promise {
-    unsigned modes;
-    const char *what;
-    const char *tag, *type; /* of the lines, in text and in JSON */
-    const char *probes[3];
-    bool of_quic; /* nothing that a server without QUIC could do */
-} promises[] = {
-    {OF_HTTP | OF_ALL, "requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, false},
-    {OF_HTTP | OF_ALL,
-     "request headers",
-     "RxHeader",
-     "receive-request-header",
-     {"h2o:receive_request_header"},
-     false},
-    {OF_HTTP | OF_ALL,
-     "the status of responses",
-     "TxStatus",
-     "send-response",
-     {"h2o:send_response", "h2o:send_response_status"},
-     false},
-    {OF_HTTP | OF_QUIC | OF_ALL,
-     "response headers",
-     "TxHeader",
-     "send-response-header",
-     {"h2o:send_response_header"},
-     false},
-    {OF_QUIC | OF_ALL,
-     "accepted HTTP/3 connections",
-     "",
-     "h3s-accept",
-     {"h2o:h3_accept", "h2o:h3s_accept"},
-     true},
-    {OF_ALL, "QUIC", "", "quicly", {"quicly:*"}, false},
-    {OF_ALL, "TLS", "", "picotls", {"picotls:*"}, false},
-};
-
-/* From here on h2o fires the probes of requests and responses for HTTP/3, too; no list says so. */
-#define HTTP3_SINCE 20200120
-
-#define BUILD_WITH_LISTS                                                                           \
-    "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o"
-
-static bool matches_any(const char *const *globs, const char *provider, const char *probe)
-{
-    for (; *globs != NULL; ++globs) {
-        if (version_matches(*globs, provider, probe))
-            return true;
-    }
-    return false;
-}
-
-static bool is_in_mode(enum options_mode mode, const char *provider, const char *probe)
-{
-    switch (mode) {
-    case MODE_HTTP:
-        return matches_any(http_probes, provider, probe);
-    case MODE_QUIC:
-        return matches_any(quic_probes, provider, probe) &&
-               !version_matches(NOT_IN_QUIC, provider, probe);
-    default:
-        return matches_any(all_probes, provider, probe);
-    }
-}
-
-static bool is_named(const struct options *options, const char *provider, const char *probe)
+bool selection_names(const struct options *options, const char *provider, const char *probe)
 {
     for (size_t i = 0; i != options->tracepoints.count; ++i) {
         if (version_matches(options->tracepoints.words[i], provider, probe))
@@ -111,38 +29,19 @@ static bool is_named(const struct options *options, const char *provider, const 
     return false;
 }
 
-/* Whether the server has a probe that a glob means, with whatever arguments. */
-static bool server_has(const struct version *version, const char *glob)
-{
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
-        if (version_matches(glob, probe->provider, probe->name))
-            return true;
-    }
-    return false;
-}
-
-/* The first date on which the lists have a probe that one of the globs means. */
-static uint32_t known_since(const char *const *globs)
-{
-    uint32_t first = 0;
-
-    for (size_t i = 0; i != num_signatures; ++i) {
-        if (matches_any(globs, signatures[i].provider, signatures[i].probe) &&
-            (first == 0 || signatures[i].since < first))
-            first = signatures[i].since;
-    }
-    return first;
-}
-
-/* A probe that no list knows is traced when it is named. */
-static bool is_chosen(const struct options *options, const struct server_probe *traced)
+/* A probe that no list knows is traced if -t names it. */
+bool selection_wants(const struct options *options, const struct server_probe *traced)
 {
     const char *provider = traced->probe->provider, *probe = traced->probe->name;
 
     if (options->tracepoints.count != 0)
-        return is_named(options, provider, probe);
-    return traced->guess == NULL && is_in_mode(options->mode, provider, probe);
+        return selection_names(options, provider, probe);
+    return traced->guess == NULL && view_traces(options->view, provider, probe);
+}
+
+bool selection_ties(const char *provider, const char *probe)
+{
+    return version_matches_any(tie_probes, provider, probe);
 }
 
 /* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
@@ -243,30 +142,30 @@ static bool has_tie(const struct signature *signature)
 static int explain_nothing(const struct options *options, const struct version *version,
                            struct error *error)
 {
-    static const char *const quic[] = {"quicly:*", NULL};
+    const char *const needs[] = {options->view->needs, NULL};
     char since[32];
 
-    if (options->mode == MODE_QUIC && !server_has(version, quic[0])) {
-        version_date(known_since(quic), since, sizeof(since));
-        error_set(error, ERROR_FAILED,
-                  "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
-                  "%s, when h2o got them; http traces its requests",
-                  since);
-    } else {
-        error_set(error, ERROR_FAILED,
-                  "this server has none of the probes to trace; h2olog -l -p PID lists those that "
-                  "it has");
-    }
-    return -1;
+    if (needs[0] == NULL || version_has(version, needs[0]))
+        return error_set(error, ERROR_FAILED,
+                         "this server has none of the probes to trace; h2olog -l -p PID lists "
+                         "those that it has");
+    version_date(version_known_since(needs), since, sizeof(since));
+    return error_set(error, ERROR_FAILED,
+                     "this server has no probes of QUIC: it was built without HTTP/3, or is of "
+                     "before %s, when h2o got them; http traces its requests",
+                     since);
 }
 
-/* Whether what the mode is for can be traced: `quic` is for more than h2o's response headers. */
+/* Whether anything of what the view is for can be traced. */
 static bool has_main_probes(const struct options *options, const struct selection *selection)
 {
-    if (options->mode != MODE_QUIC || options->tracepoints.count != 0)
+    const char *needs = options->view->needs;
+
+    if (needs == NULL || options->tracepoints.count != 0)
         return selection->num_probes != 0;
     for (size_t i = 0; i != selection->num_probes; ++i) {
-        if (strcmp(selection->probes[i].probe->provider, "quicly") == 0)
+        const struct probe *probe = selection->probes[i].probe;
+        if (version_matches(needs, probe->provider, probe->name))
             return true;
     }
     return false;
@@ -283,8 +182,8 @@ static void add_unprinted(struct selection *selection, const struct options *opt
 {
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
-        if (traced->guess == NULL && !is_chosen(options, traced) &&
-            matches_any(globs, traced->probe->provider, traced->probe->name))
+        if (traced->guess == NULL && !selection_wants(options, traced) &&
+            version_matches_any(globs, traced->probe->provider, traced->probe->name))
             add(selection, traced);
     }
 }
@@ -299,8 +198,9 @@ int selection_open(struct selection *selection, const struct options *options,
         return -1;
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
-        if (is_chosen(options, traced)) {
-            selection->needs_ties |= options->mode != MODE_HTTP && has_tie(traced->signature);
+        if (selection_wants(options, traced)) {
+            selection->needs_ties |=
+                options->view->capture.connections && has_tie(traced->signature);
             needs_lives |= has_connection(traced->signature);
             add(selection, traced);
         }
@@ -308,7 +208,7 @@ int selection_open(struct selection *selection, const struct options *options,
     selection->num_printed = selection->num_probes;
     if (!has_main_probes(options, selection))
         return explain_nothing(options, version, error);
-    if (options->mode == MODE_HTTP)
+    if (!options->view->capture.connections)
         return 0;
     if (needs_lives)
         add_unprinted(selection, options, version, life_probes);
@@ -321,210 +221,4 @@ int selection_open(struct selection *selection, const struct options *options,
 void selection_dispose(struct selection *selection)
 {
     free(selection->probes);
-}
-
-/* Whether a probe would be traced, if its arguments were known. */
-static bool is_missed(const struct selection *selection, const struct options *options,
-                      const struct server_probe *traced)
-{
-    const char *provider = traced->probe->provider, *probe = traced->probe->name;
-
-    if (traced->guess == NULL || is_chosen(options, traced))
-        return false;
-    return (options->tracepoints.count == 0 && is_in_mode(options->mode, provider, probe)) ||
-           (selection->needs_ties && matches_any(tie_probes, provider, probe));
-}
-
-static void print_missed(FILE *file, const struct server_probe *traced)
-{
-    fprintf(file,
-            "h2olog: %s:%s is not traced: its arguments have changed, and nothing says what they "
-            "mean; here it is %s; h2olog all -t %s:%s traces it raw; to read it, " BUILD_WITH_LISTS
-            "\n",
-            traced->probe->provider, traced->probe->name, traced->signature->declaration,
-            traced->probe->provider, traced->probe->name);
-}
-
-static void print_read_otherwise(FILE *file, const struct version *version,
-                                 const struct server_probe *traced)
-{
-    const struct signature *signature = traced->signature;
-    char since[32], until[32], known_as[128];
-
-    if (traced->num_ignored != 0) {
-        fprintf(file,
-                "h2olog: %s:%s has %zu arguments here; the first %zu fit %s and are read as these, "
-                "the others are not read; to read them, " BUILD_WITH_LISTS "\n",
-                signature->provider, signature->probe,
-                signature->num_arguments + traced->num_ignored, signature->num_arguments,
-                signature->declaration);
-    } else if (!version_is_of_version(version, signature)) {
-        version_date(signature->since, since, sizeof(since));
-        version_date(signature->until, until, sizeof(until));
-        version_name(version, known_as, sizeof(known_as));
-        fprintf(file,
-                "h2olog: %s:%s is read as %s, which h2o had %s %s%s%s; the other probes are those "
-                "of %s; if that is wrong, " BUILD_WITH_LISTS "\n",
-                signature->provider, signature->probe, signature->declaration,
-                signature->until != 0 ? "from" : "since", since,
-                signature->until != 0 ? " to " : "", signature->until != 0 ? until : "", known_as);
-    }
-}
-
-/* New probes, in one line: there can be many. */
-static void print_new(FILE *file, const struct selection *selection, const struct options *options,
-                      const struct version *version)
-{
-    enum { SHOWN_MAX = 8 };
-    size_t count = 0;
-
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (!is_missed(selection, options, traced) || version_knows(traced->probe))
-            continue;
-        if (count < SHOWN_MAX)
-            fprintf(file, "%s%s",
-                    count == 0 ? "h2olog: not traced, as no list of this h2olog has them: " : ", ",
-                    traced->signature->declaration);
-        ++count;
-    }
-    if (count > SHOWN_MAX)
-        fprintf(file, " and %zu more", count - SHOWN_MAX);
-    if (count != 0)
-        fputs("; h2olog all -t NAME traces one raw; to read them, " BUILD_WITH_LISTS "\n", file);
-}
-
-void selection_print_changed(FILE *file, const struct selection *selection,
-                             const struct options *options, const struct version *version)
-{
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (is_missed(selection, options, traced) && version_knows(traced->probe))
-            print_missed(file, traced);
-    }
-    for (size_t i = 0; i != selection->num_probes; ++i) {
-        if (selection->probes[i].guess == NULL)
-            print_read_otherwise(file, version, &selection->probes[i]);
-    }
-    print_new(file, selection, options, version);
-}
-
-static void print_broken_promise(FILE *file, const struct promise *promise, bool text,
-                                 const struct version *version, const char *known_as)
-{
-    const uint32_t first = known_since(promise->probes);
-    char since[32];
-
-    version_date(first, since, sizeof(since));
-    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n",
-            known_as, promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
-            first > version->since ? "h2o has had it since " : "it is not in this build of h2o",
-            first > version->since ? since : "");
-}
-
-/* In how many places a probe of h2o stands. */
-static size_t num_places(const struct version *version, const char *name)
-{
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
-        if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
-            return probe->num_locations;
-    }
-    return 0;
-}
-
-/*
- * h2o got the probes of requests and responses for HTTP/3 later than those of HTTP/1 and HTTP/2, of
- * the same names. Each known_as of HTTP has a place of its own.
- */
-static void print_no_http3(FILE *file, const struct version *version, const char *known_as)
-{
-    char since[32];
-
-    if (version->since >= HTTP3_SINCE || !server_has(version, "quicly:*") ||
-        num_places(version, "receive_request") >= 3)
-        return;
-    version_date(HTTP3_SINCE, since, sizeof(since));
-    fprintf(file,
-            "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
-            "has had them since %s\n",
-            known_as, since);
-}
-
-void selection_print_missing(FILE *file, const struct options *options,
-                             const struct version *version)
-{
-    const bool has_quic = server_has(version, "quicly:*");
-    char known_as[128];
-
-    if (options->tracepoints.count != 0)
-        return;
-    version_name(version, known_as, sizeof(known_as));
-    for (size_t i = 0; i != sizeof(promises) / sizeof(promises[0]); ++i) {
-        const struct promise *promise = &promises[i];
-        bool kept = (promise->modes & 1u << options->mode) == 0 || (promise->of_quic && !has_quic);
-        for (size_t j = 0; promise->probes[j] != NULL && !kept; ++j)
-            kept = server_has(version, promise->probes[j]);
-        if (!kept)
-            print_broken_promise(file, promise, options->mode == MODE_HTTP, version, known_as);
-    }
-    if (options->mode != MODE_QUIC)
-        print_no_http3(file, version, known_as);
-}
-
-void selection_print_lacking(FILE *file, const struct options *options,
-                             const struct version *version)
-{
-    for (size_t i = 0; i != num_signatures; ++i) {
-        const struct signature *signature = &signatures[i];
-        bool found = false;
-        if (signature->since > version->since ||
-            (signature->until != 0 && signature->until <= version->since) ||
-            !(options->tracepoints.count != 0
-                  ? is_named(options, signature->provider, signature->probe)
-                  : is_in_mode(options->mode, signature->provider, signature->probe)))
-            continue;
-        for (size_t j = 0; j != version->num_traced && !found; ++j)
-            found = strcmp(version->traced[j].probe->name, signature->probe) == 0 &&
-                    strcmp(version->traced[j].probe->provider, signature->provider) == 0;
-        if (!found)
-            fprintf(file, "this server lacks %s:%s\n", signature->provider, signature->probe);
-    }
-}
-
-static bool is_listed(const struct options *options, const struct signature *signature)
-{
-    return options->tracepoints.count == 0 ||
-           is_named(options, signature->provider, signature->probe);
-}
-
-size_t selection_print_list(FILE *file, const struct options *options,
-                            const struct version *version)
-{
-    size_t count = 0;
-
-    for (size_t i = 0; version != NULL && i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        const char *declaration = traced->signature->declaration;
-        if (is_listed(options, traced->signature)) {
-            if (traced->num_ignored != 0)
-                fprintf(file, "%.*s, ...)\n", (int)strlen(declaration) - 1, declaration);
-            else
-                fprintf(file, "%s\n", declaration);
-            ++count;
-        }
-    }
-    for (size_t i = 0; version == NULL && i != num_signatures; ++i) {
-        const struct signature *signature = &signatures[i];
-        bool newest = true;
-        for (size_t j = 0; j != num_signatures && newest; ++j)
-            newest = strcmp(signatures[j].probe, signature->probe) != 0 ||
-                     strcmp(signatures[j].provider, signature->provider) != 0 ||
-                     signatures[j].since <= signature->since;
-        if (newest && is_listed(options, signature)) {
-            fprintf(file, "%s\n", signature->declaration);
-            ++count;
-        }
-    }
-    return count;
 }

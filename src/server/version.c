@@ -419,3 +419,34 @@ bool version_matches(const char *glob, const char *provider, const char *probe)
     snprintf(full, sizeof(full), "%.100s:%s", provider, name);
     return fnmatch(pattern, strchr(pattern, ':') != NULL ? full : name, 0) == 0;
 }
+
+bool version_matches_any(const char *const *globs, const char *provider, const char *probe)
+{
+    for (; *globs != NULL; ++globs) {
+        if (version_matches(*globs, provider, probe))
+            return true;
+    }
+    return false;
+}
+
+bool version_has(const struct version *version, const char *glob)
+{
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        const struct probe *probe = version->traced[i].probe;
+        if (version_matches(glob, probe->provider, probe->name))
+            return true;
+    }
+    return false;
+}
+
+uint32_t version_known_since(const char *const *globs)
+{
+    uint32_t first = 0;
+
+    for (size_t i = 0; i != num_signatures; ++i) {
+        if (version_matches_any(globs, signatures[i].provider, signatures[i].probe) &&
+            (first == 0 || signatures[i].since < first))
+            first = signatures[i].since;
+    }
+    return first;
+}

@@ -229,7 +229,7 @@ static void drop(bool keep_root)
     const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
 
     privilege_harden();
-    if (privilege_drop(&invoker, keep_root, -1, shared) != 0)
+    if (privilege_drop(&invoker, keep_root, -1, -1, shared) != 0)
         _exit(99);
 }
 
@@ -356,7 +356,7 @@ static int read_descriptor(const void *argument)
     if (one < 0 || other < 0)
         return 90;
     privilege_harden();
-    if (privilege_drop(&invoker, false, one, shared) != 0)
+    if (privilege_drop(&invoker, false, -1, one, shared) != 0)
         return 91;
     if (pread(*wanted == 0 ? one : other, text, sizeof(text) - 1, 0) <= 0)
         return 92;
@@ -430,7 +430,7 @@ static int drop_without_setuid(const void *argument)
     data[0].permitted = data[0].effective;
     if (syscall(SYS_capset, &header, data) != 0)
         return 2;
-    return privilege_drop(&invoker, false, -1, shared) == -1 ? 0 : 3;
+    return privilege_drop(&invoker, false, -1, -1, shared) == -1 ? 0 : 3;
 }
 
 static void says_what_it_lacks(void **state)
@@ -505,7 +505,7 @@ static int give_up_capabilities(const void *argument)
         return 2;
     privilege_harden();
     if (privilege_find_invoker(&invoker, shared) != 0 ||
-        privilege_drop(&invoker, *keep_root, -1, shared) != 0)
+        privilege_drop(&invoker, *keep_root, -1, -1, shared) != 0)
         return 3;
     return poll(NULL, 0, -1); /* its parent looks at it, and ends it */
 }

@@ -1,0 +1,38 @@
+/*
+ * The table of modes. A row says what a mode traces, what the capture adds to the arguments of the probes, and
+ * where records go. No other module knows a mode by name. src/views.def has the rows.
+ */
+#ifndef H2OLOG_VIEW_H
+#define H2OLOG_VIEW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "kernel/program.h"
+#include "print/sink.h"
+
+#define VIEW_GLOBS_MAX 8
+
+struct view {
+    const char *name; /* as on the command line */
+    const char *help; /* for --help and the manual */
+    /* Globs of the probes that it traces ("quicly:*"), and of exceptions. Each ends with NULL. */
+    const char *probes[VIEW_GLOBS_MAX], *except[VIEW_GLOBS_MAX];
+    const char *needs;  /* glob of probes without which it is of no use; NULL: there are none */
+    bool prints_events; /* a line is an event: -t and -a apply */
+    bool layers;        /* lines say which layer and thread they are of */
+    struct program_additions capture;
+    struct sink (*sink)(const struct sink_settings *settings); /* the printer */
+};
+
+/* The row of a name, or (NULL) the default one; NULL if there is none. */
+const struct view *view_find(const char *name);
+
+/* All rows, in the order of --help. */
+extern const struct view views[];
+extern const size_t num_views;
+
+/* Whether the view traces a probe, unless the command line names others. */
+bool view_traces(const struct view *view, const char *provider, const char *probe);
+
+#endif

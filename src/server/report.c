@@ -1,0 +1,251 @@
+#include "server/report.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory.h"
+
+/* What a mode promises, if it traces the probes: any of them gives it. */
+static const struct promise {
+    const char *what;
+    const char *tag, *type; /* of the lines, in text and in JSON */
+    const char *probes[3];
+    bool of_quic; /* a server without QUIC cannot give it anyway */
+} promises[] = {
+    {"requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, false},
+    {"request headers",
+     "RxHeader",
+     "receive-request-header",
+     {"h2o:receive_request_header"},
+     false},
+    {"the status of responses",
+     "TxStatus",
+     "send-response",
+     {"h2o:send_response", "h2o:send_response_status"},
+     false},
+    {"response headers", "TxHeader", "send-response-header", {"h2o:send_response_header"}, false},
+    {"accepted HTTP/3 connections", "", "h3s-accept", {"h2o:h3_accept", "h2o:h3s_accept"}, true},
+    {"QUIC", "", "quicly", {"quicly:*"}, false},
+    {"TLS", "", "picotls", {"picotls:*"}, false},
+};
+
+/* Since this date, h2o has fired the probes of requests and responses for HTTP/3 as well. No list says so. */
+#define HTTP3_SINCE 20200120
+
+#define BUILD_WITH_LISTS                                                                           \
+    "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o"
+
+/* Whether a view traces a probe, or all probes of a provider ("quicly:*"). */
+static bool traces(const struct view *view, const char *glob)
+{
+    const char *colon = strchr(glob, ':');
+    char *provider = memory_format("%.*s", (int)(colon - glob), glob);
+    bool found = view_traces(view, provider, colon + 1);
+
+    free(provider);
+    return found;
+}
+
+/* Whether a probe would be traced, if its arguments were known. */
+static bool is_missed(const struct selection *selection, const struct options *options,
+                      const struct server_probe *traced)
+{
+    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+
+    if (traced->guess == NULL || selection_wants(options, traced))
+        return false;
+    return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
+           (selection->needs_ties && selection_ties(provider, probe));
+}
+
+static void print_missed(FILE *file, const struct server_probe *traced)
+{
+    fprintf(file,
+            "h2olog: %s:%s is not traced: its arguments have changed, and nothing says what they "
+            "mean; here it is %s; h2olog all -t %s:%s traces it raw; to read it, " BUILD_WITH_LISTS
+            "\n",
+            traced->probe->provider, traced->probe->name, traced->signature->declaration,
+            traced->probe->provider, traced->probe->name);
+}
+
+static void print_read_otherwise(FILE *file, const struct version *version,
+                                 const struct server_probe *traced)
+{
+    const struct signature *signature = traced->signature;
+    char since[32], until[32], known_as[128];
+
+    if (traced->num_ignored != 0) {
+        fprintf(file,
+                "h2olog: %s:%s has %zu arguments here; the first %zu fit %s and are read as these, "
+                "the others are not read; to read them, " BUILD_WITH_LISTS "\n",
+                signature->provider, signature->probe,
+                signature->num_arguments + traced->num_ignored, signature->num_arguments,
+                signature->declaration);
+    } else if (!version_is_of_version(version, signature)) {
+        version_date(signature->since, since, sizeof(since));
+        version_date(signature->until, until, sizeof(until));
+        version_name(version, known_as, sizeof(known_as));
+        fprintf(file,
+                "h2olog: %s:%s is read as %s, which h2o had %s %s%s%s; the other probes are those "
+                "of %s; if that is wrong, " BUILD_WITH_LISTS "\n",
+                signature->provider, signature->probe, signature->declaration,
+                signature->until != 0 ? "from" : "since", since,
+                signature->until != 0 ? " to " : "", signature->until != 0 ? until : "", known_as);
+    }
+}
+
+/* New probes, in one line: there can be many. */
+static void print_new(FILE *file, const struct selection *selection, const struct options *options,
+                      const struct version *version)
+{
+    enum { SHOWN_MAX = 8 };
+    size_t count = 0;
+
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        const struct server_probe *traced = &version->traced[i];
+        if (!is_missed(selection, options, traced) || version_knows(traced->probe))
+            continue;
+        if (count < SHOWN_MAX)
+            fprintf(file, "%s%s",
+                    count == 0 ? "h2olog: not traced, as no list of this h2olog has them: " : ", ",
+                    traced->signature->declaration);
+        ++count;
+    }
+    if (count > SHOWN_MAX)
+        fprintf(file, " and %zu more", count - SHOWN_MAX);
+    if (count != 0)
+        fputs("; h2olog all -t NAME traces one raw; to read them, " BUILD_WITH_LISTS "\n", file);
+}
+
+void report_changed(FILE *file, const struct selection *selection, const struct options *options,
+                    const struct version *version)
+{
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        const struct server_probe *traced = &version->traced[i];
+        if (is_missed(selection, options, traced) && version_knows(traced->probe))
+            print_missed(file, traced);
+    }
+    for (size_t i = 0; i != selection->num_probes; ++i) {
+        if (selection->probes[i].guess == NULL)
+            print_read_otherwise(file, version, &selection->probes[i]);
+    }
+    print_new(file, selection, options, version);
+}
+
+static void print_broken_promise(FILE *file, const struct promise *promise, bool text,
+                                 const struct version *version, const char *known_as)
+{
+    const uint32_t first = version_known_since(promise->probes);
+    char since[32];
+
+    version_date(first, since, sizeof(since));
+    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n",
+            known_as, promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
+            first > version->since ? "h2o has had it since " : "it is not in this build of h2o",
+            first > version->since ? since : "");
+}
+
+/* In how many places a probe of h2o stands. */
+static size_t num_places(const struct version *version, const char *name)
+{
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        const struct probe *probe = version->traced[i].probe;
+        if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
+            return probe->num_locations;
+    }
+    return 0;
+}
+
+/*
+ * h2o got the probes of requests and responses for HTTP/3 later than those of HTTP/1 and HTTP/2, of
+ * the same names. Each version of HTTP has a place of its own.
+ */
+static void print_no_http3(FILE *file, const struct version *version, const char *known_as)
+{
+    char since[32];
+
+    if (version->since >= HTTP3_SINCE || !version_has(version, "quicly:*") ||
+        num_places(version, "receive_request") >= 3)
+        return;
+    version_date(HTTP3_SINCE, since, sizeof(since));
+    fprintf(file,
+            "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
+            "has had them since %s\n",
+            known_as, since);
+}
+
+void report_missing(FILE *file, const struct options *options, const struct version *version)
+{
+    const bool has_quic = version_has(version, "quicly:*");
+    char known_as[128];
+
+    if (options->tracepoints.count != 0)
+        return;
+    version_name(version, known_as, sizeof(known_as));
+    for (size_t i = 0; i != sizeof(promises) / sizeof(promises[0]); ++i) {
+        const struct promise *promise = &promises[i];
+        bool kept = !traces(options->view, promise->probes[0]) || (promise->of_quic && !has_quic);
+        for (size_t j = 0; promise->probes[j] != NULL && !kept; ++j)
+            kept = version_has(version, promise->probes[j]);
+        if (!kept)
+            print_broken_promise(file, promise, !options->view->prints_events, version, known_as);
+    }
+    if (traces(options->view, "h2o:receive_request"))
+        print_no_http3(file, version, known_as);
+}
+
+void report_lacking(FILE *file, const struct options *options, const struct version *version)
+{
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        bool found = false;
+        if (signature->since > version->since ||
+            (signature->until != 0 && signature->until <= version->since) ||
+            !(options->tracepoints.count != 0
+                  ? selection_names(options, signature->provider, signature->probe)
+                  : view_traces(options->view, signature->provider, signature->probe)))
+            continue;
+        for (size_t j = 0; j != version->num_traced && !found; ++j)
+            found = strcmp(version->traced[j].probe->name, signature->probe) == 0 &&
+                    strcmp(version->traced[j].probe->provider, signature->provider) == 0;
+        if (!found)
+            fprintf(file, "this server lacks %s:%s\n", signature->provider, signature->probe);
+    }
+}
+
+static bool is_listed(const struct options *options, const struct signature *signature)
+{
+    return options->tracepoints.count == 0 ||
+           selection_names(options, signature->provider, signature->probe);
+}
+
+size_t report_list(FILE *file, const struct options *options, const struct version *version)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; version != NULL && i != version->num_traced; ++i) {
+        const struct server_probe *traced = &version->traced[i];
+        const char *declaration = traced->signature->declaration;
+        if (is_listed(options, traced->signature)) {
+            if (traced->num_ignored != 0)
+                fprintf(file, "%.*s, ...)\n", (int)strlen(declaration) - 1, declaration);
+            else
+                fprintf(file, "%s\n", declaration);
+            ++count;
+        }
+    }
+    for (size_t i = 0; version == NULL && i != num_signatures; ++i) {
+        const struct signature *signature = &signatures[i];
+        bool newest = true;
+        for (size_t j = 0; j != num_signatures && newest; ++j)
+            newest = strcmp(signatures[j].probe, signature->probe) != 0 ||
+                     strcmp(signatures[j].provider, signature->provider) != 0 ||
+                     signatures[j].since <= signature->since;
+        if (newest && is_listed(options, signature)) {
+            fprintf(file, "%s\n", signature->declaration);
+            ++count;
+        }
+    }
+    return count;
+}

@@ -28,7 +28,7 @@ struct sink {
     void (*close)(void *state);
 };
 
-/* What a sink is opened with. All that it points to has to outlive the sink. */
+/* What a sink is opened with. It has to outlive the sink, and so has all that it points to. */
 struct sink_settings {
     struct output *output;             /* for lines; the caller flushes it */
     struct output *messages;           /* standard error */

@@ -19,7 +19,7 @@ struct json_probe {
 };
 
 struct json {
-    struct sink_settings settings;
+    const struct sink_settings *settings;
     uint64_t seq;               /* number of the latest line */
     uint64_t last_ns;           /* the latest time of an event that was printed */
     struct json_probe *spelled; /* by the ids of the records */
@@ -66,9 +66,9 @@ static void print_address(struct output *output, const uint8_t *bytes)
 static void print_stats(const struct json *json, const struct value *value)
 {
     const struct stats_layout *layouts[STATS_LAYOUTS_MAX];
-    const size_t num_layouts = stats_find(value->bytes, value->size, json->settings.files,
-                                          json->settings.num_files, layouts);
-    struct output *output = json->settings.output;
+    const size_t num_layouts = stats_find(value->bytes, value->size, json->settings->files,
+                                          json->settings->num_files, layouts);
+    struct output *output = json->settings->output;
 
     for (size_t i = 0; num_layouts != 0 && i != layouts[0]->num_fields; ++i) {
         const struct stats_field *field = &layouts[0]->fields[i];
@@ -103,13 +103,13 @@ static void print_time(struct json *json, uint64_t time_ns)
 {
     if (time_ns > json->last_ns)
         json->last_ns = time_ns;
-    output_unsigned(json->settings.output,
-                    clock_wall(json->settings.clock, json->last_ns) / 1000000);
+    output_unsigned(json->settings->output,
+                    clock_wall(json->settings->clock, json->last_ns) / 1000000);
 }
 
 static void print_value(struct json *json, const struct field *field, const struct value *value)
 {
-    struct output *output = json->settings.output;
+    struct output *output = json->settings->output;
 
     switch (field->kind) {
     case FIELD_UNSIGNED:
@@ -147,14 +147,14 @@ static void print_value(struct json *json, const struct field *field, const stru
 /* The statistics of a connection are fields of their own. */
 static void print_field(struct json *json, const struct record *record, size_t nth)
 {
-    struct output *output = json->settings.output;
+    struct output *output = json->settings->output;
     const struct field *field = &record->signature->fields[nth];
     const struct value *value = &record->values[nth];
 
     if (field->kind == FIELD_STATS && value->bytes != NULL)
         print_stats(json, value);
     if (field->kind == FIELD_STATS ||
-        (field->application_data && !json->settings.application_data) ||
+        (field->application_data && !json->settings->application_data) ||
         (field->kind == FIELD_TIED && (record->head.flags & EVENT_TIED) == 0))
         return;
     output_string(output, json->spelled[record->id].keys[nth]);
@@ -167,12 +167,12 @@ static void print_field(struct json *json, const struct record *record, size_t n
 static int print_record(void *state, const struct record *record)
 {
     struct json *json = state;
-    struct output *output = json->settings.output;
+    struct output *output = json->settings->output;
     const struct json_probe *spelled = &json->spelled[record->id];
 
     output_string(output, spelled->begin);
     output_unsigned(output, ++json->seq);
-    if (json->settings.layers) {
+    if (json->settings->layers) {
         output_string(output, spelled->layer);
         if (!spelled->has_tid) {
             output_string(output, ",\"tid\":");
@@ -193,8 +193,8 @@ static int print_record(void *state, const struct record *record)
 static void print_lost(void *state, uint64_t count)
 {
     struct json *json = state;
-    struct output *output = json->settings.output;
-    const struct clock *clock = json->settings.clock;
+    struct output *output = json->settings->output;
+    const struct clock *clock = json->settings->clock;
 
     output_string(output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
     output_unsigned(output, ++json->seq);
@@ -222,7 +222,7 @@ static void close_json(void *state)
 {
     struct json *json = state;
 
-    for (size_t i = 0; i != json->settings.num_probes; ++i) {
+    for (size_t i = 0; i != json->settings->num_probes; ++i) {
         free(json->spelled[i].begin);
         free(json->spelled[i].layer);
         for (size_t j = 0; j != RECORD_FIELDS_MAX; ++j)
@@ -236,7 +236,7 @@ struct sink json_open(const struct sink_settings *settings)
 {
     struct json *json = memory_grow(NULL, 1, sizeof(*json));
 
-    *json = (struct json){.settings = *settings};
+    *json = (struct json){.settings = settings};
     json->spelled = memory_grow(NULL, settings->num_probes, sizeof(json->spelled[0]));
     for (size_t i = 0; i != settings->num_probes; ++i)
         spell(&json->spelled[i], settings->probes[i].signature);

@@ -8,6 +8,7 @@
 #include "server/version.h"
 #include "event/record.h"
 #include "print/text.h"
+#include "view.h"
 #include "print/json.h"
 #include "memory.h"
 #include "support.h"
@@ -16,9 +17,11 @@
 enum { APPLICATION_DATA = 1, LAYERS = 2 };
 
 static struct output output;
-static struct json json;
-static struct text http;
-static bool *is_http; /* by the ids: what text_print is given */
+static const struct clock epoch;
+static struct sink_settings settings;
+static struct decoder decoder;
+static struct sink json, text;
+static bool *is_http; /* by the ids: what the text printer prints */
 
 /* Addresses that a few flipped bits lead to. */
 static const struct address_range server_file = {0x100, 0x10000};
@@ -32,20 +35,27 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     is_http = memory_grow(NULL, num_signatures, sizeof(is_http[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
         probes[i] = (struct server_probe){.signature = &signatures[i]};
-        is_http[i] = false;
-        for (size_t j = 0; http_probes[j] != NULL; ++j)
-            is_http[i] |=
-                version_matches(http_probes[j], signatures[i].provider, signatures[i].probe);
+        is_http[i] = view_traces(view_find("http"), signatures[i].provider, signatures[i].probe);
     }
     printed_open(&output);
-    http = (struct text){.output = &output, .probes = probes, .num_probes = num_signatures};
-    json = (struct json){.output = &output,
-                         .probes = probes,
-                         .num_probes = num_signatures,
-                         .mapped_files = &server_file,
-                         .num_mapped_files = 1};
-    json_open(&json);
+    settings = (struct sink_settings){.output = &output,
+                                      .messages = &output,
+                                      .probes = probes,
+                                      .num_probes = num_signatures,
+                                      .clock = &epoch,
+                                      .files = &server_file,
+                                      .num_files = 1};
+    decoder_open(&decoder, probes, num_signatures, num_signatures, false);
+    json = json_open(&settings);
+    text = text_open(&settings);
     return 0;
+}
+
+/* The id that an event begins with; num_signatures or more if it is too short for one. */
+static uint16_t id_of(const struct event *event)
+{
+    return event->size < sizeof(struct event_head) ? UINT16_MAX
+                                                   : (uint16_t)record_unsigned(event->bytes, 2);
 }
 
 /* Whether a line was printed; and nothing but one. */
@@ -64,21 +74,19 @@ static bool check_line(int result, bool may_have_tabs)
     return true;
 }
 
-static bool print_json(const struct event *event)
+static bool print(const struct sink *sink, const struct event *event, bool may_have_tabs)
 {
-    return check_line(json_print(&json, event), false);
-}
+    struct record record;
+    int result = decoder_decode(&decoder, event, &record);
 
-static bool print_http(const struct event *event)
-{
-    uint16_t id = decode_id(event);
-
-    return (id >= num_signatures || is_http[id]) && check_line(text_print(&http, event), true);
+    if (result == 0)
+        result = sink->record(sink->state, &record);
+    return check_line(result, may_have_tabs);
 }
 
 static uint64_t get_counter(const uint8_t *event, const struct field *field)
 {
-    return decode_unsigned(event + field->place, field->counter_width);
+    return record_unsigned(event + field->place, field->counter_width);
 }
 
 /* The largest struct of statistics that is not larger. */
@@ -101,7 +109,7 @@ static bool is_captured(const struct field *field, bool application_data)
 /* Whether the size of an event is just what its fields say. */
 static bool is_whole(const struct event *event, bool application_data)
 {
-    const uint16_t id = decode_id(event);
+    const uint16_t id = id_of(event);
     uint64_t end, size;
 
     if (id >= num_signatures || event->size < signatures[id].size)
@@ -125,11 +133,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (size == 0)
         return 0;
-    json.application_data = (data[0] & APPLICATION_DATA) != 0;
-    json.layers = (data[0] & LAYERS) != 0;
-    json.seq = json.last_ns = 0;
-    check(print_json(&event) == is_whole(&event, json.application_data));
-    check(print_http(&event) == (is_whole(&event, false) && is_http[decode_id(&event)]));
+    settings.application_data = decoder.application_data = (data[0] & APPLICATION_DATA) != 0;
+    settings.layers = (data[0] & LAYERS) != 0;
+    check(print(&json, &event, false) == is_whole(&event, settings.application_data));
+    decoder.application_data = false;
+    check(print(&text, &event, true) == (is_whole(&event, false) && is_http[id_of(&event)]));
     return 0;
 }
 

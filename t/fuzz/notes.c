@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/version.h"
+#include "server/report.h"
 #include "server/selection.h"
 #include "print/json.h"
 #include "memory.h"
@@ -257,26 +258,35 @@ static void check_program(enum operand_arch arch, const struct program_settings 
 /* An event of each probe, of nothing but zeros, in JSON. */
 static void check_keys(const struct program_settings *selection)
 {
-    struct json json = {.output = &output,
-                        .probes = selection->probes,
-                        .num_probes = selection->num_probes,
-                        .application_data = selection->application_data,
-                        .layers = true};
+    const struct clock clock = {0};
+    const struct sink_settings settings = {.output = &output,
+                                           .messages = &output,
+                                           .probes = selection->probes,
+                                           .num_probes = selection->num_probes,
+                                           .clock = &clock,
+                                           .application_data = selection->application_data,
+                                           .layers = true};
+    struct sink json = json_open(&settings);
+    struct decoder decoder;
 
-    json_open(&json);
+    decoder_open(&decoder, selection->probes, selection->num_probes, selection->num_probes,
+                 selection->application_data);
     for (uint16_t i = 0; i != selection->num_probes; ++i) {
         const size_t size = selection->probes[i].signature->size;
         uint8_t *bytes = calloc(1, size); /* behind it, nothing can be read */
         const struct event event = {bytes, size};
+        struct record record;
         check(bytes != NULL && size >= sizeof(struct event_head));
         memcpy(bytes, &i, sizeof(i));
-        check(json_print(&json, &event) == 0);
+        check(decoder_decode(&decoder, &event, &record) == 0);
+        check(json.record(json.state, &record) == 0);
         check(is_tame(output.buffer, output.used - 1, false));
         check(is_json(output.buffer, output.used - 1));
         printed_forget(&output);
         free(bytes);
     }
-    json_close(&json);
+    json.close(json.state);
+    decoder_close(&decoder);
 }
 
 static void check_choice(const struct selection *selection, enum operand_arch arch, uint8_t flags)
@@ -309,10 +319,10 @@ static void check_lists(const struct options *options, const struct version *ver
     FILE *file = open_memstream(&text, &size);
 
     check(file != NULL);
-    selection_print_list(file, options, version);
-    selection_print_lacking(file, options, version);
-    selection_print_changed(file, selection, options, version);
-    selection_print_missing(file, options, version);
+    report_list(file, options, version);
+    report_lacking(file, options, version);
+    report_changed(file, selection, options, version);
+    report_missing(file, options, version);
     fclose(file);
     rest = text;
     while ((line = strsep(&rest, "\n")) != NULL)
@@ -326,7 +336,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const enum operand_arch arch = flags & AARCH64 ? OPERAND_AARCH64 : OPERAND_X86_64;
     const char *globs[] = {flags & SOME_NAMED ? "*re*" : "*:*"};
     const struct options options = {
-        .mode = (enum options_mode)((flags & MODE) % 3),
+        .view = &views[(flags & MODE) % num_views],
         .tracepoints = {globs, flags & BY_MODE ? 0 : 1},
     };
     struct process process;

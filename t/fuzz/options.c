@@ -211,7 +211,7 @@ static void check_filter(const struct options *options)
 static void check_options(const struct options *options)
 {
     check(options->pid >= 0 && options->debug >= 0);
-    check(options->mode == MODE_HTTP || options->mode == MODE_QUIC || options->mode == MODE_ALL);
+    check(options->view >= views && options->view < views + num_views);
     check(options->buffer == 0 || (options->buffer >= 4096 && options->buffer <= 1 << 30));
     check(options->write == NULL || options->write[0] != '\0');
     for (size_t i = 0; i != options->tracepoints.count; ++i) {

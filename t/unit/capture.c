@@ -276,9 +276,7 @@ static struct bench *bench_make(enum widths widths)
         .probes = bench->traced,
         .num_probes = num_signatures,
         .num_printed = num_signatures,
-        .tie_connections = true,
-        .stamps = true,
-        .tids = true,
+        .additions = {.connections = true, .times = true, .threads = true},
         .pid_device = 7,
         .pid_inode = 8,
         .watermark = WATERMARK_BYTES,
@@ -474,7 +472,7 @@ static void decode_event(struct bench *bench, const struct signature *signature,
     if (*bench->num_events != 1)
         fail_msg("%s: %u events come of it", signature->declaration, *bench->num_events);
     event = fenced(&event, event.size);
-    if (decode(signature, bench->selection.application_data, &event, head, values) != 0)
+    if (record_decode(signature, bench->selection.application_data, &event, head, values) != 0)
         fail_msg("%s: its event of %zu bytes is malformed", signature->declaration, event.size);
     assert_int_equal(head->id, signature - signatures);
     assert_int_equal(head->tid, TID);
@@ -610,7 +608,7 @@ static void check_all(struct bench *bench)
         static const size_t lengths[] = {0, 1, 31, 200};
         for (size_t j = 0; j != sizeof(lengths) / sizeof(lengths[0]); ++j) {
             struct event_head head;
-            struct value values[DECODE_FIELDS_MAX];
+            struct value values[RECORD_FIELDS_MAX];
             put_arguments(bench, &signatures[i], lengths[j]);
             /* a connection that is tied, so that the event has one */
             *bench->has_tie = 1;
@@ -703,7 +701,7 @@ static void null_pointers_are_empty(void **state)
     for (size_t i = 0; i != num_signatures; ++i) {
         const struct signature *signature = &signatures[i];
         struct event_head head;
-        struct value values[DECODE_FIELDS_MAX];
+        struct value values[RECORD_FIELDS_MAX];
         put_arguments(bench, signature, 0);
         for (size_t j = 0; j != signature->num_arguments; ++j) {
             if ((has_type(signature, j, "const char *") || is_bytes(signature, j)) &&
@@ -733,7 +731,7 @@ static void empty_text_is_empty(void **state)
     for (size_t i = 0; i != 2 * num_signatures; ++i) {
         const struct signature *signature = &signatures[i / 2];
         struct event_head head;
-        struct value values[DECODE_FIELDS_MAX];
+        struct value values[RECORD_FIELDS_MAX];
         put_arguments(bench, signature, 0);
         *bench->is_old = i % 2;
         run(bench, signature);
@@ -764,7 +762,7 @@ static void unreadable_pointers_are_told(void **state)
         for (size_t j = 0; j != signature->num_fields; ++j) {
             const struct field *unread = &signature->fields[j];
             struct event_head head;
-            struct value values[DECODE_FIELDS_MAX];
+            struct value values[RECORD_FIELDS_MAX];
             int nth = unread->kind == FIELD_STATS ? find_argument(signature, "stats")
                                                   : argument_of(signature, unread->key);
             if (unread->counter_width == 0)
@@ -798,7 +796,7 @@ static void long_values_are_cut(void **state)
     for (size_t i = 0; i != num_signatures; ++i) {
         const struct signature *signature = &signatures[i];
         struct event_head head;
-        struct value values[DECODE_FIELDS_MAX];
+        struct value values[RECORD_FIELDS_MAX];
         put_arguments(bench, signature, 0);
         for (size_t j = 0; j != signature->num_arguments; ++j) {
             int counter;
@@ -842,7 +840,7 @@ static void unknown_stats_are_not_read(void **state)
     (void)state;
     for (size_t i = 0; i != sizeof(sizes) / sizeof(sizes[0]); ++i) {
         struct event_head head;
-        struct value values[DECODE_FIELDS_MAX];
+        struct value values[RECORD_FIELDS_MAX];
         put_arguments(bench, signature, 0);
         put_number(bench, signature, (size_t)find_argument(signature, "size"), sizes[i]);
         run(bench, signature);
@@ -924,7 +922,7 @@ static void connections_of_http1(void **state)
     struct bench *bench = bench_make(AS_DECLARED);
 
     (void)state;
-    bench->selection.http3_only = true;
+    bench->selection.additions.http3_only = true;
     bench_load(bench);
     run_of(bench, "h2o:send_response_header", 20260629, 5);
     assert_int_equal(*bench->num_events, 0);
@@ -937,7 +935,7 @@ static void connections_of_http1(void **state)
     bench_close(bench);
 
     bench = bench_make(AS_DECLARED);
-    bench->selection.tie_connections = false;
+    bench->selection.additions.connections = false;
     bench_load(bench);
     run_of(bench, "h2o:h3s_accept", 20260629, 5);
     assert_int_equal(*bench->has_tie, 0);
@@ -1020,7 +1018,7 @@ static void losses_are_counted(void **state)
 {
     struct bench *bench = shared_bench(false);
     struct event_head head;
-    struct value values[DECODE_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
 
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
@@ -1043,7 +1041,7 @@ static void scratches_are_claimed(void **state)
     struct bench *bench = shared_bench(false);
     const struct signature *signature = signature_on("h2o:send_response_header", 20260629);
     struct event_head head;
-    struct value values[DECODE_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     uint8_t *first, *second;
 
     (void)state;

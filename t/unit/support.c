@@ -419,3 +419,48 @@ void *library_open(const char *source)
         fail_msg("%s: %s", TEST_CC, status == 0 ? dlerror() : "does not compile it");
     return library;
 }
+
+void printer_open(struct printer *printer, struct sink (*open)(const struct sink_settings *),
+                  struct output *output, const struct server_probe *probes, size_t num_printed,
+                  size_t num_followed)
+{
+    *printer = (struct printer){.open = open, .num_followed = num_followed};
+    printer->settings = (struct sink_settings){.output = output,
+                                               .messages = output,
+                                               .probes = probes,
+                                               .num_probes = num_printed,
+                                               .clock = &printer->clock};
+    decoder_open(&printer->decoder, probes, num_printed, num_printed + num_followed, false);
+    printer->sink = open(&printer->settings);
+}
+
+void printer_restart(struct printer *printer)
+{
+    printer->sink.close(printer->sink.state);
+    decoder_close(&printer->decoder);
+    decoder_open(&printer->decoder, printer->settings.probes, printer->settings.num_probes,
+                 printer->settings.num_probes + printer->num_followed, false);
+    printer->sink = printer->open(&printer->settings);
+}
+
+int printer_print(struct printer *printer, const struct event *event)
+{
+    struct record record;
+
+    printer->decoder.application_data = printer->settings.application_data;
+    if (decoder_decode(&printer->decoder, event, &record) != 0)
+        return -1;
+    return record.is_printed ? printer->sink.record(printer->sink.state, &record) : 0;
+}
+
+void printer_lose(struct printer *printer, uint64_t now_ns, uint64_t count)
+{
+    printer->clock.now_ns = now_ns;
+    printer->sink.lost(printer->sink.state, count);
+}
+
+void printer_close(struct printer *printer)
+{
+    printer->sink.close(printer->sink.state);
+    decoder_close(&printer->decoder);
+}

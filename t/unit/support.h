@@ -15,6 +15,7 @@
 
 #include "event/record.h"
 #include "print/output.h"
+#include "print/sink.h"
 #include "server/signature.h"
 #include "server/process.h"
 
@@ -57,6 +58,35 @@ void printed_open(struct output *output);
 char *printed_take(struct output *output);
 
 void printed_close(struct output *output);
+
+/* What becomes of events in the program: a decoder, and a sink that prints to an output. */
+struct printer {
+    struct sink_settings settings; /* to be changed between two events */
+    struct clock clock;
+    struct decoder decoder;
+    struct sink sink;
+    struct sink (*open)(const struct sink_settings *);
+    size_t num_followed;
+};
+
+/*
+ * Opens a printer of events of `num_printed` probes; `num_followed` more, behind them, are not printed. The
+ * printer must not be moved.
+ */
+void printer_open(struct printer *printer, struct sink (*open)(const struct sink_settings *),
+                  struct output *output, const struct server_probe *probes, size_t num_printed,
+                  size_t num_followed);
+
+/* Lines are numbered from 1 again, and connections too. */
+void printer_restart(struct printer *printer);
+
+/* Decodes and prints an event. Returns 0, or -1 if it is malformed. */
+int printer_print(struct printer *printer, const struct event *event);
+
+/* `count` events are lost at a time of the events' clock. */
+void printer_lose(struct printer *printer, uint64_t now_ns, uint64_t count);
+
+void printer_close(struct printer *printer);
 
 /* Whether bytes are UTF-8 throughout; another way of telling than that of text.c. */
 bool is_utf8(const char *text);

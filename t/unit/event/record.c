@@ -17,21 +17,21 @@ static void numbers(void **state)
     memcpy(&value16, bytes, sizeof(value16));
     memcpy(&value32, bytes, sizeof(value32));
     memcpy(&value64, bytes, sizeof(value64));
-    assert_true(decode_unsigned(bytes, 1) == 0x81);
-    assert_true(decode_unsigned(bytes, 2) == value16);
-    assert_true(decode_unsigned(bytes, 4) == value32);
-    assert_true(decode_unsigned(bytes, 8) == value64);
-    assert_true(decode_signed(bytes, 1) == 0x81 - 0x100);
-    assert_true(decode_signed(bytes, 2) == (int16_t)value16);
-    assert_true(decode_signed(bytes, 4) == (int32_t)value32);
-    assert_true(decode_signed(bytes, 8) == (int64_t)value64);
-    assert_true(decode_unsigned(ones, 1) == UINT8_MAX && decode_signed(ones, 1) == -1);
-    assert_true(decode_unsigned(ones, 2) == UINT16_MAX && decode_signed(ones, 2) == -1);
-    assert_true(decode_unsigned(ones, 4) == UINT32_MAX && decode_signed(ones, 4) == -1);
-    assert_true(decode_unsigned(ones, 8) == UINT64_MAX && decode_signed(ones, 8) == -1);
-    assert_true(decode_unsigned(bytes + 1, 1) == 0x82); /* also where it is not aligned */
+    assert_true(record_unsigned(bytes, 1) == 0x81);
+    assert_true(record_unsigned(bytes, 2) == value16);
+    assert_true(record_unsigned(bytes, 4) == value32);
+    assert_true(record_unsigned(bytes, 8) == value64);
+    assert_true(record_signed(bytes, 1) == 0x81 - 0x100);
+    assert_true(record_signed(bytes, 2) == (int16_t)value16);
+    assert_true(record_signed(bytes, 4) == (int32_t)value32);
+    assert_true(record_signed(bytes, 8) == (int64_t)value64);
+    assert_true(record_unsigned(ones, 1) == UINT8_MAX && record_signed(ones, 1) == -1);
+    assert_true(record_unsigned(ones, 2) == UINT16_MAX && record_signed(ones, 2) == -1);
+    assert_true(record_unsigned(ones, 4) == UINT32_MAX && record_signed(ones, 4) == -1);
+    assert_true(record_unsigned(ones, 8) == UINT64_MAX && record_signed(ones, 8) == -1);
+    assert_true(record_unsigned(bytes + 1, 1) == 0x82); /* also where it is not aligned */
     memcpy(&value64, (uint8_t[]){0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0}, sizeof(value64));
-    assert_true(decode_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1,
+    assert_true(record_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1,
                                 8) == value64);
 }
 
@@ -88,7 +88,7 @@ static void fill(struct draft *draft, const struct signature *signature, bool ap
             if (counted_by(signature, field) != NULL)
                 break;
             memcpy(draft->bytes + field->place, bytes, field->width);
-            expected[i].number = decode_unsigned(bytes, field->width);
+            expected[i].number = record_unsigned(bytes, field->width);
             break;
         case FIELD_ADDRESS:
             draft_address(draft, field->key, bytes, field->width);
@@ -165,8 +165,8 @@ static void with_each(void (*test)(const struct signature *signature, bool appli
 
 static void test_values(const struct signature *signature, bool application_data, size_t length)
 {
-    struct expected expected[DECODE_FIELDS_MAX];
-    struct value values[DECODE_FIELDS_MAX];
+    struct expected expected[RECORD_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
     struct draft draft;
     struct event event;
@@ -179,8 +179,7 @@ static void test_values(const struct signature *signature, bool application_data
     }
     event = draft_event(&draft);
     event = fenced(&event, draft.size);
-    assert_int_equal(decode_id(&event), 0x1234);
-    if (decode(signature, application_data, &event, &head, values) != 0)
+    if (record_decode(signature, application_data, &event, &head, values) != 0)
         fail_msg("%s: a good event is refused", signature->declaration);
     assert_int_equal(head.id, 0x1234);
     assert_int_equal(head.flags, 0);
@@ -200,8 +199,8 @@ static void decodes_every_field(void **state)
 /* An event that breaks off, wherever it does, and one that goes on, however far. */
 static void test_sizes(const struct signature *signature, bool application_data, size_t length)
 {
-    struct expected expected[DECODE_FIELDS_MAX];
-    struct value values[DECODE_FIELDS_MAX];
+    struct expected expected[RECORD_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
     struct draft draft;
     struct event whole;
@@ -211,11 +210,10 @@ static void test_sizes(const struct signature *signature, bool application_data,
     for (size_t size = 0; size <= draft.size + 64;
          size += size < 100 || size + 40 > draft.size ? 1 : 37) {
         struct event event = fenced(&whole, size);
-        int result = decode(signature, application_data, &event, &head, values);
+        int result = record_decode(signature, application_data, &event, &head, values);
         if (result != (size == draft.size ? 0 : -1))
             fail_msg("%s: %zu bytes of %zu are %s", signature->declaration, size, draft.size,
                      result == 0 ? "accepted" : "refused");
-        decode_id(&event);
     }
 }
 
@@ -231,8 +229,8 @@ static void test_lies(const struct signature *signature, bool application_data, 
     static const uint64_t lies[] = {0x80,           0xff,       0x7fff,      0xffff,
                                     0x7fffffff,     0xffffffff, 0x100000000, 0x7fffffffffffffff,
                                     UINT64_MAX - 7, UINT64_MAX};
-    struct expected expected[DECODE_FIELDS_MAX];
-    struct value values[DECODE_FIELDS_MAX];
+    struct expected expected[RECORD_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
 
     for (size_t i = 0; i != signature->num_fields; ++i) {
@@ -253,7 +251,7 @@ static void test_lies(const struct signature *signature, bool application_data, 
             draft_append(&draft, field->key, NULL, 0, claimed);
             event = draft_event(&draft);
             event = fenced(&event, draft.size);
-            if (decode(signature, application_data, &event, &head, values) != -1)
+            if (record_decode(signature, application_data, &event, &head, values) != -1)
                 fail_msg("%s: %s of %zu bytes is said to have %llu, and believed",
                          signature->declaration, field->key, (size_t)is,
                          (unsigned long long)claimed);
@@ -271,8 +269,8 @@ static void counters_are_not_believed(void **state)
 static void test_cut(const struct signature *signature, bool application_data, size_t length)
 {
     static const uint64_t beyond[] = {1, 7, 1000, 0xffff, 0x100000000, UINT64_MAX / 2};
-    struct expected expected[DECODE_FIELDS_MAX];
-    struct value values[DECODE_FIELDS_MAX];
+    struct expected expected[RECORD_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
     uint8_t bytes[EVENT_TEXT_MAX];
 
@@ -297,7 +295,7 @@ static void test_cut(const struct signature *signature, bool application_data, s
             }
             event = draft_event(&draft);
             event = fenced(&event, draft.size);
-            assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+            assert_int_equal(record_decode(signature, application_data, &event, &head, values), 0);
             assert_ptr_equal(values[i].bytes, event.bytes + expected[i].offset);
             assert_int_equal(values[i].size, field->max);
             assert_true(values[i].full_size == field->max + beyond[j]);
@@ -319,8 +317,8 @@ static void test_unread(const struct signature *signature, bool application_data
     for (size_t i = 0; i != signature->num_fields; ++i)
         num_variable += is_variable(&signature->fields[i]);
     for (unsigned bit = 0; bit != PROBE_VARIABLE_MAX; ++bit) {
-        struct expected expected[DECODE_FIELDS_MAX];
-        struct value values[DECODE_FIELDS_MAX];
+        struct expected expected[RECORD_FIELDS_MAX];
+        struct value values[RECORD_FIELDS_MAX];
         struct event_head head;
         struct draft draft;
         struct event event;
@@ -335,7 +333,7 @@ static void test_unread(const struct signature *signature, bool application_data
         }
         event = draft_event(&draft);
         event = fenced(&event, draft.size);
-        assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+        assert_int_equal(record_decode(signature, application_data, &event, &head, values), 0);
         assert_int_equal(head.flags, 1u << bit);
         for (size_t i = 0; i != signature->num_fields; ++i) {
             bool is_unread = is_variable(&signature->fields[i]) && nth++ == bit;
@@ -354,8 +352,8 @@ static void unreadable_values_are_told(void **state)
 /* EVENT_TIED is a bit of its own: it says nothing of any value. */
 static void test_tied(const struct signature *signature, bool application_data, size_t length)
 {
-    struct expected expected[DECODE_FIELDS_MAX];
-    struct value values[DECODE_FIELDS_MAX];
+    struct expected expected[RECORD_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
     struct draft draft;
     struct event event;
@@ -363,7 +361,7 @@ static void test_tied(const struct signature *signature, bool application_data, 
     fill(&draft, signature, application_data, length, expected);
     draft_head(&draft, EVENT_TIED, 7);
     event = draft_event(&draft);
-    assert_int_equal(decode(signature, application_data, &event, &head, values), 0);
+    assert_int_equal(record_decode(signature, application_data, &event, &head, values), 0);
     assert_int_equal(head.flags, EVENT_TIED);
     for (size_t i = 0; i != signature->num_fields; ++i) {
         if (is_variable(&signature->fields[i]) &&
@@ -384,7 +382,7 @@ static void unknown_stats_are_empty(void **state)
     static const uint64_t sizes[] = {0,    1,    935,  937,        1031,
                                      1033, 1040, 4096, UINT32_MAX, UINT64_MAX};
     const struct signature *signature = signature_on("quicly:conn_stats", 20260629);
-    struct value values[DECODE_FIELDS_MAX];
+    struct value values[RECORD_FIELDS_MAX];
     struct event_head head;
     struct draft draft;
 
@@ -397,28 +395,78 @@ static void unknown_stats_are_empty(void **state)
         draft_number(&draft, "size", sizes[i]);
         event = draft_event(&draft);
         event = fenced(&event, draft.size);
-        assert_int_equal(decode(signature, 0, &event, &head, values), 0);
+        assert_int_equal(record_decode(signature, 0, &event, &head, values), 0);
         assert_int_equal(values[nth].size, 0);
         assert_true(values[nth].full_size == sizes[i]);
         /* captured all the same: not by us */
         draft_append(&draft, "stats", draft.bytes, 8, sizes[i]);
         event = draft_event(&draft);
         event = fenced(&event, draft.size);
-        assert_int_equal(decode(signature, 0, &event, &head, values), -1);
+        assert_int_equal(record_decode(signature, 0, &event, &head, values), -1);
     }
 }
 
-static void tiny_events_have_no_id(void **state)
+/* An event that is shorter than its head, or of an id that no probe has, is malformed. */
+static void tiny_events_are_malformed(void **state)
 {
     const uint8_t zeros[sizeof(struct event_head)] = {0};
     const struct event whole = {zeros, sizeof(zeros)};
+    const struct signature empty = {
+        .provider = "h2o", .probe = "empty", .declaration = "", .size = sizeof(zeros)};
+    const struct server_probe probe = {.signature = &empty};
+    struct decoder decoder;
+    struct record record;
+    struct event_head head = {.id = 1};
+    const struct event unknown = {(const uint8_t *)&head, sizeof(head)};
 
     (void)state;
-    assert_int_equal(decode_id(&whole), 0);
+    decoder_open(&decoder, &probe, 1, 1, false);
+    assert_int_equal(decoder_decode(&decoder, &whole, &record), 0);
+    assert_int_equal(record.id, 0);
+    assert_int_equal(record.connection, 0);
     for (size_t size = 0; size != sizeof(zeros); ++size) {
         struct event event = fenced(&whole, size);
-        assert_true(decode_id(&event) >= 1000); /* more probes than h2o has ever had */
+        assert_int_equal(decoder_decode(&decoder, &event, &record), -1);
     }
+    assert_int_equal(decoder_decode(&decoder, &unknown, &record), -1);
+    decoder_close(&decoder);
+}
+
+/* The values that tell of a request are found in every signature that h2o has had. */
+static void roles_are_found(void **state)
+{
+    static const struct {
+        const char *probe;
+        enum record_kind kind;
+        enum record_role roles[2];
+    } cases[] = {
+        {"receive_request", RECORD_REQUEST, {ROLE_HTTP_VERSION, ROLE_CONNECTION}},
+        {"receive_request_header", RECORD_REQUEST_HEADER, {ROLE_NAME, ROLE_VALUE}},
+        {"send_response", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
+        {"send_response_status", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
+        {"send_response_header", RECORD_RESPONSE_HEADER, {ROLE_NAME, ROLE_VALUE}},
+    };
+    size_t found = 0;
+
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct server_probe probe = {.signature = &signatures[i]};
+        enum record_kind kind = RECORD_OTHER;
+        struct decoder decoder;
+        decoder_open(&decoder, &probe, 1, 1, false);
+        for (size_t j = 0; j != sizeof(cases) / sizeof(cases[0]); ++j) {
+            if (strcmp(signatures[i].provider, "h2o") != 0 ||
+                strcmp(signatures[i].probe, cases[j].probe) != 0)
+                continue;
+            kind = cases[j].kind;
+            ++found;
+            for (size_t k = 0; k != 2; ++k)
+                assert_true(decoder.probes[0].roles[cases[j].roles[k]] >= 0);
+        }
+        assert_int_equal(decoder.probes[0].kind, kind);
+        decoder_close(&decoder);
+    }
+    assert_true(found >= sizeof(cases) / sizeof(cases[0]));
 }
 
 int main(void)
@@ -432,7 +480,8 @@ int main(void)
         cmocka_unit_test(unreadable_values_are_told),
         cmocka_unit_test(ties_are_no_values),
         cmocka_unit_test(unknown_stats_are_empty),
-        cmocka_unit_test(tiny_events_have_no_id),
+        cmocka_unit_test(tiny_events_are_malformed),
+        cmocka_unit_test(roles_are_found),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,10 +150,10 @@ static void note_loss(void *context, uint64_t count)
 
 static size_t drain(struct ring *stream, uint64_t counted, struct given *given)
 {
-    const struct ring_sink sink = {note_event, note_loss, given};
+    const struct source_reader reader = {note_event, note_loss, given};
 
     given->count = 0;
-    return ring_drain(stream, counted, &sink);
+    return ring_drain(stream, counted, &reader);
 }
 
 /* "1 2 L3 4": events by their number, losses by their count. */

@@ -37,11 +37,11 @@ struct bench {
     struct program program;
 };
 
-static void choose(struct bench *bench, enum operand_arch arch, const char *notes,
-                   enum options_mode mode, const char *glob)
+static void choose(struct bench *bench, enum operand_arch arch, const char *notes, const char *mode,
+                   const char *glob)
 {
     const char *words[] = {glob};
-    const struct options options = {.mode = mode, .tracepoints = {words, glob != NULL}};
+    const struct options options = {.view = view_find(mode), .tracepoints = {words, glob != NULL}};
     struct error error;
 
     *bench = (struct bench){.arch = arch};
@@ -55,10 +55,7 @@ static void choose(struct bench *bench, enum operand_arch arch, const char *note
         .num_probes = bench->selection.num_probes,
         .num_printed = bench->selection.num_printed,
         .num_followed = bench->selection.num_followed,
-        .tie_connections = mode != MODE_HTTP,
-        .http3_only = mode == MODE_QUIC,
-        .stamps = mode != MODE_HTTP,
-        .tids = mode == MODE_ALL,
+        .additions = view_find(mode)->capture,
         .watermark = 65536,
     };
 }
@@ -229,7 +226,7 @@ static void check_program(struct bench *bench)
 
 static void check_server(enum operand_arch arch, const char *notes)
 {
-    static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+    static const char *const modes[] = {"http", "quic", "all"};
 
     for (size_t i = 0; i != 3; ++i) {
         struct bench bench;
@@ -271,14 +268,14 @@ static void one_function_for_the_same_operands(void **state)
 {
     static const struct {
         const char *notes;
-        enum options_mode mode;
+        const char *mode;
         size_t num_functions;
     } cases[] = {
-        {"usdt-notes-2020-06.tsv", MODE_HTTP,
+        {"usdt-notes-2020-06.tsv", "http",
          8}, /* 3 and 3 of the request and the response, and one a header */
-        {"usdt-notes-2026-06.tsv", MODE_HTTP, 8},
-        {"usdt-notes-2020-06.tsv", MODE_ALL, 83},
-        {"usdt-notes-2026-06.tsv", MODE_ALL, 144},
+        {"usdt-notes-2026-06.tsv", "http", 8},
+        {"usdt-notes-2020-06.tsv", "all", 83},
+        {"usdt-notes-2026-06.tsv", "all", 144},
     };
 
     (void)state;
@@ -297,7 +294,7 @@ static void ties_are_silent(void **state)
     struct bench bench;
 
     (void)state;
-    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_QUIC, "send_response_header");
+    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "quic", "send_response_header");
     write_program(&bench);
     assert_int_equal(bench.selection.num_printed, 1);
     assert_int_equal(bench.selection.num_followed, 3);
@@ -311,16 +308,13 @@ static void choices_show(void **state)
 {
     struct bench bench;
     char *plain, number[16];
-    bool *const flags[] = {&bench.wanted.application_data,
-                           &bench.wanted.tie_connections,
-                           &bench.wanted.http3_only,
-                           &bench.wanted.stamps,
-                           &bench.wanted.tids,
-                           &bench.wanted.one_link};
+    bool *const flags[] = {&bench.wanted.application_data,     &bench.wanted.additions.connections,
+                           &bench.wanted.additions.http3_only, &bench.wanted.additions.times,
+                           &bench.wanted.additions.threads,    &bench.wanted.one_link};
 
     (void)state;
-    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_ALL, NULL);
-    bench.wanted.http3_only = false;
+    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "all", NULL);
+    bench.wanted.additions.http3_only = false;
     bench.wanted.pid_inode = 4026531836;
     bench.wanted.pid_device = UINT64_MAX;
     write_program(&bench);
@@ -354,7 +348,7 @@ static void helpers_are_not_named(void **state)
     struct bench bench;
 
     (void)state;
-    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_ALL, NULL);
+    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "all", NULL);
     write_program(&bench);
     for (const char *at = bench.program.text; (at = strstr(at, "bpf_probe_read")) != NULL; ++at) {
         const char *comment = at; /* in a comment it costs nothing */
@@ -379,13 +373,13 @@ static void unreadable_operands_are_skipped(void **state)
         const struct probe *probe;
         struct bench bench;
         size_t num_functions, num_locations;
-        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
         write_program(&bench);
         num_functions = bench.program.num_functions;
         bench_close(&bench);
 
         /* one more location of it: the others stay */
-        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
         notes_add(&bench.process, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
@@ -415,7 +409,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
     (void)state;
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
         char *operands = memory_format("8@32(%%rdi) 8@%%rsi -4@%%eax %s", cases[i].more);
-        const struct options options = {.mode = MODE_HTTP};
+        const struct options options = {.view = view_find("http")};
         struct bench bench = {.arch = OPERAND_X86_64};
         const struct server_probe *traced;
         struct error error;
@@ -425,8 +419,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         notes_remove(&bench.process, "h2o", "receive_request");
         notes_add(&bench.process, "h2o", "receive_request", operands);
         version_open(&bench.version, OPERAND_X86_64, &bench.process);
-        assert_int_equal(
-            selection_open(&bench.selection, &options, &bench.version, &error), 0);
+        assert_int_equal(selection_open(&bench.selection, &options, &bench.version, &error), 0);
         assert_int_equal(bench.selection.num_probes, 4);
         bench.wanted = (struct program_settings){
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
@@ -453,7 +446,7 @@ static void flawed_locations_are_skipped(void **state)
     for (size_t i = 0; i != 2; ++i) {
         struct bench bench;
         struct probe *probe;
-        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
         probe = &bench.process.probes[bench.selection.probes[0].probe - bench.process.probes];
         probe->locations[0].flaw = i == 0 ? LOCATION_NOT_CODE : LOCATION_NO_SEMAPHORE;
         write_program(&bench);
@@ -471,7 +464,7 @@ static void a_probe_can_be_unreadable(void **state)
     struct selection selection;
     struct program program;
     struct program_settings wanted = {0};
-    const struct options options = {.mode = MODE_HTTP};
+    const struct options options = {.view = view_find("http")};
     struct error error;
 
     (void)state;
@@ -504,7 +497,7 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
     char *begin, *source;
     void *library;
 
-    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+    choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
     bench.wanted.response_headers = names;
     bench.wanted.num_response_headers = count;
     write_program(&bench);

@@ -19,7 +19,7 @@
 struct bench {
     struct server_probe traced;
     struct output output;
-    struct json json;
+    struct printer json;
     struct draft draft;
 };
 
@@ -27,9 +27,8 @@ static void bench_open_signature(struct bench *bench, const struct signature *si
 {
     *bench = (struct bench){.traced = {.signature = signature}};
     printed_open(&bench->output);
-    bench->json = (struct json){
-        .output = &bench->output, .probes = &bench->traced, .num_probes = 1, .wall_ns = WALL_NS};
-    json_open(&bench->json);
+    printer_open(&bench->json, json_open, &bench->output, &bench->traced, 1, 0);
+    bench->json.clock.wall_ns = WALL_NS;
     draft_open(&bench->draft, signature, 0);
 }
 
@@ -40,7 +39,7 @@ static void bench_open(struct bench *bench, const char *probe, uint32_t date)
 
 static void bench_close(struct bench *bench)
 {
-    json_close(&bench->json);
+    printer_close(&bench->json);
     printed_close(&bench->output);
 }
 
@@ -50,7 +49,7 @@ static char *line_of(struct bench *bench)
     struct event event = draft_event(&bench->draft);
 
     event = fenced(&event, event.size);
-    if (json_print(&bench->json, &event) != 0)
+    if (printer_print(&bench->json, &event) != 0)
         fail_msg("%s: a good event is refused", bench->traced.signature->declaration);
     return printed_take(&bench->output);
 }
@@ -66,7 +65,7 @@ static void check_line(struct bench *bench, const char *expected)
 /* A new event; its number is the first again. */
 static void restart(struct bench *bench)
 {
-    bench->json.seq = 0;
+    printer_restart(&bench->json);
     draft_open(&bench->draft, bench->traced.signature, 0);
 }
 
@@ -86,7 +85,8 @@ static void lines_of_quic(void **state)
     bench_close(&bench);
 
     bench_open(&bench, "quicly:packet_sent", 20260629);
-    bench.json.seq = 21;
+    for (int i = 0; i != 21; ++i)
+        free(line_of(&bench));
     draft_head(&bench.draft, 0, 1);
     draft_number(&bench.draft, "time", 1795347824594);
     draft_number(&bench.draft, "len", 144);
@@ -244,10 +244,10 @@ static void times_of_h2o(void **state)
     (void)state;
     bench_open(&bench, "h2o:h1_close", 20260629);
     for (size_t i = 0; i != sizeof(times) / sizeof(times[0]); ++i) {
-        restart(&bench);
+        draft_open(&bench.draft, bench.traced.signature, 0);
         draft_number(&bench.draft, "time", times[i].stamp);
         snprintf(expected, sizeof(expected),
-                 "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":%llu}\n",
+                 "{\"type\":\"h1-close\",\"seq\":%zu,\"conn-id\":0,\"time\":%llu}\n", i + 1,
                  (unsigned long long)times[i].printed);
         check_line(&bench, expected);
     }
@@ -262,9 +262,9 @@ static void wall_clock_is_set(void **state)
     (void)state;
     bench_open(&bench, "h2o:h1_close", 20260629);
     draft_number(&bench.draft, "time", 1000000);
-    bench.json.wall_ns = -1000000;
+    bench.json.clock.wall_ns = -1000000;
     check_line(&bench, "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":0}\n");
-    bench.json.wall_ns = 41000000;
+    bench.json.clock.wall_ns = 41000000;
     check_line(&bench, "{\"type\":\"h1-close\",\"seq\":2,\"conn-id\":0,\"time\":42}\n");
     bench_close(&bench);
 }
@@ -273,7 +273,7 @@ static void wall_clock_is_set(void **state)
 struct turns {
     struct server_probe traced[8];
     struct output output;
-    struct json json;
+    struct printer json;
 };
 
 static void turns_open(struct turns *turns, uint32_t date, const char *const *probes,
@@ -285,17 +285,14 @@ static void turns_open(struct turns *turns, uint32_t date, const char *const *pr
     for (; probes[count] != NULL; ++count)
         turns->traced[count].signature = signature_on(probes[count], date);
     printed_open(&turns->output);
-    turns->json = (struct json){.output = &turns->output,
-                                .probes = turns->traced,
-                                .num_probes = num_printed,
-                                .num_followed = count - num_printed,
-                                .wall_ns = WALL_NS};
-    json_open(&turns->json);
+    printer_open(&turns->json, json_open, &turns->output, turns->traced, num_printed,
+                 count - num_printed);
+    turns->json.clock.wall_ns = WALL_NS;
 }
 
 static void turns_close(struct turns *turns)
 {
-    json_close(&turns->json);
+    printer_close(&turns->json);
     printed_close(&turns->output);
 }
 
@@ -312,7 +309,7 @@ static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t 
     if (strcmp(draft.signature->probe, "new_path") == 0)
         draft_number(&draft, "path-index", path);
     event = draft_event(&draft);
-    assert_int_equal(json_print(&turns->json, &event), 0);
+    assert_int_equal(printer_print(&turns->json, &event), 0);
 }
 
 /* `type`, `conn` and `connection` of each line so far: "free 0 1, ". */
@@ -411,7 +408,7 @@ static void lines_of_picotls(void **state)
     check_line(&bench,
                "{\"type\":\"receive-message\",\"seq\":1,\"tls\":94526351561200,\"message\":1,"
                "\"len\":3,\"result\":-517,\"time\":1795347456218}\n");
-    bench.json.application_data = true;
+    bench.json.settings.application_data = true;
     draft_append(&bench.draft, "bytes", "\x01\x00\xff", 3, 3);
     check_line(&bench,
                "{\"type\":\"receive-message\",\"seq\":2,\"tls\":94526351561200,\"message\":1,"
@@ -644,7 +641,7 @@ static void long_texts_are_cut(void **state)
     bench_close(&bench);
 
     bench_open(&bench, "picotls:receive_message", 20260629);
-    bench.json.application_data = true;
+    bench.json.settings.application_data = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     draft_append(&bench.draft, "bytes", value, EVENT_TEXT_MAX, 100000);
     {
@@ -688,7 +685,7 @@ static void application_data(void **state)
     check_line(&bench, "{\"type\":\"packet-received\",\"seq\":1,\"conn\":0,\"time\":0,\"pn\":1,"
                        "\"decrypted-len\":3,"
                        "\"packet-type\":0}\n");
-    bench.json.application_data = true;
+    bench.json.settings.application_data = true;
     draft_append(&bench.draft, "decrypted", "\x06\x00\x40", 3, 3);
     check_line(&bench, "{\"type\":\"packet-received\",\"seq\":2,\"conn\":0,\"time\":0,\"pn\":1,"
                        "\"decrypted\":\"060040\",\"decrypted-len\":3,\"packet-type\":0}\n");
@@ -700,7 +697,7 @@ static void application_data(void **state)
         &bench,
         "{\"type\":\"new-connection-id-send\",\"seq\":1,\"conn\":0,\"time\":0,\"sequence\":0,"
         "\"retire-prior-to\":0,\"cid\":\"c1d0\"}\n");
-    bench.json.application_data = true;
+    bench.json.settings.application_data = true;
     draft_string(&bench.draft, "stateless-reset-token", "70ce");
     check_line(
         &bench,
@@ -713,11 +710,11 @@ static void application_data(void **state)
     draft_append(&bench.draft, "payload", "abc", 3, 3);
     {
         struct event event = draft_event(&bench.draft);
-        assert_int_equal(json_print(&bench.json, &event), -1);
-        bench.json.application_data = true;
-        assert_int_equal(json_print(&bench.json, &event), 0);
+        assert_int_equal(printer_print(&bench.json, &event), -1);
+        bench.json.settings.application_data = true;
+        assert_int_equal(printer_print(&bench.json, &event), 0);
         event.size -= 3;
-        assert_int_equal(json_print(&bench.json, &event), -1);
+        assert_int_equal(printer_print(&bench.json, &event), -1);
     }
     bench_close(&bench);
 }
@@ -787,12 +784,12 @@ static void put_stats(uint8_t bytes[2048], size_t offset, uint64_t value, size_t
 static char *append_stats_row(char *line, const struct stats_row *row, const uint8_t *bytes)
 {
     const long long number =
-        (long long)(row->is_signed ? decode_signed(bytes + row->offset, row->width) : 0);
+        (long long)(row->is_signed ? record_signed(bytes + row->offset, row->width) : 0);
     char *longer =
         row->is_signed
             ? memory_format("%s,\"%s\":%lld", line, row->key, number)
             : memory_format("%s,\"%s\":%llu", line, row->key,
-                            (unsigned long long)decode_unsigned(bytes + row->offset, row->width));
+                            (unsigned long long)record_unsigned(bytes + row->offset, row->width));
 
     free(line);
     return longer;
@@ -814,8 +811,8 @@ static void check_stats(const uint8_t *bytes, size_t size, bool files_are_known,
     longer = memory_format("%s,\"size\":%zu}\n", expected, size);
     free(expected);
     bench_open(&bench, "quicly:conn_stats", 20260629);
-    bench.json.mapped_files = &server_file;
-    bench.json.num_mapped_files = files_are_known ? 1 : 0;
+    bench.json.settings.files = &server_file;
+    bench.json.settings.num_files = files_are_known ? 1 : 0;
     draft_head(&bench.draft, 0, 2);
     draft_number(&bench.draft, "time", 3);
     draft_append(&bench.draft, "stats", bytes, size, size);
@@ -963,14 +960,14 @@ static void layers(void **state)
 
     (void)state;
     bench_open(&bench, "quicly:free", 20260629);
-    bench.json.layers = true;
+    bench.json.settings.layers = true;
     draft_number(&bench.draft, "time", 5);
     put_tid(&bench.draft, 20769);
     check_line(&bench, "{\"type\":\"free\",\"seq\":1,\"provider\":\"quicly\",\"tid\":20769,"
                        "\"conn\":0,\"time\":5}\n");
     bench_close(&bench);
     bench_open(&bench, "picotls:free", 20260629);
-    bench.json.layers = true;
+    bench.json.settings.layers = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     put_tid(&bench.draft, UINT32_MAX);
     check_line(&bench,
@@ -978,7 +975,7 @@ static void layers(void **state)
                "\"time\":1795347456218}\n");
     bench_close(&bench);
     bench_open(&bench, "h2o:h1_close", 20260629);
-    bench.json.layers = true;
+    bench.json.settings.layers = true;
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     put_tid(&bench.draft, 1);
     check_line(&bench,
@@ -996,12 +993,12 @@ static void losses(void **state)
     bench_open(&bench, "h2o:h1_close", 20260629);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     check_line(&bench, "{\"type\":\"h1-close\",\"seq\":1,\"conn-id\":0,\"time\":1795347456218}\n");
-    json_print_lost(&bench.json, MONOTONIC_NS + 7000000, 42);
+    printer_lose(&bench.json, MONOTONIC_NS + 7000000, 42);
     text = printed_take(&bench.output);
     check_string("losses", text,
                  "{\"type\":\"h2olog-event-lost\",\"seq\":2,\"time\":1795347456225,\"lost\":42}\n");
     free(text);
-    json_print_lost(&bench.json, MONOTONIC_NS + 7000000, UINT64_MAX);
+    printer_lose(&bench.json, MONOTONIC_NS + 7000000, UINT64_MAX);
     text = printed_take(&bench.output);
     check_string("losses", text,
                  "{\"type\":\"h2olog-event-lost\",\"seq\":3,\"time\":1795347456225,\"lost\":"
@@ -1018,7 +1015,7 @@ static void losses_do_not_move_times(void **state)
 
     (void)state;
     bench_open(&bench, "h2o:h1_close", 20260629);
-    json_print_lost(&bench.json, MONOTONIC_NS + 7000000, 42);
+    printer_lose(&bench.json, MONOTONIC_NS + 7000000, 42);
     text = printed_take(&bench.output);
     free(text);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
@@ -1070,16 +1067,16 @@ static void malformed_events_are_refused(void **state)
             continue;
         event = draft_event(&bench.draft);
         event = fenced(&event, size);
-        assert_int_equal(json_print(&bench.json, &event), -1);
+        assert_int_equal(printer_print(&bench.json, &event), -1);
     }
     draft_number(&bench.draft, "value-len", UINT64_MAX);
     event = draft_event(&bench.draft);
     event = fenced(&event, event.size);
-    assert_int_equal(json_print(&bench.json, &event), -1);
+    assert_int_equal(printer_print(&bench.json, &event), -1);
     for (unsigned id = 1; id <= UINT16_MAX; id = 2 * id + 1) {
         draft_open(&bench.draft, bench.traced.signature, (uint16_t)id);
         event = draft_event(&bench.draft);
-        assert_int_equal(json_print(&bench.json, &event), -1);
+        assert_int_equal(printer_print(&bench.json, &event), -1);
     }
     draft_open(&bench.draft, bench.traced.signature, 0);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
@@ -1215,9 +1212,9 @@ static void every_line_is_one_object(void **state)
             struct bench bench;
             char *line;
             bench_open_signature(&bench, &signatures[i]);
-            bench.json.application_data = (nth & 1) != 0;
-            bench.json.layers = (nth & 2) != 0;
-            fill_hostile(&bench.draft, bench.json.application_data, &seed);
+            bench.json.settings.application_data = (nth & 1) != 0;
+            bench.json.settings.layers = (nth & 2) != 0;
+            fill_hostile(&bench.draft, bench.json.settings.application_data, &seed);
             draft_head(&bench.draft, (uint16_t)((nth & 4) != 0 ? EVENT_TIED | nth >> 3 : nth >> 3),
                        nth);
             line = line_of(&bench);

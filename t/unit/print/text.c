@@ -11,7 +11,7 @@
 struct bench {
     struct server_probe traced;
     struct output output;
-    struct text http;
+    struct printer http;
     struct draft draft;
 };
 
@@ -19,12 +19,13 @@ static void bench_open(struct bench *bench, const char *probe, uint32_t date)
 {
     *bench = (struct bench){.traced = {.signature = signature_on(probe, date)}};
     printed_open(&bench->output);
-    bench->http = (struct text){&bench->output, &bench->traced, 1};
+    printer_open(&bench->http, text_open, &bench->output, &bench->traced, 1, 0);
     draft_open(&bench->draft, bench->traced.signature, 0);
 }
 
 static void bench_close(struct bench *bench)
 {
+    printer_close(&bench->http);
     printed_close(&bench->output);
 }
 
@@ -35,7 +36,7 @@ static void check_line(struct bench *bench, const char *expected)
     char *text;
 
     event = fenced(&event, event.size);
-    if (text_print(&bench->http, &event) != 0)
+    if (printer_print(&bench->http, &event) != 0)
         fail_msg("a good event is refused, whose line is to be %s", expected);
     text = printed_take(&bench->output);
     check_string(bench->traced.signature->declaration, text, expected);
@@ -313,7 +314,7 @@ static void check_refused(struct bench *bench, const struct event *event)
 {
     char *text;
 
-    assert_int_equal(text_print(&bench->http, event), -1);
+    assert_int_equal(printer_print(&bench->http, event), -1);
     output_string(&bench->output, "next");
     output_end_line(&bench->output);
     text = printed_take(&bench->output);
@@ -385,11 +386,12 @@ static void ids_choose_the_probe(void **state)
         {.signature = signature_on("h2o:send_response", 20260629)},
     };
     struct output output;
-    struct text http = {&output, probes, 3};
+    struct printer http;
     char *text;
 
     (void)state;
     printed_open(&output);
+    printer_open(&http, text_open, &output, probes, 3, 0);
     for (uint16_t id = 3; id-- != 0;) {
         struct draft draft;
         struct event event;
@@ -400,12 +402,13 @@ static void ids_choose_the_probe(void **state)
             draft_string(&draft, "value", "b");
         }
         event = draft_event(&draft);
-        assert_int_equal(text_print(&http, &event), 0);
+        assert_int_equal(printer_print(&http, &event), 0);
     }
     text = printed_take(&output);
     check_string("three lines", text,
                  "7 0 TxStatus   0\n7 0 RxProtocol HTTP/0.0\n7 0 TxHeader   a b\n");
     free(text);
+    printer_close(&http);
     printed_close(&output);
 }
 
@@ -434,11 +437,11 @@ static void guesses_are_refused(void **state)
         struct bench bench = {.traced = {.signature = &signature}};
         struct event event;
         printed_open(&bench.output);
-        bench.http = (struct text){&bench.output, &bench.traced, 1};
+        printer_open(&bench.http, text_open, &bench.output, &bench.traced, 1, 0);
         draft_open(&bench.draft, &signature, 0);
         event = draft_event(&bench.draft);
         check_refused(&bench, &event);
-        printed_close(&bench.output);
+        bench_close(&bench);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/report.h"
 #include "server/selection.h"
 #include "memory.h"
 
@@ -18,10 +19,10 @@ struct chosen {
 };
 
 /* -t's words; NULL for none. */
-static void choose_words(struct chosen *chosen, const char *notes, enum options_mode mode,
+static void choose_words(struct chosen *chosen, const char *notes, const char *mode,
                          const char *const *globs)
 {
-    *chosen = (struct chosen){.options = {.mode = mode}};
+    *chosen = (struct chosen){.options = {.view = view_find(mode)}};
     notes_open(&chosen->process, notes);
     for (; *globs != NULL; ++globs) {
         struct options_words *words = &chosen->options.tracepoints;
@@ -29,8 +30,8 @@ static void choose_words(struct chosen *chosen, const char *notes, enum options_
         words->words[words->count++] = *globs;
     }
     version_open(&chosen->version, OPERAND_X86_64, &chosen->process);
-    chosen->result = selection_open(&chosen->selection, &chosen->options, &chosen->version,
-                                    &chosen->error);
+    chosen->result =
+        selection_open(&chosen->selection, &chosen->options, &chosen->version, &chosen->error);
 }
 
 #define CHOOSE(chosen, notes, mode, ...)                                                           \
@@ -95,7 +96,7 @@ static void what_http_traces(void **state)
     for (size_t i = 0; i != 3; ++i) {
         char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
         struct chosen chosen;
-        CHOOSE(&chosen, notes, MODE_HTTP, NULL);
+        CHOOSE(&chosen, notes, "http", NULL);
         check_chosen(&chosen,
                      "h2o:receive_request h2o:receive_request_header h2o:send_response "
                      "h2o:send_response_header",
@@ -111,7 +112,7 @@ static void what_http_traces_of_2019(void **state)
     struct process process;
     struct version version;
     struct selection selection;
-    const struct options options = {.mode = MODE_HTTP};
+    const struct options options = {.view = view_find("http")};
     struct error error;
     char *names;
 
@@ -152,7 +153,7 @@ static void what_quic_traces(void **state)
         char *data = memory_format("selection-quic-%s.txt", servers[i]),
              *expected = expected_names(data);
         struct chosen chosen;
-        CHOOSE(&chosen, notes, MODE_QUIC, NULL);
+        CHOOSE(&chosen, notes, "quic", NULL);
         check_chosen(&chosen, expected, "", "");
         assert_null(strstr(expected, "debug_message"));
         chosen_close(&chosen);
@@ -170,7 +171,7 @@ static void what_all_traces(void **state)
     for (size_t i = 0; i != 3; ++i) {
         char *notes = memory_format("usdt-notes-%s.tsv", servers[i]);
         struct chosen chosen;
-        CHOOSE(&chosen, notes, MODE_ALL, NULL);
+        CHOOSE(&chosen, notes, "all", NULL);
         assert_int_equal(chosen.result, 0);
         assert_int_equal(chosen.selection.num_probes, counts[i]);
         assert_int_equal(chosen.selection.num_printed, counts[i]);
@@ -186,22 +187,22 @@ static void globs_choose(void **state)
     struct chosen chosen;
 
     (void)state;
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:accept");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "quicly:accept");
     check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "accept");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "all", "accept");
     check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "quicly:*-close_send", "ping-send");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "quicly:*-close_send", "ping-send");
     check_chosen(&chosen,
                  "quicly:application_close_send quicly:ping_send quicly:transport_close_send",
                  LIVES, "");
     chosen_close(&chosen);
     /* what the mode does not mean, -t can name: "in any mode but http" */
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "debug_message", "picotls:new");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "debug_message", "picotls:new");
     check_chosen(&chosen, "picotls:new quicly:debug_message", LIVES, "");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "picotls:*");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "picotls:*");
     check_chosen(
         &chosen,
         "picotls:client_random picotls:ech_selection picotls:free picotls:new picotls:new_secret "
@@ -209,7 +210,7 @@ static void globs_choose(void **state)
         "", "");
     chosen_close(&chosen);
     /* twice the same is once */
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "accept", "quicly:accept", "accep*");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "accept", "quicly:accept", "accep*");
     check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
 }
@@ -220,24 +221,23 @@ static void ties_come_along(void **state)
     struct chosen chosen;
 
     (void)state;
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:send_response_header");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "h2o:send_response_header");
     check_chosen(&chosen, "h2o:send_response_header", LIVES, "h2o:h3s_accept h2o:h3s_destroy");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2020-06.tsv", MODE_QUIC, "send_response*");
+    CHOOSE(&chosen, "usdt-notes-2020-06.tsv", "quic", "send_response*");
     check_chosen(&chosen, "h2o:send_response h2o:send_response_header", LIVES,
                  "h2o:h3_accept h2o:h3_close");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:receive_request", "h3s_accept");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "all", "h2o:receive_request", "h3s_accept");
     check_chosen(&chosen, "h2o:h3s_accept h2o:receive_request", LIVES, "h2o:h3s_destroy");
     chosen_close(&chosen);
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "h2o:h3s_*");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "h2o:h3s_*");
     check_chosen(&chosen,
                  "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats",
                  LIVES, "");
     chosen_close(&chosen);
     /* h2o's, but not of a connection */
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_ALL, "h2o:h3_packet_receive",
-           "h2o:socket_write");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "all", "h2o:h3_packet_receive", "h2o:socket_write");
     check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "", "");
     chosen_close(&chosen);
 }
@@ -249,8 +249,8 @@ static void unknown_probes_are_named(void **state)
     struct version version;
     struct selection selection;
     const char *words[] = {"h2o:brand-*"};
-    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}},
-                         all = {.mode = MODE_ALL};
+    const struct options named = {.view = view_find("quic"), .tracepoints = {words, 1}},
+                         all = {.view = view_find("all")};
     struct error error;
     char *names;
 
@@ -279,7 +279,7 @@ static void refuse(const char *notes, const char *glob, const char *part)
 {
     struct chosen chosen;
 
-    CHOOSE(&chosen, notes, MODE_QUIC, "accept", glob);
+    CHOOSE(&chosen, notes, "quic", "accept", glob);
     assert_int_equal(chosen.result, -1);
     if (strstr(chosen.error.text, part) == NULL)
         fail_msg("'%s': the sentence has no '%s': %s", glob, part, chosen.error.text);
@@ -312,7 +312,7 @@ static void what_is_far_is_not_suggested(void **state)
     struct chosen chosen;
 
     (void)state;
-    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", MODE_QUIC, "xyzzy");
+    CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "xyzzy");
     assert_int_equal(chosen.result, -1);
     assert_null(strstr(chosen.error.text, "did you mean"));
     chosen_close(&chosen);
@@ -323,7 +323,7 @@ static void nothing_to_trace(void **state)
     struct process process;
     struct version version;
     struct selection selection;
-    const struct options http = {.mode = MODE_HTTP};
+    const struct options http = {.view = view_find("http")};
     struct error error = {0};
 
     (void)state;
@@ -342,8 +342,8 @@ static void prints_what_is_lacking(void **state)
     struct process process;
     struct version version;
     const char *words[] = {"quicly:p*"};
-    const struct options http = {.mode = MODE_HTTP}, quic = {.mode = MODE_QUIC},
-                         globs = {.mode = MODE_QUIC, .tracepoints = {words, 1}};
+    const struct options http = {.view = view_find("http")}, quic = {.view = view_find("quic")},
+                         globs = {.view = view_find("quic"), .tracepoints = {words, 1}};
     char *text = NULL;
     size_t size;
     FILE *file;
@@ -359,14 +359,14 @@ static void prints_what_is_lacking(void **state)
     version_open(&version, OPERAND_X86_64, &process);
 
     file = open_memstream(&text, &size);
-    selection_print_lacking(file, &http, &version);
+    report_lacking(file, &http, &version);
     fclose(file);
     check_string("http", text, "this server lacks h2o:send_response\n");
     free(text);
 
     /* the notes of the real server lack more: what is not compared with the lists would not show */
     file = open_memstream(&text, &size);
-    selection_print_lacking(file, &quic, &version);
+    report_lacking(file, &quic, &version);
     fclose(file);
     assert_non_null(strstr(text, "this server lacks h2o:h3s_accept\n"));
     assert_non_null(strstr(text, "this server lacks quicly:accept\n"));
@@ -378,7 +378,7 @@ static void prints_what_is_lacking(void **state)
     free(text);
 
     file = open_memstream(&text, &size);
-    selection_print_lacking(file, &globs, &version);
+    report_lacking(file, &globs, &version);
     fclose(file);
     check_string("globs", text, "this server lacks quicly:pto\n");
     free(text);
@@ -386,39 +386,39 @@ static void prints_what_is_lacking(void **state)
     notes_close(&process);
 }
 
-/* What selection_print_changed and selection_print_missing say, to be freed. */
+/* What report_changed and report_missing say, to be freed. */
 static char *said_of(const struct chosen *chosen)
 {
     char *text = NULL;
     size_t size;
     FILE *file = open_memstream(&text, &size);
 
-    selection_print_changed(file, &chosen->selection, &chosen->options, &chosen->version);
+    report_changed(file, &chosen->selection, &chosen->options, &chosen->version);
     if (chosen->result == 0)
-        selection_print_missing(file, &chosen->options, &chosen->version);
+        report_missing(file, &chosen->options, &chosen->version);
     fclose(file);
     assert_true(is_tame(text, true));
     return text;
 }
 
 /* The same of a server, and then it is gone. */
-static char *said_of_target(struct process *process, enum options_mode mode, const char *glob)
+static char *said_of_target(struct process *process, const char *mode, const char *glob)
 {
-    struct chosen chosen = {.process = *process, .options = {.mode = mode}};
+    struct chosen chosen = {.process = *process, .options = {.view = view_find(mode)}};
     const char *words[] = {glob};
     char *text;
 
     chosen.options.tracepoints = (struct options_words){words, glob != NULL};
     version_open(&chosen.version, OPERAND_X86_64, &chosen.process);
-    chosen.result = selection_open(&chosen.selection, &chosen.options, &chosen.version,
-                                   &chosen.error);
+    chosen.result =
+        selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
     text = said_of(&chosen);
     selection_dispose(&chosen.selection);
     version_dispose(&chosen.version);
     return text;
 }
 
-static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+static const char *const modes[] = {"http", "quic", "all"};
 
 static void real_servers_are_silent(void **state)
 {
@@ -468,11 +468,11 @@ static void what_changed_is_named(void **state)
 
     (void)state;
     later_open(&process);
-    said = said_of_target(&process, MODE_HTTP, NULL);
+    said = said_of_target(&process, "http", NULL);
     check_string("http", said, HEADER_IS_MISSED RESPONSE_IS_LONGER);
     free(said);
 
-    said = said_of_target(&process, MODE_QUIC, NULL);
+    said = said_of_target(&process, "quic", NULL);
     check_string(
         "quic", said,
         "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and nothing says what "
@@ -486,7 +486,7 @@ static void what_changed_is_named(void **state)
         "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
     free(said);
 
-    said = said_of_target(&process, MODE_ALL, NULL);
+    said = said_of_target(&process, "all", NULL);
     assert_non_null(strstr(said, HEADER_IS_MISSED));
     assert_non_null(strstr(said, RESPONSE_IS_LONGER));
     assert_non_null(strstr(said, "h2olog: h2o:h3s_accept is not traced"));
@@ -503,13 +503,13 @@ static void what_changed_and_is_chosen(void **state)
 
     (void)state;
     later_open(&process);
-    said = said_of_target(&process, MODE_ALL, "brand_new");
+    said = said_of_target(&process, "all", "brand_new");
     check_string("brand_new", said, "");
     free(said);
-    said = said_of_target(&process, MODE_ALL, "receive_request_header");
+    said = said_of_target(&process, "all", "receive_request_header");
     check_string("receive_request_header", said, "");
     free(said);
-    said = said_of_target(&process, MODE_QUIC, "send_response_header");
+    said = said_of_target(&process, "quic", "send_response_header");
     assert_true(strncmp(said, "h2olog: h2o:h3s_accept is not traced: ", 38) == 0);
     assert_int_equal(strcspn(said, "\n"), strlen(said) - 1);
     free(said);
@@ -528,7 +528,7 @@ static void many_new_probes_are_one_line(void **state)
         snprintf(name, sizeof(name), "new_%d", i);
         notes_add(&process, "quicly", name, "");
     }
-    said = said_of_target(&process, MODE_QUIC, NULL);
+    said = said_of_target(&process, "quic", NULL);
     check_string("said", said,
                  "h2olog: not traced, as no list of this h2olog has them: quicly:new_0(), "
                  "quicly:new_1(), quicly:new_2(), quicly:new_3(), quicly:new_4(), quicly:new_5(), "
@@ -569,33 +569,33 @@ static void old_servers_lack_what_is_promised(void **state)
 {
     static const struct {
         uint32_t date;
-        enum options_mode mode;
+        const char *mode;
         const char *said;
     } cases[] = {
-        {20190827, MODE_HTTP,
+        {20190827, "http",
          NO_STATUS("h2o 2019-08-27 to 2019-09-24", "TxStatus lines")
              NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "TxHeader lines")},
-        {20190827, MODE_ALL,
+        {20190827, "all",
          NO_STATUS("h2o 2019-08-27 to 2019-09-24", "send-response events")
              NO_HEADERS("h2o 2019-08-27 to 2019-09-24", "send-response-header events")
                  NO_QUIC("h2o 2019-08-27 to 2019-09-24")},
-        {20191001, MODE_HTTP,
+        {20191001, "http",
          NO_STATUS("h2o 2019-09-24 to 2019-11-26", "TxStatus lines")
              NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "TxHeader lines")
                  NO_HTTP3("h2o 2019-09-24 to 2019-11-26")},
-        {20191001, MODE_QUIC,
+        {20191001, "quic",
          NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "send-response-header events")
              NO_TIES("h2o 2019-09-24 to 2019-11-26")},
-        {20191130, MODE_HTTP,
+        {20191130, "http",
          NO_HEADERS("h2o 2019-11-26 to 2019-12-06", "TxHeader lines")
              NO_HTTP3("h2o 2019-11-26 to 2019-12-06")},
-        {20191216, MODE_HTTP, NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
-        {20191218, MODE_HTTP, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
-        {20191218, MODE_QUIC, ""},
-        {20191218, MODE_ALL, NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
-        {20200131, MODE_HTTP, ""},
-        {20200131, MODE_QUIC, ""},
-        {20200131, MODE_ALL, ""},
+        {20191216, "http", NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
+        {20191218, "http", NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20191218, "quic", ""},
+        {20191218, "all", NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
+        {20200131, "http", ""},
+        {20200131, "quic", ""},
+        {20200131, "all", ""},
     };
 
     (void)state;
@@ -619,11 +619,11 @@ static void http3_is_a_third_place(void **state)
     (void)state;
     old_open(&process, 20191218);
     notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
-    said = said_of_target(&process, MODE_HTTP, NULL);
+    said = said_of_target(&process, "http", NULL);
     check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
     free(said);
     notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
-    said = said_of_target(&process, MODE_HTTP, NULL);
+    said = said_of_target(&process, "http", NULL);
     check_string("three places", said, "");
     free(said);
     notes_close(&process);
@@ -658,12 +658,12 @@ static void builds_can_lack_what_is_promised(void **state)
     (void)state;
     notes_open(&process, "usdt-notes-2026-06.tsv");
     notes_remove(&process, "h2o", "send_response");
-    said = said_of_target(&process, MODE_HTTP, NULL);
+    said = said_of_target(&process, "http", NULL);
     check_string("said", said,
                  "h2olog: this server (h2o since 2026-06-10) has no probe for the status of "
                  "responses: TxStatus lines are missing; it is not in this build of h2o\n");
     free(said);
-    said = said_of_target(&process, MODE_ALL, "receive_request");
+    said = said_of_target(&process, "all", "receive_request");
     check_string("with -t", said, "");
     free(said);
     notes_close(&process);
@@ -672,9 +672,9 @@ static void builds_can_lack_what_is_promised(void **state)
 /* Of h2o alone, `quic` would have nothing to say. */
 static void quic_needs_quic(void **state)
 {
-    const struct options quic = {.mode = MODE_QUIC};
+    const struct options quic = {.view = view_find("quic")};
     const char *words[] = {"send_response_header"};
-    const struct options named = {.mode = MODE_QUIC, .tracepoints = {words, 1}};
+    const struct options named = {.view = view_find("quic"), .tracepoints = {words, 1}};
     struct process process;
     struct version version;
     struct selection selection;
@@ -710,9 +710,9 @@ static void lists_a_server(void **state)
 {
     struct process process;
     struct version version;
-    const struct options options = {.mode = MODE_HTTP};
+    const struct options options = {.view = view_find("http")};
     const char *words[] = {"packet-*"};
-    const struct options globs = {.mode = MODE_HTTP, .tracepoints = {words, 1}};
+    const struct options globs = {.view = view_find("http"), .tracepoints = {words, 1}};
     char *text = NULL;
     size_t size;
     FILE *file = open_memstream(&text, &size);
@@ -720,7 +720,7 @@ static void lists_a_server(void **state)
     (void)state;
     notes_open(&process, "usdt-notes-2020-06.tsv");
     version_open(&version, OPERAND_X86_64, &process);
-    selection_print_list(file, &options, &version);
+    report_list(file, &options, &version);
     fclose(file);
     assert_int_equal(count_lines(text), 74);
     for (size_t i = 0; i != version.num_traced; ++i)
@@ -731,7 +731,7 @@ static void lists_a_server(void **state)
     free(text);
 
     file = open_memstream(&text, &size);
-    selection_print_list(file, &globs, &version);
+    report_list(file, &globs, &version);
     fclose(file);
     check_string("packet-*", text,
                  "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, int "
@@ -767,13 +767,13 @@ static size_t num_probes(void)
 /* -l alone: each probe that there has been, once, as it was last declared. */
 static void lists_all_there_are(void **state)
 {
-    const struct options options = {.mode = MODE_HTTP};
+    const struct options options = {.view = view_find("http")};
     char *text = NULL, *rest, *line, last[128] = "";
     size_t size, count = 0;
     FILE *file = open_memstream(&text, &size);
 
     (void)state;
-    selection_print_list(file, &options, NULL);
+    report_list(file, &options, NULL);
     fclose(file);
     assert_non_null(strstr(
         text,

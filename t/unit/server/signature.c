@@ -273,7 +273,7 @@ static void events_have_room(void **state)
         size_t largest = signature->size, variable = 0;
         assert_true(signature->size >= sizeof(struct event_head));
         assert_true(signature->num_arguments <= PROBE_ARGUMENTS_MAX);
-        assert_true(signature->num_fields <= DECODE_FIELDS_MAX);
+        assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
         for (size_t j = 0; j != signature->num_fields; ++j) {
             largest += signature->fields[j].max;
             variable += signature->fields[j].counter_width != 0;

@@ -418,7 +418,7 @@ static void an_unknown_probe_is_guessed(void **state)
         end = (size_t)field->place + field->width;
     }
     assert_true(end <= signature->size);
-    assert_true(signature->num_fields <= DECODE_FIELDS_MAX);
+    assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
     for (size_t i = 9; i != signature->num_fields; ++i)
         assert_true(strncmp(signature->fields[i].key, "arg", 3) != 0);
     for (size_t i = 0; i != version.num_traced; ++i)
@@ -454,7 +454,7 @@ static void guesses_at_the_limits(void **state)
     assert_int_equal(signature->reads, 0xfff);
     signature = find_traced(&version, "quicly", "seventeen")->signature;
     assert_int_equal(signature->num_arguments, PROBE_ARGUMENTS_MAX);
-    assert_true(signature->num_fields <= DECODE_FIELDS_MAX);
+    assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
     assert_true(find_traced(&version, "quicly", "unreadable")->guess != NULL);
     version_dispose(&version);
     notes_close(&process);

@@ -16,7 +16,6 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 GENERATOR = TOP / "misc" / "gen_docs.py"
-OPTIONS = TOP / "src" / "options.c"
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", TOP / "build"))
 GENERATED = BUILD / "generated"
 
@@ -143,25 +142,25 @@ def test_version_is_the_same_everywhere() -> None:
 
 # --- the generator -------------------------------------------------------------------------------------
 
-TABLES = """
-} modes[] = {
-    {"http", MODE_HTTP, "lines; the default"},
-};
-} rows[] = {
-    {'p', "pid", "PID", IN_ANY, "trace this"},
-    {'n', "a-name", NULL, IN_JSON,
-     "say 'what' "
-     "is \\"so\\" [here]: at length; may be repeated"},
-};
+VIEWS = 'VIEW("http", "lines; the default", .probes = {"h2o:*", "x"}, .sink = text_open)\n'
+OPTIONS_TABLE = r"""
+/* OPTION(letter, name, argument, views, help) */
+OPTION('p', "pid", "PID", ANY_VIEW, "trace this")
+OPTION('n', "a-name", NULL, EVENT_VIEWS,
+       "say 'what' "
+       "is \"so\" [here]: at length; may be repeated")
 """
 
 
-def generate(folder: Path, template: str, tables: str = TABLES) -> subprocess.CompletedProcess[str]:
+def generate(
+    folder: Path, template: str, views: str = VIEWS, options: str = OPTIONS_TABLE
+) -> subprocess.CompletedProcess[str]:
     (folder / "template").write_text(template)
-    (folder / "options.c").write_text(tables)
+    (folder / "views.def").write_text(views)
+    (folder / "options.def").write_text(options)
     return subprocess.run(
-        [sys.executable, "-B", GENERATOR, "fill", "--options", folder / "options.c", "--version", "1.2.3",
-         "--output", folder / "output", folder / "template"],
+        [sys.executable, "-B", GENERATOR, "fill", "--views", folder / "views.def", "--options", folder / "options.def",
+         "--version", "1.2.3", "--output", folder / "output", folder / "template"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -199,24 +198,31 @@ def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None
 
 
 @pytest.mark.parametrize(
-    "template, tables, sentence",
+    "template, views, options, sentence",
     [
-        ("one\n@nix@\n", TABLES, "template:2: there is no @nix@"),
-        ("@option p@\n", TABLES, "template:1: @option@ has to stand there for each option, and no other: ['n']"),
-        ("@option p@\n@option n@\n@option x@\n", TABLES, "and no other: ['x']"),
-        ("@option p@\n@option n@\n@option n@\n", TABLES, "some of them twice"),
-        ("@mode quic@\n", TABLES, "@mode@ has to stand there for each mode, and no other: ['http', 'quic']"),
-        ("", TABLES.replace("modes[]", "mods[]"), "options.c:1: the table 'modes' is missing"),
-        ("", TABLES.replace("NULL", "nothing"), "options.c:7: this row of 'rows' cannot be read"),
-        ("", TABLES.replace("IN_ANY", "0"), "options.c:6: this row of 'rows' cannot be read"),
-        ("", TABLES.replace('"lines; the default"', "LINES"), "options.c:3: this row of 'modes' cannot be read"),
-        ("", re.sub(r"    \{'.*\},\n(?=\};)", "", TABLES, flags=re.S), "the tables of modes and options are empty"),
+        ("one\n@nix@\n", VIEWS, OPTIONS_TABLE, "template:2: there is no @nix@"),
+        (
+            "@option p@\n", VIEWS, OPTIONS_TABLE,
+            "template:1: @option@ has to stand there for each option, and no other: ['n']",
+        ),
+        ("@option p@\n@option n@\n@option x@\n", VIEWS, OPTIONS_TABLE, "and no other: ['x']"),
+        ("@option p@\n@option n@\n@option n@\n", VIEWS, OPTIONS_TABLE, "some of them twice"),
+        (
+            "@mode quic@\n", VIEWS, OPTIONS_TABLE,
+            "@mode@ has to stand there for each mode, and no other: ['http', 'quic']",
+        ),
+        ("", "", OPTIONS_TABLE, "views.def:1: the table is empty"),
+        ("", VIEWS, "", "options.def:1: the table is empty"),
+        ("", VIEWS, OPTIONS_TABLE.replace("NULL", "nothing"), "options.def:1: 'nothing' is neither a string nor NULL"),
+        ("", VIEWS.replace('"lines; the default"', "LINES"), OPTIONS_TABLE, "'LINES' is neither a string nor NULL"),
+        ("", VIEWS, OPTIONS_TABLE.replace("ANY_VIEW, ", ""), "options.def:1: "),
     ],
-)
-def test_what_is_refused(tmp_path: Path, template: str, tables: str, sentence: str) -> None:
-    done = generate(tmp_path, template, tables)
-    assert done.returncode == 1 and not (tmp_path / "output").exists()
-    assert done.stderr.count("\n") == 1 and sentence in done.stderr
+)  # fmt: skip
+def test_what_cannot_be_filled_in(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:
+    done = generate(tmp_path, template, views, options)
+    assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "output").exists()
+
 
 
 def write_changelog(tmp_path: Path, text: str, kind: str) -> subprocess.CompletedProcess[str]:

@@ -638,12 +638,12 @@ int process_read_probes(struct process *process, struct error *error)
     code = stat(path, &binary) == 0 ? 0 : errno;
     if (code == ENOENT) {
         if (is_kernel_thread(process->pid))
-            error_set(error, ERROR_FAILED,
-                      "process %d (%s) is a thread of the kernel, not a server", (int)process->pid,
-                      process->name);
-        else /* it can be on its way out for a while before its pidfd says so */
-            return error_set(error, ERROR_FAILED, "process %d ended before it could be traced",
-                             (int)process->pid);
+            return error_set(error, ERROR_FAILED,
+                             "process %d (%s) is a thread of the kernel, not a server",
+                             (int)process->pid, process->name);
+        /* it can be on its way out for a while before its pidfd says so */
+        return error_set(error, ERROR_FAILED, "process %d ended before it could be traced",
+                         (int)process->pid);
     }
     if (code == EACCES || code == EPERM) {
         error_set(error, ERROR_FAILED,

@@ -28,6 +28,7 @@ FACTS: dict[str, Any] = json.loads((TOP / "t" / "data" / "probes.json").read_tex
 
 sys.path.insert(0, str(TOP / "misc"))
 import gen_quic_bpf  # noqa: E402
+import probe_lists  # noqa: E402
 
 # Whoever has these can decrypt a connection: never read. By (probe, argument).
 SECRETS = {
@@ -88,7 +89,7 @@ def with_later_ones(history: list[Fact]) -> list[Fact]:
     listed = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
         for file in LISTS
-        for s in gen_quic_bpf.read_list(file)
+        for s in probe_lists.read_list(file)
     ]
     ended = {f._replace(until=None): f for f in listed if f.until is not None and f.until > LAST_DATE}
     return [ended.get(f, f) for f in history] + [f for f in listed if f.since > LAST_DATE]
@@ -168,7 +169,7 @@ def test_lists_are_the_facts(file: Path) -> None:
     provider = file.name.partition("-")[0]
     found = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
-        for s in gen_quic_bpf.read_list(file)
+        for s in probe_lists.read_list(file)
     ]
     wanted = [fact for fact in FACT_LIST if fact.provider == provider]
     assert sorted(found, key=str) == sorted(wanted, key=str)
@@ -177,7 +178,7 @@ def test_lists_are_the_facts(file: Path) -> None:
 def test_lists_tell_where_a_signature_stands() -> None:
     for file in LISTS:
         lines = file.read_text(encoding="utf-8").split("\n")
-        for signature in gen_quic_bpf.read_list(file):
+        for signature in probe_lists.read_list(file):
             assert re.match(rf"    probe {signature.probe}\(", lines[signature.line - 1])
 
 
@@ -351,7 +352,7 @@ def compile_and_run(folder: Path, *sources: str) -> str:
 PRINT_CAPTURES = r"""
 #include <stdio.h>
 #include <string.h>
-#include "probe.h"
+#include "server/signature.h"
 
 static int is_key_of(const char *key, const char *name)
 {
@@ -483,9 +484,9 @@ def test_plain_on_every_date() -> None:
     dates = {date for f in FACT_LIST for date in (f.since, f.until) if date is not None}
     dates |= {f"{date[:8]}{int(date[8:]) - 1:02}" for date in dates} | {"2019-01-01", "2030-01-01"}
     for provider, file in zip(PROVIDERS, LISTS):
-        signatures = gen_quic_bpf.read_list(file)
+        signatures = probe_lists.read_list(file)
         for date in sorted(dates):
-            found = [(s.probe, tuple((a.type, a.name) for a in s.arguments)) for s in gen_quic_bpf.at(signatures, date)]
+            found = [(s.probe, tuple((a.type, a.name) for a in s.arguments)) for s in probe_lists.at(signatures, date)]
             assert len(found) == len(set(found)) and set(found) == facts_at(date, provider), date
 
 
@@ -705,7 +706,7 @@ def test_source_tree_without_a_list(tmp_path: Path) -> None:
 )
 def test_source_that_is_no_list(write: Callable[..., Path], text: str, sentence: str) -> None:
     plain = write(text, "plain.d")
-    with pytest.raises(gen_quic_bpf.ListError, match=sentence):
+    with pytest.raises(probe_lists.ListError, match=sentence):
         make_tables(*LISTS, source=[plain])
 
 
@@ -742,7 +743,7 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
             try:
                 make_tables(write(f"provider h2o {{ {probe} }};"))
                 accepted.append(probe)
-            except gen_quic_bpf.ListError as error:
+            except probe_lists.ListError as error:
                 assert re.search(rf"\b{name}\b", str(error))
     assert accepted
     compile_captures(tmp_path, make_tables(write(f"provider h2o {{ {' '.join(accepted)} }};")))
@@ -1048,7 +1049,7 @@ def test_mangled_lists(write: Callable[..., Path]) -> None:
         as_source = random_.randrange(10) == 0
         try:
             written = make_tables(annotated, source=[file]) if as_source else make_tables(file)
-        except gen_quic_bpf.ListError as error:
+        except probe_lists.ListError as error:
             bad += 1
             match = re.fullmatch(rf"({re.escape(str(file))}|{re.escape(str(annotated))}):(\d+): (.+)", str(error), re.S)
             assert match is not None, (str(error), mangled)

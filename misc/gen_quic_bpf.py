@@ -21,10 +21,12 @@ import sys
 from pathlib import Path
 from typing import Iterator
 
-from layouts import Layout, Value, lay_out
+from layouts import (
+    ADDRESS_SIZE, EVENT_LIMITS, HEAD_CONN, HEAD_SIZE, MAX_UNREAD, Layout, Value, lay_out, lay_out_generic,
+)  # fmt: skip
 from probe_lists import (
-    INTEGERS, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared, is_date, is_too_long, merge_source,
-    read, read_list, read_stats, unknown_bytes,
+    INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared, is_date,
+    is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
 )  # fmt: skip
 
 # --- write ---------------------------------------------------------------------------------------------
@@ -43,12 +45,15 @@ def c_string(text: str, indent: str) -> str:
 def capture_text(layout: Layout) -> str:
     """The body of the BPF function that captures a signature; `ctx`, `id` and the arguments are there."""
     scratch = bool(layout.variable)
+    members = [f".{name} = {value}" for name, value in layout.candidate.items()]
+    initializer = ", ".join(members) if len(members) <= 2 else "".join(f"\n    {member}," for member in members) + "\n"
+    kept = [f"const struct candidate candidate = {{{initializer}}};", "if (!keep(&candidate))\n    return 0;"]
     body: list[str] = ["struct event {", "    struct event_head head;"]
     for name, c_type, _, count in layout.members:
         body.append(f"    {c_type} {name}{f'[{count}]' if count > 1 else ''};")
     if scratch:
         body += ["};"]
-        body += layout.early
+        body += layout.early + kept
         body += [
             "struct scratch *scratch = claim(id);",
             "struct event *event;",
@@ -58,7 +63,7 @@ def capture_text(layout: Layout) -> str:
         ]
     else:
         body += ["} on_stack, *event = &on_stack;"]
-        body += layout.early
+        body += layout.early + kept
     body += [
         f"event->head.flags = {layout.head_flags};",
         f"event->head.conn = {layout.head_conn};",
@@ -82,9 +87,30 @@ def date_number(date: str | None) -> int:
     return int(date.replace("-", "")) if date else 0
 
 
-def write_signature(layout: Layout, index: int) -> Iterator[str]:
+def write_assertions() -> Iterator[str]:
+    """What misc/layouts.py takes for granted of bpf/event.h and include/server/signature.h."""
+    for assumption in (
+        f"sizeof(struct event_head) == {HEAD_SIZE}",
+        f"offsetof(struct event_head, conn) == {HEAD_CONN}",
+        "sizeof(((struct event_head *)NULL)->conn) == 4",
+        "sizeof(((struct event_head *)NULL)->connection) == 8",
+        "sizeof(((struct event_head *)NULL)->flags) == 2",
+        f"EVENT_TIED == 1 << {MAX_UNREAD}",
+        f"sizeof(struct sockaddr_in6) == {ADDRESS_SIZE}",
+        *(f"{name} == {value}" for name, value in EVENT_LIMITS.items()),
+        f"PROBE_ARGUMENTS_MAX == {MAX_ARGUMENTS}",
+        f"PROBE_VARIABLE_MAX == {MAX_UNREAD}",
+        f"PROBE_SOURCE_DATE == {date_number(SOURCE_DATE)}",
+    ):
+        yield f'_Static_assert({assumption}, "misc/layouts.py has another value");\n'
+    yield "\n"
+
+
+def write_signature(layout: Layout, index: str) -> Iterator[str]:
+    """The arrays that the row of a signature points to; `index` tells their names apart."""
     s = layout.signature
-    yield f"/* {s.declaration()} */\n"
+    if s.probe:
+        yield f"/* {s.declaration()} */\n"
     if layout.fields:
         yield f"static const struct field fields_{index}[] = {{\n"
         for v in layout.fields:
@@ -133,30 +159,50 @@ def write_stats(stats: list[StatsLayout]) -> Iterator[str]:
     yield f"}};\nconst size_t num_stats_layouts = {len(stats)};\n"
 
 
-def write_tables(layouts: list[Layout], stats: list[StatsLayout]) -> Iterator[str]:
-    yield "/* Written by misc/gen_quic_bpf.py from the probe lists; see include/server/signature.h. */\n"
-    yield '#include <stddef.h>\n\n#include "event.h"\n#include "server/signature.h"\n\n'
-    for index, layout in enumerate(layouts):
-        yield from write_signature(layout, index)
-    yield "const struct signature signatures[] = {\n"
-    for index, layout in enumerate(layouts):
-        s = layout.signature
-        yield "    {\n"
+def write_row(layout: Layout, index: str) -> Iterator[str]:
+    """A row of the table of signatures. A generic one has no names: src/server/version.c adds them."""
+    s = layout.signature
+    yield "    {\n"
+    if s.probe:
         yield f'        .provider = "{s.provider}",\n        .probe = "{s.probe}",\n'
         yield f"        .declaration = {c_string(s.declaration(), ' ' * 8)},\n"
         yield f"        .since = {date_number(s.since)},\n        .until = {date_number(s.until)},\n"
-        if s.arguments:
-            yield f"        .arguments = arguments_{index},\n"
-        yield f"        .num_arguments = {len(s.arguments)},\n"
-        if layout.fields:
-            yield f"        .fields = fields_{index},\n"
-        yield f"        .num_fields = {len(layout.fields)},\n"
-        yield f"        .size = {layout.size},\n"
-        yield f"        .reads = {bits(layout.reads)},\n"
-        yield f"        .reads_application_data = {bits(layout.reads_application_data)},\n"
-        yield f"        .capture = {c_string(capture_text(layout), ' ' * 12)},\n"
-        yield "    },\n"
+    if s.arguments:
+        yield f"        .arguments = arguments_{index},\n"
+    yield f"        .num_arguments = {len(s.arguments)},\n"
+    if layout.fields:
+        yield f"        .fields = fields_{index},\n"
+    yield f"        .num_fields = {len(layout.fields)},\n"
+    yield f"        .size = {layout.size},\n"
+    yield f"        .reads = {bits(layout.reads)},\n"
+    yield f"        .reads_application_data = {bits(layout.reads_application_data)},\n"
+    yield f"        .capture = {c_string(capture_text(layout), ' ' * 12)},\n"
+    yield "    },\n"
+
+
+def write_generic() -> Iterator[str]:
+    """The signatures for probes that no list knows, by their number of arguments."""
+    layouts = lay_out_generic()
+    yield "/* For probes that no list knows, by number of arguments. */\n"
+    for count, layout in enumerate(layouts):
+        yield from write_signature(layout, f"of_{count}")
+    yield "const struct signature generic_signatures[PROBE_ARGUMENTS_MAX + 1] = {\n"
+    for count, layout in enumerate(layouts):
+        yield from write_row(layout, f"of_{count}")
+    yield "};\n\n"
+
+
+def write_tables(layouts: list[Layout], stats: list[StatsLayout]) -> Iterator[str]:
+    yield "/* Written by misc/gen_quic_bpf.py from the probe lists; see include/server/signature.h. */\n"
+    yield '#include <netinet/in.h>\n#include <stddef.h>\n\n#include "event.h"\n#include "server/signature.h"\n\n'
+    yield from write_assertions()
+    for index, layout in enumerate(layouts):
+        yield from write_signature(layout, str(index))
+    yield "const struct signature signatures[] = {\n"
+    for index, layout in enumerate(layouts):
+        yield from write_row(layout, str(index))
     yield f"}};\nconst size_t num_signatures = {len(layouts)};\n\n"
+    yield from write_generic()
     yield from write_stats(stats)
 
 

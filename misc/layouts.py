@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass, field as dataclass_field
+from pathlib import Path
 from typing import NoReturn
 
 from probe_lists import INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, Argument, ListError, Marks, Signature, is_bytes
@@ -32,19 +33,20 @@ RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order 
 
 # What the captures, or C and its compilers, call something else; and our own members end in these.
 RESERVED = {
-    "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "flags",
+    "head", "event", "on_stack", "candidate", "stamp", "scratch", "end", "id", "ctx", "silent", "flags",
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
     "for", "goto", "if", "inline", "int", "long", "register", "restrict", "return", "short", "signed", "sizeof", "static",
     "struct", "switch", "typedef", "typeof", "union", "unsigned", "void", "volatile", "while", "asm",
 }  # fmt: skip
 
-# What event.h and capture.h say.
+# These are bpf/event.h's: static assertions in the generated C keep both alike.
 HEAD_SIZE = 24
 HEAD_CONN = 4
 NAME_MAX = "EVENT_NAME_MAX"
 TEXT_MAX = "EVENT_TEXT_MAX"
 STRING_MAX = "EVENT_STRING_MAX"
-ADDRESS_SIZE = 28
+EVENT_LIMITS = {NAME_MAX: 256, TEXT_MAX: 4096, STRING_MAX: 1024, "EVENT_MAX": 8192}  # in bytes
+ADDRESS_SIZE = 28  # struct sockaddr_in6
 MAX_UNREAD = 15  # a bit in event_head.flags for each value that may be unreadable
 
 
@@ -77,6 +79,7 @@ class Layout:
     early: list[str] = dataclass_field(default_factory=list)  # statements before there is an event
     fixed: list[str] = dataclass_field(default_factory=list)  # fill the fixed part
     variable: list[str] = dataclass_field(default_factory=list)  # append to it
+    candidate: dict[str, str] = dataclass_field(default_factory=dict)  # what keep() is told: member, value
     head_flags: str = "0"
     head_conn: str = "0"
     head_connection: str = "0"
@@ -314,14 +317,35 @@ class Builder:
                 "u64 connection = 0;",
                 f"const u16 flags = tied({conn_id_text}, &conn, &connection);",
             ]
-            if not signature.probe.startswith("h3"):
-                self.layout.early.append("if (HTTP3_ONLY && !flags)\n    return 0;")
         self.layout.head_flags = "flags"
         self.layout.head_conn = "conn"
         self.layout.head_connection = "connection"
         self.layout.fields.append(Value("conn", "TIED", 4, place=HEAD_CONN, skip_fixed=True))
         if signature.probe in ("h3_close", "h3s_destroy"):
             self.layout.early.append(f"untie({conn_id_text});")
+
+    def candidate(self) -> None:
+        """What the capture tells keep() of the event: see struct candidate in bpf/capture.h."""
+        kinds: list[str] = []
+        members: dict[str, str] = {"id": "id"}
+        if self.layout.head_flags != "0":
+            conn_id = next(i for i, a in enumerate(self.signature.arguments) if a.name == "conn_id")
+            members |= {"flags": self.layout.head_flags, "conn_id": self.read(conn_id)}
+            if not self.connection and not self.signature.probe.startswith("h3"):
+                kinds.append("ANY_HTTP")
+        if self.layout.head_connection != "0":
+            members["connection"] = self.layout.head_connection
+        if self.is_header():
+            name, length = (
+                next((i for i, a in enumerate(self.signature.arguments) if a.name == wanted), None)
+                for wanted in ("name", "name_len")
+            )
+            if name is not None and length is not None:
+                kinds.append("REQUEST_HEADER" if self.signature.probe.startswith("receive") else "RESPONSE_HEADER")
+                members |= {"name": self.read(name), "name_length": self.read(length)}
+        if kinds:
+            members["kind"] = " | ".join(kinds)
+        self.layout.candidate = members
 
     def stamp(self) -> None:
         """When it happened, of what does not say so itself."""
@@ -347,11 +371,19 @@ class Builder:
             if keys.count(key) > 1:
                 self.fail(f"two fields would be called {key}; another argument needs another name")
 
+    def check_size(self) -> None:
+        """The largest event has room where events are put together."""
+        fixed = sum(width * count for _, _, width, count in self.layout.members)
+        variable = sum(EVENT_LIMITS.get(value.maximum) or int(value.maximum) for value in self.layout.fields)
+        if HEAD_SIZE + fixed + 8 + variable > EVENT_LIMITS["EVENT_MAX"]:  # 8: the time, which is added last
+            self.fail(f"its events can have more than {EVENT_LIMITS['EVENT_MAX']} bytes; leave out some text or bytes")
+
     def try_argument(self, index: int) -> None:
         before = copy.deepcopy(self.layout)
         try:
             self.argument(index)
             self.check_keys()
+            self.check_size()
         except ListError as error:
             if not self.is_of_source:
                 raise
@@ -372,16 +404,10 @@ class Builder:
     def build(self) -> Layout:
         if len(self.signature.arguments) > MAX_ARGUMENTS:
             self.fail(f"has more than {MAX_ARGUMENTS} arguments")
-        if self.is_header() and self.signature.probe == "send_response_header":
-            name, length = (
-                next((i for i, a in enumerate(self.signature.arguments) if a.name == wanted), None)
-                for wanted in ("name", "name_len")
-            )
-            if name is not None and length is not None:
-                self.layout.early.append(f"if (!header_wanted({self.read(name)}, {self.read(length)}))\n    return 0;")
         for index in range(len(self.signature.arguments)):
             self.try_argument(index)
         self.tie()
+        self.candidate()
         self.stamp()
         self.place()
         return self.layout
@@ -394,3 +420,10 @@ def lay_out(
     builders = [Builder(s, marks.get(s.provider, Marks()), stats_sizes) for s in signatures]
     layouts = [builder.build() for builder in builders]
     return layouts, [warning for builder in builders for warning in builder.warnings]
+
+
+def lay_out_generic() -> list[Layout]:
+    """The layouts for probes that no list knows, by their number of arguments: all are 64-bit integers."""
+    arguments = tuple(Argument("uint64_t", f"arg{nth}") for nth in range(1, MAX_ARGUMENTS + 1))
+    signatures = [Signature("", "", arguments[:count], None, None, Path(), 0) for count in range(MAX_ARGUMENTS + 1)]
+    return [Builder(signature, Marks(), []).build() for signature in signatures]

@@ -372,26 +372,32 @@ static int has_member(const char *capture, const char *name, int width)
     return strstr(capture, member) != NULL;
 }
 
+static void print_capture(const char *name, size_t i, const struct signature *s)
+{
+    printf("/* %s */\nint %s%zu(struct pt_regs *ctx)\n{\n    enum { id = 0, silent = 0 };\n",
+           s->declaration != NULL ? s->declaration : "generic", name, i);
+    for (size_t j = 0; j < s->num_arguments; ++j)
+        if (((s->reads | s->reads_application_data) >> j & 1) != 0)
+            printf("    const u64 arg%zu = 0;\n", j);
+    printf("%s    _Static_assert(sizeof(struct event) >= %d && sizeof(struct event) < %d + 8, \"size\");\n",
+           s->capture, s->size, s->size);
+    for (size_t j = 0; j < s->num_arguments; ++j)
+        for (size_t k = 0; k < s->num_fields; ++k)
+            if (!s->arguments[j].is_pointer && is_key_of(s->fields[k].key, s->arguments[j].name) &&
+                has_member(s->capture, s->arguments[j].name, s->fields[k].width))
+                printf("    _Static_assert(offsetof(struct event, %s) == %d && "
+                       "sizeof(((struct event *)0)->%s) == %d, \"%s\");\n",
+                       s->arguments[j].name, s->fields[k].place, s->arguments[j].name, s->fields[k].width,
+                       s->arguments[j].name);
+    puts("}");
+}
+
 int main(void)
 {
-    for (size_t i = 0; i < num_signatures; ++i) {
-        const struct signature *s = &signatures[i];
-        printf("/* %s */\nint f%zu(struct pt_regs *ctx)\n{\n    enum { id = 0, silent = 0 };\n", s->declaration, i);
-        for (size_t j = 0; j < s->num_arguments; ++j)
-            if (((s->reads | s->reads_application_data) >> j & 1) != 0)
-                printf("    const u64 arg%zu = 0;\n", j);
-        printf("%s    _Static_assert(sizeof(struct event) >= %d && sizeof(struct event) < %d + 8, \"size\");\n",
-               s->capture, s->size, s->size);
-        for (size_t j = 0; j < s->num_arguments; ++j)
-            for (size_t k = 0; k < s->num_fields; ++k)
-                if (!s->arguments[j].is_pointer && is_key_of(s->fields[k].key, s->arguments[j].name) &&
-                    has_member(s->capture, s->arguments[j].name, s->fields[k].width))
-                    printf("    _Static_assert(offsetof(struct event, %s) == %d && "
-                           "sizeof(((struct event *)0)->%s) == %d, \"%s\");\n",
-                           s->arguments[j].name, s->fields[k].place, s->arguments[j].name, s->fields[k].width,
-                           s->arguments[j].name);
-        puts("}");
-    }
+    for (size_t i = 0; i < num_signatures; ++i)
+        print_capture("f", i, &signatures[i]);
+    for (size_t i = 0; i <= PROBE_ARGUMENTS_MAX; ++i)
+        print_capture("g", i, &generic_signatures[i]);
     return 0;
 }
 """
@@ -407,11 +413,11 @@ u64 bpf_pseudo_fd(u64 kind, u64 fd);
 struct pt_regs;
 enum {
     RING_MAP, LOST_MAP, SCRATCH_MAP, TIES_MAP, ENTRIES_MAP, GATE_MAP, NUM_PROBES, WATERMARK, TIE_CONNECTIONS,
-    HTTP3_ONLY, WITH_STAMPS, WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
+    WITH_STAMPS, WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
 };
 #include "event.h"
 #include "capture.h"
-static int header_wanted(u64 name, u64 length) { return name != length; }
+INLINE int keep(const struct candidate *candidate) { return candidate->name != candidate->name_length; }
 """
 
 
@@ -419,6 +425,7 @@ def compile_captures(folder: Path, tables: str) -> None:
     """What the kernel side is made of is C, reads what it says that it reads, and leaves it where it says."""
     captures = compile_and_run(folder, tables, PRINT_CAPTURES)
     assert captures.count("\nint f") == len(rows_of(tables)) != 0
+    assert captures.count("\nint g") == 17  # of 0 to 16 arguments
     assert captures.count("_Static_assert(offsetof") >= len(rows_of(tables)) / 2
     (folder / "captures.c").write_text(PRELUDE + captures, encoding="utf-8")
     command = ["cc", "-std=gnu11", "-fsyntax-only", f"-I{TOP / 'bpf'}", str(folder / "captures.c")]
@@ -430,6 +437,42 @@ def test_captures_compile(tmp_path: Path, tables: str) -> None:
     compile_captures(tmp_path, tables)
 
 
+# A change of each of the generator's assumptions: header, what is replaced, by what.
+MUTATIONS = [
+    ("bpf/event.h", "uint64_t\n        connection;", "uint64_t unused, connection;"),  # another size
+    ("bpf/event.h", "uint32_t\n        conn;", "uint32_t unused; uint32_t conn;"),  # another offset
+    ("bpf/event.h", "uint32_t\n        conn;", "uint16_t conn, unused;"),
+    ("bpf/event.h", "uint16_t flags;", "uint8_t flags;"),
+    ("bpf/event.h", "uint64_t\n        connection;", "uint32_t connection, unused;"),
+    ("bpf/event.h", "#define EVENT_TIED 0x8000", "#define EVENT_TIED 0x4000"),
+    ("bpf/event.h", "#define EVENT_NAME_MAX   256", "#define EVENT_NAME_MAX 512"),
+    ("bpf/event.h", "#define EVENT_TEXT_MAX   4096", "#define EVENT_TEXT_MAX 2048"),
+    ("bpf/event.h", "#define EVENT_STRING_MAX 1024", "#define EVENT_STRING_MAX 4096"),
+    ("bpf/event.h", "#define EVENT_MAX 8192", "#define EVENT_MAX 4096"),
+    ("include/server/signature.h", "#define PROBE_ARGUMENTS_MAX 16", "#define PROBE_ARGUMENTS_MAX 17"),
+    ("include/server/signature.h", "#define PROBE_VARIABLE_MAX  15", "#define PROBE_VARIABLE_MAX 16"),
+    ("include/server/signature.h", "#define PROBE_SOURCE_DATE 99991231", "#define PROBE_SOURCE_DATE 99991230"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header, old, new", [("bpf/event.h", "", "")] + MUTATIONS)
+def test_tables_do_not_compile_with_other_headers(tmp_path: Path, tables: str, header: str, old: str, new: str) -> None:
+    """The generator and the headers agree, or the build stops at a static assertion."""
+    for name in ("bpf/event.h", "include/server/signature.h"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        text = (TOP / name).read_text(encoding="utf-8")
+        if name == header and old:
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "tables.c").write_text(tables, encoding="utf-8")
+    folders = [f"-I{tmp_path / 'include'}", f"-I{tmp_path / 'bpf'}"]
+    command = ["cc", "-std=c11", "-fsyntax-only", *folders, str(tmp_path / "tables.c")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode == 0) == (old == ""), done.stderr
+    assert ("static assertion failed" in done.stderr) == (old != ""), done.stderr
+
+
 def test_embed(tmp_path: Path) -> None:
     """What is embedded is, as C, what was in the file."""
     content = 'a "quoted" \\ line\n\ttab, and %s\n\nno newline at the end'
@@ -438,8 +481,8 @@ def test_embed(tmp_path: Path) -> None:
     done = run("embed", f"a/b.h={tmp_path / 'file'}", f"none={tmp_path / 'empty'}")
     assert (done.returncode, done.stderr) == (0, "")
     program = (
-        '#include <stdio.h>\n#include "texts.h"\nint main(void)\n{\n'
-        "    for (const struct text_file *f = text_files; f->path; ++f)\n"
+        '#include <stdio.h>\n#include "kernel/embedded.h"\nint main(void)\n{\n'
+        "    for (const struct embedded_file *f = embedded_files; f->path; ++f)\n"
         '        printf("%s=%s;", f->path, f->content);\n    return 0;\n}\n'
     )
     printed = compile_and_run(tmp_path, done.stdout, program)

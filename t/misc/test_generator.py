@@ -672,6 +672,7 @@ SOURCE_KEYS = {
     "nothing": "time",
     "types": "reason port number from spaced count cb is-on time",
     "with_marks": "plain-text* body-text* header-text bytes* bytes-len time",
+    "large": "id first* first-len second-len time",
     "left_out": "conn-id odd-len req-id conn time",
     "names": "flags id end event arg0 STAMP register head head-len time",
 }
@@ -693,6 +694,7 @@ SOURCE_WARNINGS = [
             "two fields would be called type",
         )
     ),
+    (71, "large: its events can have more than 8192 bytes; this argument is not printed"),
 ]
 
 
@@ -823,6 +825,9 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
     "unknown struct": (replaced("const char *dcid", "struct st_other_t *dcid"), 3, "first.*st_other_t.*dcid.*type"),
     "pointer to a known type": (replaced("int64_t at,", "int64_t *at,"), 3, "first.*int64_t.* at .*type"),
     "pointer to a pointer": (replaced("const char *dcid", "const char **dcid"), 3, "first.*dcid.*type"),
+    "more than an event holds": (
+        replaced("size_t data_len", "size_t data_len, const char *more, size_t more_len"), 5, "second.*8192 bytes"
+    ),
     "bytes without a length": (replaced("size_t data_len", "size_t size"), 5, "second.*data.*length.*data_len"),
     "bytes of another's length": (replaced("size_t data_len", "size_t dcid_len"), 5, "second.*data.*length"),
     "signed length": (replaced("size_t data_len", "int data_len"), 5, "second.*data.*data_len.*unsigned"),

@@ -147,19 +147,25 @@ static void bench_find(struct bench *bench)
     memcpy(&bench->dirty, &dirty, sizeof(dirty));
 }
 
-static void bench_load(struct bench *bench)
+/* Makes the program, which has to have so many functions, and loads it. */
+static void bench_open(struct bench *bench, size_t num_functions)
 {
     const struct program_maps maps = {MAP_RING, MAP_LOST,    MAP_SCRATCH,
                                       MAP_TIES, MAP_ENTRIES, MAP_GATE};
     char *source;
 
     program_open(&bench->program, operand_native(), &bench->selection, &maps, fail_on_skip);
-    assert_int_equal(bench->program.num_functions, num_signatures);
+    assert_int_equal(bench->program.num_functions, num_functions);
     source = make_source(bench->program.text);
     bench->library = library_open(source);
     free(source);
     bench_find(bench);
     bench->gate[GATE_OPEN] = 1;
+}
+
+static void bench_load(struct bench *bench)
+{
+    bench_open(bench, num_signatures);
 }
 
 static struct bench *bench_make(enum widths widths)
@@ -190,16 +196,21 @@ static struct bench *bench_make(enum widths widths)
     return bench;
 }
 
-static void bench_close(struct bench *bench)
+static void bench_free(struct bench *bench)
 {
-    dlclose(bench->library);
-    program_dispose(&bench->program);
     for (size_t i = 0; i != num_signatures; ++i)
         free(bench->locations[i].arguments);
     free(bench->locations);
     free(bench->probes);
     free(bench->traced);
     free(bench);
+}
+
+static void bench_close(struct bench *bench)
+{
+    dlclose(bench->library);
+    program_dispose(&bench->program);
+    bench_free(bench);
 }
 
 /* The bench that most tests want, without or with application data, as nothing had run on it. */
@@ -554,6 +565,87 @@ static void converts_as_c_would(void **state)
     bench_load(bench);
     check_all(bench);
     bench_close(bench);
+}
+
+/* An operand of 4 bytes, say, and what is printed of the 8 bytes that lie there. */
+struct unknown_operand {
+    const char *x86_64, *aarch64;
+    enum field_kind kind;
+    uint64_t number;
+};
+
+/* The probe's arguments are printed as they are in the server, whatever size and sign they have. */
+static void unknown_probes_are_captured(void **state)
+{
+    static const struct unknown_operand operands[] = {
+        {"8@0(%rsp)", "8@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf1f2f3f4f5f6f7f8)},
+        {"-8@0(%rsp)", "-8@[sp, 0]", FIELD_SIGNED, UINT64_C(0xf1f2f3f4f5f6f7f8)},
+        {"4@0(%rsp)", "4@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf5f6f7f8)},
+        {"-4@0(%rsp)", "-4@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffff5f6f7f8)},
+        {"2@0(%rsp)", "2@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf7f8)},
+        {"-2@0(%rsp)", "-2@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffffffff7f8)},
+        {"1@0(%rsp)", "1@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf8)},
+        {"-1@0(%rsp)", "-1@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffffffffff8)},
+        {"8@8(%rsp)", "8@[sp, 8]", FIELD_UNSIGNED, 0x7f},
+        {"-1@8(%rsp)", "-1@[sp, 8]", FIELD_SIGNED, 0x7f},
+        {"8@$-7", "8@-7", FIELD_UNSIGNED, UINT64_C(0xfffffffffffffff9)},
+        {"4@$-7", "4@-7", FIELD_UNSIGNED, UINT64_C(0xfffffff9)},
+        {"-4@$-7", "-4@-7", FIELD_SIGNED, UINT64_C(0xfffffffffffffff9)},
+        {"2@$65536", "2@65536", FIELD_UNSIGNED, 0},
+        {"1@$-1", "1@-1", FIELD_UNSIGNED, 0xff},
+        {"-1@$255", "-1@255", FIELD_SIGNED, UINT64_MAX},
+    };
+    const size_t max = sizeof(operands) / sizeof(operands[0]);
+    const uint64_t stack[] = {UINT64_C(0xf1f2f3f4f5f6f7f8), 0x7f};
+    struct bench *bench = bench_make(AS_DECLARED);
+
+    (void)state;
+    assert_int_equal(max, PROBE_ARGUMENTS_MAX);
+    for (size_t count = 0; count <= max; ++count) { /* the last so many of them */
+        struct process process;
+        struct version version;
+        struct event_head head;
+        struct event event;
+        struct value values[DECODE_FIELDS_MAX];
+        char *arguments = memory_format("%s", "");
+        for (size_t i = max - count; i != max; ++i) {
+            char *longer = memory_format("%s%s%s", arguments, i != max - count ? " " : "",
+                                         operand_native() == OPERAND_X86_64 ? operands[i].x86_64
+                                                                            : operands[i].aarch64);
+            free(arguments);
+            arguments = longer;
+        }
+        notes_open(&process, NULL);
+        notes_add(&process, "quicly", "brand_new", arguments);
+        free(arguments);
+        version_open(&version, operand_native(), &process);
+        assert_non_null(version.traced[0].guess);
+        bench->selection.probes = version.traced;
+        bench->selection.num_probes = bench->selection.num_printed = 1;
+        bench_open(bench, 1);
+        bench->call(find(bench, bench->program.functions[0].name), (uintptr_t)stack);
+        assert_int_equal(*bench->num_events, 1);
+        event = (struct event){bench->event_bytes, *bench->event_size};
+        assert_int_equal(decode(version.traced[0].signature, false, &event, &head, values), 0);
+        assert_int_equal(head.flags, 0);
+        assert_int_equal(head.connection, 0);
+        assert_int_equal(version.traced[0].signature->num_fields, count + 1);
+        for (size_t i = 0; i != count; ++i) {
+            const struct unknown_operand *operand = &operands[max - count + i];
+            const struct field *field = &version.traced[0].signature->fields[i];
+            assert_int_equal(field->kind, operand->kind);
+            if (field->kind == FIELD_SIGNED)
+                assert_int_equal(values[i].integer, (int64_t)operand->number);
+            else
+                assert_int_equal(values[i].number, operand->number);
+        }
+        assert_int_equal(values[count].number, STAMP_NS);
+        dlclose(bench->library);
+        program_dispose(&bench->program);
+        version_dispose(&version);
+        notes_close(&process);
+    }
+    bench_free(bench);
 }
 
 /*
@@ -1057,6 +1149,7 @@ int main(void)
         cmocka_unit_test(captures_every_field),
         cmocka_unit_test(captures_application_data),
         cmocka_unit_test(converts_as_c_would),
+        cmocka_unit_test(unknown_probes_are_captured),
         cmocka_unit_test(nothing_remains_of_earlier_events),
         cmocka_unit_test(null_pointers_are_empty),
         cmocka_unit_test(empty_text_is_empty),

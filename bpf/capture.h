@@ -5,7 +5,7 @@
  * parses all of /proc/kallsyms each time that it meets a bpf_probe_read*.
  *
  * The numbers and the map descriptors that are upper case here are defined by the program's first
- * lines (src/program.c).
+ * lines (src/kernel/program.c).
  */
 
 #define INLINE        static inline __attribute__((always_inline))
@@ -234,3 +234,28 @@ INLINE u16 tied(u64 conn_id, u32 *conn, u64 *connection)
     *connection = known->connection;
     return EVENT_TIED;
 }
+
+/*
+ * What is known of an event before anything of it is copied, for keep() to decide on. Members that
+ * a probe does not have are 0. A constant of every probe's code, or in a register: it costs nothing
+ * where nothing looks at it.
+ */
+struct candidate {
+    u32 id;          /* of the probe */
+    u16 kind;        /* bits, see below */
+    u16 flags;       /* EVENT_TIED: h2o's connection is one of HTTP/3 */
+    u64 conn_id;     /* h2o's number of the connection */
+    u64 connection;  /* address of quicly's connection object, from the probe or a tie */
+    u64 name;        /* of a header: where its name is in the server's memory */
+    u64 name_length; /* in bytes */
+};
+
+#define ANY_HTTP        1 /* of a connection of any version of HTTP; `flags` tells HTTP/3 */
+#define REQUEST_HEADER  2
+#define RESPONSE_HEADER 4
+
+/*
+ * Returns whether the event is wanted. Every capture calls it once, after it has changed the ties
+ * and before it copies anything. src/kernel/program.c writes it for each program.
+ */
+INLINE int keep(const struct candidate *candidate);

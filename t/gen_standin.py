@@ -15,7 +15,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "misc"))
 
-from gen_quic_bpf import ListError, Signature, read_list  # noqa: E402
+from probe_lists import ListError, Signature, read_list  # noqa: E402
 
 # As many as <sys/sdt.h> has macros for; PROBE_MAX_ARGUMENTS in t/standin/probes.h.
 MAX_ARGUMENTS = 12

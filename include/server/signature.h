@@ -76,6 +76,12 @@ struct signature {
 extern const struct signature signatures[];
 extern const size_t num_signatures;
 
+/*
+ * For probes that no list knows, by number of arguments: all are unsigned integers of 8 bytes, named
+ * arg1, arg2, ... These rows have no provider, probe, and declaration.
+ */
+extern const struct signature generic_signatures[PROBE_ARGUMENTS_MAX + 1];
+
 /* A field of struct st_quicly_stats_t. */
 struct stats_field {
     const char *key;

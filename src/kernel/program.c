@@ -27,7 +27,6 @@ static void print_defines(FILE *text, const struct program_settings *selection,
         {"WATERMARK", selection->watermark},
         {"APPLICATION_DATA", selection->application_data},
         {"TIE_CONNECTIONS", selection->additions.connections},
-        {"HTTP3_ONLY", selection->additions.http3_only},
         {"WITH_STAMPS", selection->additions.times},
         {"WITH_TIDS", selection->additions.threads},
         {"NAMESPACE_DEVICE", selection->pid_device},
@@ -59,17 +58,12 @@ static void print_comparison(FILE *text, const char *name, size_t length)
     }
 }
 
-/* -s: a header that is not printed is not copied. */
 static void print_header_filter(FILE *text, const struct program_settings *selection)
 {
-    fputs("/* Whether a response header is one of those that were asked for. */\n"
-          "INLINE int header_wanted(u64 name, u64 length)\n{\n",
-          text);
-    if (selection->num_response_headers == 0) {
-        fputs("    return 1;\n}\n\n", text);
-        return;
-    }
-    fprintf(text, "    u64 words[%d];\n\n", EVENT_NAME_MAX / 8);
+    fprintf(text,
+            "/* Whether a response header is one of those that were asked for. */\n"
+            "INLINE int header_wanted(u64 name, u64 length)\n{\n    u64 words[%d];\n\n",
+            EVENT_NAME_MAX / 8);
     for (size_t i = 0; i != selection->num_response_headers; ++i) {
         const char *name = selection->response_headers[i];
         size_t length = strlen(name);
@@ -83,6 +77,27 @@ static void print_header_filter(FILE *text, const struct program_settings *selec
         fputs(")\n            return 1;\n    }\n", text);
     }
     fputs("    return 0;\n}\n\n", text);
+}
+
+/*
+ * Writes keep(), see bpf/capture.h. To add a filter, print its condition here; if it needs to know
+ * more of an event, add a member to struct candidate, which misc/layouts.py fills in.
+ */
+static void print_keep(FILE *text, const struct program_settings *selection)
+{
+    if (selection->num_response_headers != 0)
+        print_header_filter(text, selection);
+    fputs("INLINE int keep(const struct candidate *candidate)\n{\n", text);
+    if (selection->additions.http3_only)
+        fputs("    if ((candidate->kind & ANY_HTTP) != 0 && (candidate->flags & EVENT_TIED) == 0)\n"
+              "        return 0;\n",
+              text);
+    if (selection->num_response_headers != 0)
+        fputs("    if ((candidate->kind & RESPONSE_HEADER) != 0 &&\n"
+              "        !header_wanted(candidate->name, candidate->name_length))\n"
+              "        return 0;\n",
+              text);
+    fputs("    return 1;\n}\n\n", text);
 }
 
 /*
@@ -225,7 +240,7 @@ void program_open(struct program *program, enum operand_arch arch,
     if (text == NULL)
         abort();
     print_defines(text, selection, maps);
-    print_header_filter(text, selection);
+    print_keep(text, selection);
     for (size_t i = 0; i != program->num_functions; ++i)
         print_function(text, arch, selection, &program->functions[i]);
     fputs("/* All probes hang on one link; the cookie of the location says whose it is. */\n"

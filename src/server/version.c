@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "event.h"
 #include "memory.h"
 
 /*
@@ -256,73 +255,46 @@ static void find_version(struct version *version, enum operand_arch arch,
     version->until = next_change(version->since);
 }
 
-/* The signature of a probe that no list knows: integers, as its operands are. */
+/*
+ * The signature of a probe that no list knows: the generic one of as many arguments, with the signs
+ * that its operands have.
+ */
 struct guess {
     struct signature signature;
-    struct argument arguments[PROBE_ARGUMENTS_MAX];
     struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* and the time */
-    char keys[PROBE_ARGUMENTS_MAX][8];
-    char *declaration, *capture;
+    char *declaration;
 };
 
 static struct guess *guess_signature(enum operand_arch arch, const struct probe *probe)
 {
     struct guess *guess = memory_grow(NULL, 1, sizeof(*guess));
     const char *text = probe->locations[0].arguments;
-    char *declared = memory_format("%s:%s(", probe->provider, probe->name);
-    char *members = memory_format("%s", ""), *stores = memory_format("%s", ""), *longer;
+    bool is_signed[PROBE_ARGUMENTS_MAX];
     struct operand operand;
-    size_t count = 0;
+    size_t count = 0, size;
+    FILE *declaration;
 
     *guess = (struct guess){0};
-    while (count != PROBE_ARGUMENTS_MAX && operand_parse(arch, &text, &operand) == 0) {
-        const char sign = operand.is_signed ? 's' : 'u';
-        snprintf(guess->keys[count], sizeof(guess->keys[count]), "arg%zu", count + 1);
-        guess->arguments[count] =
-            (struct argument){guess->keys[count], operand.size, operand.is_signed, false, false};
-        guess->fields[count] = (struct field){
-            .key = guess->keys[count],
-            .kind = operand.is_signed ? FIELD_SIGNED : FIELD_UNSIGNED,
-            .width = operand.size,
-            .place = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
-        };
-        longer = memory_format("%s%s%sint%u_t %s", declared, count != 0 ? ", " : "",
-                               operand.is_signed ? "" : "u", operand.size * 8u, guess->keys[count]);
-        free(declared);
-        declared = longer;
-        longer = memory_format("%s        %c%u arg%zu __attribute__((aligned(8)));\n", members,
-                               sign, operand.size * 8u, count);
-        free(members);
-        members = longer;
-        longer = memory_format("%s    event.arg%zu = (%c%u)arg%zu;\n", stores, count, sign,
-                               operand.size * 8u, count);
-        free(stores);
-        stores = longer;
-        ++count;
+    declaration = open_memstream(&guess->declaration, &size);
+    if (declaration == NULL)
+        abort();
+    fprintf(declaration, "%s:%s(", probe->provider, probe->name);
+    for (; count != PROBE_ARGUMENTS_MAX && operand_parse(arch, &text, &operand) == 0; ++count) {
+        is_signed[count] = operand.is_signed;
+        fprintf(declaration, "%s%sint%u_t arg%zu", count != 0 ? ", " : "",
+                operand.is_signed ? "" : "u", operand.size * 8u, count + 1);
     }
-    guess->fields[count] = (struct field){
-        .key = "time", .kind = FIELD_STAMP, .width = 8, .place = sizeof(struct event_head)};
-    guess->declaration = memory_format("%s%s)", declared, text[0] != '\0' ? ", ..." : "");
-    guess->capture = memory_format(
-        "    struct event {\n        struct event_head head;\n        u64 stamp;\n%s"
-        "    } event = {{0}};\n%s"
-        "    event.stamp = STAMP;\n    submit(id, &event, sizeof(event));\n    return 0;\n",
-        members, stores);
-    free(declared);
-    free(members);
-    free(stores);
-    guess->signature = (struct signature){
-        .provider = probe->provider,
-        .probe = probe->name,
-        .declaration = guess->declaration,
-        .arguments = guess->arguments,
-        .num_arguments = count,
-        .fields = guess->fields,
-        .num_fields = count + 1,
-        .size = (uint16_t)(sizeof(struct event_head) + 8 + count * 8),
-        .reads = (uint16_t)((1u << count) - 1),
-        .capture = guess->capture,
-    };
+    fputs(text[0] != '\0' ? ", ...)" : ")", declaration);
+    fclose(declaration);
+    guess->signature = generic_signatures[count];
+    memcpy(guess->fields, guess->signature.fields,
+           guess->signature.num_fields * sizeof(guess->fields[0]));
+    for (size_t i = 0; i != count; ++i) /* the fields of the arguments come first */
+        guess->fields[i].kind = is_signed[i] ? FIELD_SIGNED : FIELD_UNSIGNED;
+    guess->signature.provider = probe->provider;
+    guess->signature.probe = probe->name;
+    guess->signature.declaration = guess->declaration;
+    guess->signature.fields = guess->fields;
     return guess;
 }
 
@@ -351,7 +323,6 @@ void version_dispose(struct version *version)
         struct guess *guess = version->traced[i].guess;
         if (guess != NULL) {
             free(guess->declaration);
-            free(guess->capture);
             free(guess);
         }
     }

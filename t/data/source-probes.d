@@ -65,4 +65,8 @@ provider h2o {
      */
     probe too_many(int a1, int a2, int a3, int a4, int a5, int a6, int a7, int a8, int a9, int a10, int a11, int a12,
                    int a13, int a14, int a15, int a16, int a17);
+    /**
+     * More text than an event has room for.
+     */
+    probe large(uint64_t id, const void *first, size_t first_len, const void *second, size_t second_len);
 };

@@ -28,6 +28,7 @@ FACTS: dict[str, Any] = json.loads((TOP / "t" / "data" / "probes.json").read_tex
 
 sys.path.insert(0, str(TOP / "misc"))
 import gen_quic_bpf  # noqa: E402
+import probe_lists  # noqa: E402
 
 # Whoever has these can decrypt a connection: never read. By (probe, argument).
 SECRETS = {
@@ -88,7 +89,7 @@ def with_later_ones(history: list[Fact]) -> list[Fact]:
     listed = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
         for file in LISTS
-        for s in gen_quic_bpf.read_list(file)
+        for s in probe_lists.read_list(file)
     ]
     ended = {f._replace(until=None): f for f in listed if f.until is not None and f.until > LAST_DATE}
     return [ended.get(f, f) for f in history] + [f for f in listed if f.since > LAST_DATE]
@@ -168,7 +169,7 @@ def test_lists_are_the_facts(file: Path) -> None:
     provider = file.name.partition("-")[0]
     found = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
-        for s in gen_quic_bpf.read_list(file)
+        for s in probe_lists.read_list(file)
     ]
     wanted = [fact for fact in FACT_LIST if fact.provider == provider]
     assert sorted(found, key=str) == sorted(wanted, key=str)
@@ -177,7 +178,7 @@ def test_lists_are_the_facts(file: Path) -> None:
 def test_lists_tell_where_a_signature_stands() -> None:
     for file in LISTS:
         lines = file.read_text(encoding="utf-8").split("\n")
-        for signature in gen_quic_bpf.read_list(file):
+        for signature in probe_lists.read_list(file):
             assert re.match(rf"    probe {signature.probe}\(", lines[signature.line - 1])
 
 
@@ -351,7 +352,7 @@ def compile_and_run(folder: Path, *sources: str) -> str:
 PRINT_CAPTURES = r"""
 #include <stdio.h>
 #include <string.h>
-#include "probe.h"
+#include "server/signature.h"
 
 static int is_key_of(const char *key, const char *name)
 {
@@ -371,26 +372,32 @@ static int has_member(const char *capture, const char *name, int width)
     return strstr(capture, member) != NULL;
 }
 
+static void print_capture(const char *name, size_t i, const struct signature *s)
+{
+    printf("/* %s */\nint %s%zu(struct pt_regs *ctx)\n{\n    enum { id = 0, silent = 0 };\n",
+           s->declaration != NULL ? s->declaration : "generic", name, i);
+    for (size_t j = 0; j < s->num_arguments; ++j)
+        if (((s->reads | s->reads_application_data) >> j & 1) != 0)
+            printf("    const u64 arg%zu = 0;\n", j);
+    printf("%s    _Static_assert(sizeof(struct event) >= %d && sizeof(struct event) < %d + 8, \"size\");\n",
+           s->capture, s->size, s->size);
+    for (size_t j = 0; j < s->num_arguments; ++j)
+        for (size_t k = 0; k < s->num_fields; ++k)
+            if (!s->arguments[j].is_pointer && is_key_of(s->fields[k].key, s->arguments[j].name) &&
+                has_member(s->capture, s->arguments[j].name, s->fields[k].width))
+                printf("    _Static_assert(offsetof(struct event, %s) == %d && "
+                       "sizeof(((struct event *)0)->%s) == %d, \"%s\");\n",
+                       s->arguments[j].name, s->fields[k].place, s->arguments[j].name, s->fields[k].width,
+                       s->arguments[j].name);
+    puts("}");
+}
+
 int main(void)
 {
-    for (size_t i = 0; i < num_signatures; ++i) {
-        const struct signature *s = &signatures[i];
-        printf("/* %s */\nint f%zu(struct pt_regs *ctx)\n{\n    enum { id = 0, silent = 0 };\n", s->declaration, i);
-        for (size_t j = 0; j < s->num_arguments; ++j)
-            if (((s->reads | s->reads_application_data) >> j & 1) != 0)
-                printf("    const u64 arg%zu = 0;\n", j);
-        printf("%s    _Static_assert(sizeof(struct event) >= %d && sizeof(struct event) < %d + 8, \"size\");\n",
-               s->capture, s->size, s->size);
-        for (size_t j = 0; j < s->num_arguments; ++j)
-            for (size_t k = 0; k < s->num_fields; ++k)
-                if (!s->arguments[j].is_pointer && is_key_of(s->fields[k].key, s->arguments[j].name) &&
-                    has_member(s->capture, s->arguments[j].name, s->fields[k].width))
-                    printf("    _Static_assert(offsetof(struct event, %s) == %d && "
-                           "sizeof(((struct event *)0)->%s) == %d, \"%s\");\n",
-                           s->arguments[j].name, s->fields[k].place, s->arguments[j].name, s->fields[k].width,
-                           s->arguments[j].name);
-        puts("}");
-    }
+    for (size_t i = 0; i < num_signatures; ++i)
+        print_capture("f", i, &signatures[i]);
+    for (size_t i = 0; i <= PROBE_ARGUMENTS_MAX; ++i)
+        print_capture("g", i, &generic_signatures[i]);
     return 0;
 }
 """
@@ -406,11 +413,11 @@ u64 bpf_pseudo_fd(u64 kind, u64 fd);
 struct pt_regs;
 enum {
     RING_MAP, LOST_MAP, SCRATCH_MAP, TIES_MAP, ENTRIES_MAP, GATE_MAP, NUM_PROBES, WATERMARK, TIE_CONNECTIONS,
-    HTTP3_ONLY, WITH_STAMPS, WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
+    WITH_STAMPS, WITH_TIDS, NAMESPACE_DEVICE, NAMESPACE_INODE, APPLICATION_DATA
 };
 #include "event.h"
 #include "capture.h"
-static int header_wanted(u64 name, u64 length) { return name != length; }
+INLINE int keep(const struct candidate *candidate) { return candidate->name != candidate->name_length; }
 """
 
 
@@ -418,6 +425,7 @@ def compile_captures(folder: Path, tables: str) -> None:
     """What the kernel side is made of is C, reads what it says that it reads, and leaves it where it says."""
     captures = compile_and_run(folder, tables, PRINT_CAPTURES)
     assert captures.count("\nint f") == len(rows_of(tables)) != 0
+    assert captures.count("\nint g") == 17  # of 0 to 16 arguments
     assert captures.count("_Static_assert(offsetof") >= len(rows_of(tables)) / 2
     (folder / "captures.c").write_text(PRELUDE + captures, encoding="utf-8")
     command = ["cc", "-std=gnu11", "-fsyntax-only", f"-I{TOP / 'bpf'}", str(folder / "captures.c")]
@@ -429,6 +437,42 @@ def test_captures_compile(tmp_path: Path, tables: str) -> None:
     compile_captures(tmp_path, tables)
 
 
+# A change of each of the generator's assumptions: header, what is replaced, by what.
+MUTATIONS = [
+    ("bpf/event.h", "uint64_t\n        connection;", "uint64_t unused, connection;"),  # another size
+    ("bpf/event.h", "uint32_t\n        conn;", "uint32_t unused; uint32_t conn;"),  # another offset
+    ("bpf/event.h", "uint32_t\n        conn;", "uint16_t conn, unused;"),
+    ("bpf/event.h", "uint16_t flags;", "uint8_t flags;"),
+    ("bpf/event.h", "uint64_t\n        connection;", "uint32_t connection, unused;"),
+    ("bpf/event.h", "#define EVENT_TIED 0x8000", "#define EVENT_TIED 0x4000"),
+    ("bpf/event.h", "#define EVENT_NAME_MAX   256", "#define EVENT_NAME_MAX 512"),
+    ("bpf/event.h", "#define EVENT_TEXT_MAX   4096", "#define EVENT_TEXT_MAX 2048"),
+    ("bpf/event.h", "#define EVENT_STRING_MAX 1024", "#define EVENT_STRING_MAX 4096"),
+    ("bpf/event.h", "#define EVENT_MAX 8192", "#define EVENT_MAX 4096"),
+    ("include/server/signature.h", "#define PROBE_ARGUMENTS_MAX 16", "#define PROBE_ARGUMENTS_MAX 17"),
+    ("include/server/signature.h", "#define PROBE_VARIABLE_MAX  15", "#define PROBE_VARIABLE_MAX 16"),
+    ("include/server/signature.h", "#define PROBE_SOURCE_DATE 99991231", "#define PROBE_SOURCE_DATE 99991230"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header, old, new", [("bpf/event.h", "", "")] + MUTATIONS)
+def test_tables_do_not_compile_with_other_headers(tmp_path: Path, tables: str, header: str, old: str, new: str) -> None:
+    """The generator and the headers agree, or the build stops at a static assertion."""
+    for name in ("bpf/event.h", "include/server/signature.h"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        text = (TOP / name).read_text(encoding="utf-8")
+        if name == header and old:
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "tables.c").write_text(tables, encoding="utf-8")
+    folders = [f"-I{tmp_path / 'include'}", f"-I{tmp_path / 'bpf'}"]
+    command = ["cc", "-std=c11", "-fsyntax-only", *folders, str(tmp_path / "tables.c")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode == 0) == (old == ""), done.stderr
+    assert ("static assertion failed" in done.stderr) == (old != ""), done.stderr
+
+
 def test_embed(tmp_path: Path) -> None:
     """What is embedded is, as C, what was in the file."""
     content = 'a "quoted" \\ line\n\ttab, and %s\n\nno newline at the end'
@@ -437,8 +481,8 @@ def test_embed(tmp_path: Path) -> None:
     done = run("embed", f"a/b.h={tmp_path / 'file'}", f"none={tmp_path / 'empty'}")
     assert (done.returncode, done.stderr) == (0, "")
     program = (
-        '#include <stdio.h>\n#include "texts.h"\nint main(void)\n{\n'
-        "    for (const struct text_file *f = text_files; f->path; ++f)\n"
+        '#include <stdio.h>\n#include "kernel/embedded.h"\nint main(void)\n{\n'
+        "    for (const struct embedded_file *f = embedded_files; f->path; ++f)\n"
         '        printf("%s=%s;", f->path, f->content);\n    return 0;\n}\n'
     )
     printed = compile_and_run(tmp_path, done.stdout, program)
@@ -483,9 +527,9 @@ def test_plain_on_every_date() -> None:
     dates = {date for f in FACT_LIST for date in (f.since, f.until) if date is not None}
     dates |= {f"{date[:8]}{int(date[8:]) - 1:02}" for date in dates} | {"2019-01-01", "2030-01-01"}
     for provider, file in zip(PROVIDERS, LISTS):
-        signatures = gen_quic_bpf.read_list(file)
+        signatures = probe_lists.read_list(file)
         for date in sorted(dates):
-            found = [(s.probe, tuple((a.type, a.name) for a in s.arguments)) for s in gen_quic_bpf.at(signatures, date)]
+            found = [(s.probe, tuple((a.type, a.name) for a in s.arguments)) for s in probe_lists.at(signatures, date)]
             assert len(found) == len(set(found)) and set(found) == facts_at(date, provider), date
 
 
@@ -628,6 +672,7 @@ SOURCE_KEYS = {
     "nothing": "time",
     "types": "reason port number from spaced count cb is-on time",
     "with_marks": "plain-text* body-text* header-text bytes* bytes-len time",
+    "large": "id first* first-len second-len time",
     "left_out": "conn-id odd-len req-id conn time",
     "names": "flags id end event arg0 STAMP register head head-len time",
 }
@@ -649,6 +694,7 @@ SOURCE_WARNINGS = [
             "two fields would be called type",
         )
     ),
+    (71, "large: its events can have more than 8192 bytes; this argument is not printed"),
 ]
 
 
@@ -705,7 +751,7 @@ def test_source_tree_without_a_list(tmp_path: Path) -> None:
 )
 def test_source_that_is_no_list(write: Callable[..., Path], text: str, sentence: str) -> None:
     plain = write(text, "plain.d")
-    with pytest.raises(gen_quic_bpf.ListError, match=sentence):
+    with pytest.raises(probe_lists.ListError, match=sentence):
         make_tables(*LISTS, source=[plain])
 
 
@@ -742,7 +788,7 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
             try:
                 make_tables(write(f"provider h2o {{ {probe} }};"))
                 accepted.append(probe)
-            except gen_quic_bpf.ListError as error:
+            except probe_lists.ListError as error:
                 assert re.search(rf"\b{name}\b", str(error))
     assert accepted
     compile_captures(tmp_path, make_tables(write(f"provider h2o {{ {' '.join(accepted)} }};")))
@@ -779,6 +825,9 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
     "unknown struct": (replaced("const char *dcid", "struct st_other_t *dcid"), 3, "first.*st_other_t.*dcid.*type"),
     "pointer to a known type": (replaced("int64_t at,", "int64_t *at,"), 3, "first.*int64_t.* at .*type"),
     "pointer to a pointer": (replaced("const char *dcid", "const char **dcid"), 3, "first.*dcid.*type"),
+    "more than an event holds": (
+        replaced("size_t data_len", "size_t data_len, const char *more, size_t more_len"), 5, "second.*8192 bytes"
+    ),
     "bytes without a length": (replaced("size_t data_len", "size_t size"), 5, "second.*data.*length.*data_len"),
     "bytes of another's length": (replaced("size_t data_len", "size_t dcid_len"), 5, "second.*data.*length"),
     "signed length": (replaced("size_t data_len", "int data_len"), 5, "second.*data.*data_len.*unsigned"),
@@ -1048,7 +1097,7 @@ def test_mangled_lists(write: Callable[..., Path]) -> None:
         as_source = random_.randrange(10) == 0
         try:
             written = make_tables(annotated, source=[file]) if as_source else make_tables(file)
-        except gen_quic_bpf.ListError as error:
+        except probe_lists.ListError as error:
             bad += 1
             match = re.fullmatch(rf"({re.escape(str(file))}|{re.escape(str(annotated))}):(\d+): (.+)", str(error), re.S)
             assert match is not None, (str(error), mangled)

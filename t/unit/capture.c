@@ -16,21 +16,7 @@
 #include "server/operand.h"
 #include "kernel/program.h"
 
-/* What stands in front of the program's text: the helpers, by the numbers that it calls them by. */
-static const char prefix[] =
-    "unsigned long long bpf_pseudo_fd(unsigned long long kind, unsigned long long fd);\n"
-    "void *helper_1(const void *, const void *);\n"
-    "long helper_2(const void *, const void *, const void *, unsigned long long);\n"
-    "long helper_3(const void *, const void *);\n"
-    "long helper_12(void *, const void *, unsigned);\n"
-    "unsigned long long helper_5(void);\n"
-    "long helper_112(void *, unsigned, const void *);\n"
-    "long helper_114(void *, unsigned, const void *);\n"
-    "long helper_120(unsigned long long, unsigned long long, void *, unsigned);\n"
-    "long helper_130(const void *, const void *, unsigned long long, unsigned long long);\n"
-    "unsigned long long helper_134(const void *, unsigned long long);\n"
-    "unsigned long long helper_174(void *);\n";
-
+/* The helpers that the program calls, by their numbers; capture_kernel.c has them. */
 static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174};
 
 enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
@@ -41,93 +27,6 @@ enum { GATE_OPEN, GATE_READER_WAITS }; /* the words of struct gate */
 
 #define STAMP_NS UINT64_C(0x1122334455667788)
 #define TID      4242
-
-/*
- * And behind it: one tie, two scratches, and a ring that holds the last event. Address 1 to 4095 is
- * no memory.
- */
-static const char suffix[] =
-    "u64 lost[4096];\n"
-    "struct scratch scratches[2];\n"
-    "u8 event_bytes[EVENT_MAX];\n"
-    "u64 event_size, tie_id, secret_begin, secret_end, slot, waiting, tail_called;\n"
-    "u32 gate[2], num_wakes;\n"
-    "u32 num_events, has_tie, is_full, is_old, has_leaked;\n"
-    "struct tie tie_value;\n"
-    "u64 bpf_pseudo_fd(u64 kind, u64 fd)\n"
-    "{\n"
-    "    return kind != 2 ? fd : fd == LOST_MAP ? (u64)lost : fd == GATE_MAP ? (u64)gate : 0;\n"
-    "}\n"
-    "void *helper_1(const void *map, const void *key)\n"
-    "{\n"
-    "    if ((u64)map == SCRATCH_MAP)\n"
-    "        return *(u32 *)key < 2 ? &scratches[*(u32 *)key] : 0;\n"
-    "    return (u64)map == TIES_MAP && has_tie && *(u64 *)key == tie_id ? &tie_value : 0;\n"
-    "}\n"
-    "long helper_2(const void *map, const void *key, const void *value, u64 flags)\n"
-    "{\n"
-    "    if ((u64)map != TIES_MAP || flags != 0)\n"
-    "        return -22;\n"
-    "    has_tie = 1;\n    tie_id = *(u64 *)key;\n    tie_value = *(struct tie *)value;\n"
-    "    return 0;\n"
-    "}\n"
-    "long helper_3(const void *map, const void *key)\n"
-    "{\n"
-    "    if ((u64)map != TIES_MAP || !has_tie || *(u64 *)key != tie_id)\n"
-    "        return -2;\n"
-    "    has_tie = 0;\n    return 0;\n"
-    "}\n"
-    "u64 helper_5(void) { return 0x1122334455667788ULL; }\n"
-    "long helper_12(void *ctx, const void *map, u32 index)\n"
-    "{\n"
-    "    if ((u64)map != ENTRIES_MAP)\n        return -22;\n"
-    "    tail_called = index;\n    return 0;\n"
-    "}\n"
-    "u64 helper_174(void *ctx) { return 77; }\n"
-    "static int is_memory(u64 from, u64 size)\n"
-    "{\n"
-    "    if ((from < secret_end && from + size > secret_begin) || (slot && from < slot + 8 && from "
-    "+ size > slot))\n"
-    "        has_leaked = 1;\n"
-    "    return from >= 4096;\n"
-    "}\n"
-    "long helper_112(void *to, u32 size, const void *from)\n"
-    "{\n"
-    "    if (!is_memory((u64)from, size)) {\n"
-    "        __builtin_memset(to, 0, size);\n        return -14;\n    }\n"
-    "    __builtin_memcpy(to, from, size);\n    return 0;\n"
-    "}\n"
-    "long helper_114(void *to, u32 size, const void *from)\n"
-    "{\n"
-    "    u32 length = 0;\n"
-    "    if (!is_memory((u64)from, 1))\n        return -14;\n"
-    "    while (length + 1 < size && ((const char *)from)[length] != 0)\n        ++length;\n"
-    "    __builtin_memcpy(to, from, length);\n"
-    "    ((char *)to)[length] = 0;\n    return is_old && length == 0 ? 0 : length + 1;\n"
-    "}\n"
-    "long helper_120(u64 device, u64 inode, void *ids, u32 size)\n"
-    "{\n"
-    "    if (device != 7 || inode != 8 || size != 8)\n        return -22;\n"
-    "    *(u32 *)ids = 4242;\n    return 0;\n"
-    "}\n"
-    "long helper_130(const void *ring, const void *data, u64 size, u64 flags)\n"
-    "{\n"
-    "    if ((u64)ring != RING_MAP || size > EVENT_MAX || is_full)\n        return -11;\n"
-    "    __builtin_memcpy(event_bytes, data, size);\n"
-    "    event_size = size;\n    ++num_events;\n    num_wakes += flags == 2;\n"
-    "    waiting += size + 8;\n"
-    "    while (waiting % 8 != 0)\n        ++waiting;\n    return 0;\n"
-    "}\n"
-    "u64 helper_134(const void *ring, u64 flags) { return waiting; }\n"
-    "void dirty(u8 byte)\n"
-    "{\n"
-    "    volatile u8 stack[4096];\n"
-    "    for (u32 i = 0; i != sizeof(stack); ++i)\n        stack[i] = byte;\n"
-    "    __builtin_memset(scratches[0].event, byte, EVENT_MAX);\n"
-    "}\n"
-    "int call(int (*function)(struct pt_regs *), u64 sp)\n"
-    "{\n    struct pt_regs registers = {0};\n    registers.sp = sp;\n    return "
-    "function(&registers);\n}\n";
 
 /*
  * How wide the operands of integers are: as declared, or as other compilers and expressions leave
@@ -190,7 +89,12 @@ static void fail_on_skip(const struct server_probe *traced, const struct locatio
 /* The program's text with our helpers in it, to be freed. */
 static char *make_source(const char *text)
 {
-    char *source = memory_format("%s%s%s", prefix, text, suffix);
+    static const char marker[] = "/* THE PROGRAM */";
+    char *kernel = data_read("../unit/capture_kernel.c"), *place = strstr(kernel, marker), *source;
+
+    assert_non_null(place);
+    source = memory_format("%.*s%s%s", (int)(place - kernel), kernel, text, place + strlen(marker));
+    free(kernel);
 
     for (size_t i = 0; i != sizeof(helpers) / sizeof(helpers[0]); ++i) {
         char *number = memory_format("(void *)%u;", helpers[i]), *at = strstr(source, number),
@@ -243,19 +147,25 @@ static void bench_find(struct bench *bench)
     memcpy(&bench->dirty, &dirty, sizeof(dirty));
 }
 
-static void bench_load(struct bench *bench)
+/* Makes the program, which has to have so many functions, and loads it. */
+static void bench_open(struct bench *bench, size_t num_functions)
 {
     const struct program_maps maps = {MAP_RING, MAP_LOST,    MAP_SCRATCH,
                                       MAP_TIES, MAP_ENTRIES, MAP_GATE};
     char *source;
 
     program_open(&bench->program, operand_native(), &bench->selection, &maps, fail_on_skip);
-    assert_int_equal(bench->program.num_functions, num_signatures);
+    assert_int_equal(bench->program.num_functions, num_functions);
     source = make_source(bench->program.text);
     bench->library = library_open(source);
     free(source);
     bench_find(bench);
     bench->gate[GATE_OPEN] = 1;
+}
+
+static void bench_load(struct bench *bench)
+{
+    bench_open(bench, num_signatures);
 }
 
 static struct bench *bench_make(enum widths widths)
@@ -284,16 +194,21 @@ static struct bench *bench_make(enum widths widths)
     return bench;
 }
 
-static void bench_close(struct bench *bench)
+static void bench_free(struct bench *bench)
 {
-    dlclose(bench->library);
-    program_dispose(&bench->program);
     for (size_t i = 0; i != num_signatures; ++i)
         free(bench->locations[i].arguments);
     free(bench->locations);
     free(bench->probes);
     free(bench->traced);
     free(bench);
+}
+
+static void bench_close(struct bench *bench)
+{
+    dlclose(bench->library);
+    program_dispose(&bench->program);
+    bench_free(bench);
 }
 
 /* The bench that most tests want, without or with application data, as nothing had run on it. */
@@ -648,6 +563,87 @@ static void converts_as_c_would(void **state)
     bench_load(bench);
     check_all(bench);
     bench_close(bench);
+}
+
+/* An operand of 4 bytes, say, and what is printed of the 8 bytes that lie there. */
+struct unknown_operand {
+    const char *x86_64, *aarch64;
+    enum field_kind kind;
+    uint64_t number;
+};
+
+/* The probe's arguments are printed as they are in the server, whatever size and sign they have. */
+static void unknown_probes_are_captured(void **state)
+{
+    static const struct unknown_operand operands[] = {
+        {"8@0(%rsp)", "8@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf1f2f3f4f5f6f7f8)},
+        {"-8@0(%rsp)", "-8@[sp, 0]", FIELD_SIGNED, UINT64_C(0xf1f2f3f4f5f6f7f8)},
+        {"4@0(%rsp)", "4@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf5f6f7f8)},
+        {"-4@0(%rsp)", "-4@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffff5f6f7f8)},
+        {"2@0(%rsp)", "2@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf7f8)},
+        {"-2@0(%rsp)", "-2@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffffffff7f8)},
+        {"1@0(%rsp)", "1@[sp, 0]", FIELD_UNSIGNED, UINT64_C(0xf8)},
+        {"-1@0(%rsp)", "-1@[sp, 0]", FIELD_SIGNED, UINT64_C(0xfffffffffffffff8)},
+        {"8@8(%rsp)", "8@[sp, 8]", FIELD_UNSIGNED, 0x7f},
+        {"-1@8(%rsp)", "-1@[sp, 8]", FIELD_SIGNED, 0x7f},
+        {"8@$-7", "8@-7", FIELD_UNSIGNED, UINT64_C(0xfffffffffffffff9)},
+        {"4@$-7", "4@-7", FIELD_UNSIGNED, UINT64_C(0xfffffff9)},
+        {"-4@$-7", "-4@-7", FIELD_SIGNED, UINT64_C(0xfffffffffffffff9)},
+        {"2@$65536", "2@65536", FIELD_UNSIGNED, 0},
+        {"1@$-1", "1@-1", FIELD_UNSIGNED, 0xff},
+        {"-1@$255", "-1@255", FIELD_SIGNED, UINT64_MAX},
+    };
+    const size_t max = sizeof(operands) / sizeof(operands[0]);
+    const uint64_t stack[] = {UINT64_C(0xf1f2f3f4f5f6f7f8), 0x7f};
+    struct bench *bench = bench_make(AS_DECLARED);
+
+    (void)state;
+    assert_int_equal(max, PROBE_ARGUMENTS_MAX);
+    for (size_t count = 0; count <= max; ++count) { /* the last so many of them */
+        struct process process;
+        struct version version;
+        struct event_head head;
+        struct event event;
+        struct value values[RECORD_FIELDS_MAX];
+        char *arguments = memory_format("%s", "");
+        for (size_t i = max - count; i != max; ++i) {
+            char *longer = memory_format("%s%s%s", arguments, i != max - count ? " " : "",
+                                         operand_native() == OPERAND_X86_64 ? operands[i].x86_64
+                                                                            : operands[i].aarch64);
+            free(arguments);
+            arguments = longer;
+        }
+        notes_open(&process, NULL);
+        notes_add(&process, "quicly", "brand_new", arguments);
+        free(arguments);
+        version_open(&version, operand_native(), &process);
+        assert_non_null(version.traced[0].guess);
+        bench->selection.probes = version.traced;
+        bench->selection.num_probes = bench->selection.num_printed = 1;
+        bench_open(bench, 1);
+        bench->call(find(bench, bench->program.functions[0].name), (uintptr_t)stack);
+        assert_int_equal(*bench->num_events, 1);
+        event = (struct event){bench->event_bytes, *bench->event_size};
+        assert_int_equal(record_decode(version.traced[0].signature, false, &event, &head, values), 0);
+        assert_int_equal(head.flags, 0);
+        assert_int_equal(head.connection, 0);
+        assert_int_equal(version.traced[0].signature->num_fields, count + 1);
+        for (size_t i = 0; i != count; ++i) {
+            const struct unknown_operand *operand = &operands[max - count + i];
+            const struct field *field = &version.traced[0].signature->fields[i];
+            assert_int_equal(field->kind, operand->kind);
+            if (field->kind == FIELD_SIGNED)
+                assert_int_equal(values[i].integer, (int64_t)operand->number);
+            else
+                assert_int_equal(values[i].number, operand->number);
+        }
+        assert_int_equal(values[count].number, STAMP_NS);
+        dlclose(bench->library);
+        program_dispose(&bench->program);
+        version_dispose(&version);
+        notes_close(&process);
+    }
+    bench_free(bench);
 }
 
 /*
@@ -1151,6 +1147,7 @@ int main(void)
         cmocka_unit_test(captures_every_field),
         cmocka_unit_test(captures_application_data),
         cmocka_unit_test(converts_as_c_would),
+        cmocka_unit_test(unknown_probes_are_captured),
         cmocka_unit_test(nothing_remains_of_earlier_events),
         cmocka_unit_test(null_pointers_are_empty),
         cmocka_unit_test(empty_text_is_empty),

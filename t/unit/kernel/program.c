@@ -488,7 +488,9 @@ static void a_probe_can_be_unreadable(void **state)
     notes_close(&process);
 }
 
-/* The function header_wanted of a program, to be called. */
+#define KEEP "INLINE int keep(const struct candidate *candidate)\n{\n"
+
+/* keep() of a program, to be called for a response header. */
 typedef int (*wanted_function)(unsigned long long name, unsigned long long length);
 
 static void *filter_open(const char *const *names, size_t count, wanted_function *wanted)
@@ -501,12 +503,15 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
     bench.wanted.response_headers = names;
     bench.wanted.num_response_headers = count;
     write_program(&bench);
-    begin = strstr(bench.program.text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
+    begin = strstr(bench.program.text, "\nstruct candidate {\n");
     assert_non_null(begin);
-    *(strstr(begin, "\n}\n") + 3) = '\0';
+    *(strstr(strstr(begin, KEEP), "\n}\n") + 3) = '\0';
     source = memory_format(
         "typedef unsigned long long u64;\n"
+        "typedef unsigned u32;\n"
+        "typedef unsigned short u16;\n"
         "#define INLINE static\n"
+        "#define EVENT_TIED 0x8000\n"
         /* as the kernel's: what is read is no more than what was asked for */
         "static long probe_read_user(void *to, unsigned size, const void *from)\n"
         "{\n    __builtin_memcpy(to, from, size);\n    return 0;\n}\n"
@@ -516,8 +521,10 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
         "    for (int i = 0; i != 1024; ++i)\n        stack[i] = byte;\n    return stack[7];\n}\n"
         /* what the stack had before is not to matter */
         "int wanted(u64 name, u64 length)\n"
-        "{\n    int first, second;\n    dirty(0);\n    first = header_wanted(name, length);\n"
-        "    dirty(0xff);\n    second = header_wanted(name, length);\n"
+        "{\n    const struct candidate header = {\n"
+        "        .kind = ANY_HTTP | RESPONSE_HEADER, .name = name, .name_length = length};\n"
+        "    int first, second;\n    dirty(0);\n    first = keep(&header);\n"
+        "    dirty(0xff);\n    second = keep(&header);\n"
         "    return first == second ? first : -1;\n}\n",
         begin);
     library = library_open(source);
@@ -638,9 +645,64 @@ static void no_header_filter(void **state)
     dlclose(library);
 }
 
+/* keep() is the only place that selects: every function calls it once, and nothing else is asked. */
+static void every_function_asks_keep(void **state)
+{
+    static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        struct bench bench;
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", modes[i], NULL);
+        write_program(&bench);
+        assert_true(bench.program.num_functions != 0);
+        for (size_t j = 0; j != bench.program.num_functions; ++j) {
+            char *text = function_text(&bench.program, bench.program.functions[j].name);
+            const char *asked = strstr(text, "    if (!keep(&candidate))\n        return 0;\n");
+            const char *head = strstr(text, "event->head.flags = ");
+            assert_non_null(asked);
+            assert_null(strstr(strstr(asked, "return 0;"), "keep("));
+            assert_null(strstr(text, "HTTP3"));
+            assert_null(strstr(text, "header_wanted"));
+            assert_true(head != NULL && head > asked); /* nothing is copied before */
+            free(text);
+        }
+        bench_close(&bench);
+    }
+}
+
+/* Where nothing is selected, keep() has no condition. */
+static void keep_has_what_is_selected(void **state)
+{
+    static const char *const names[] = {"etag"};
+
+    (void)state;
+    for (unsigned i = 0; i != 4; ++i) {
+        struct bench bench;
+        char *keep, *end;
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
+        bench.wanted.http3_only = (i & 1) != 0;
+        bench.wanted.response_headers = names;
+        bench.wanted.num_response_headers = i / 2;
+        write_program(&bench);
+        keep = strstr(bench.program.text, KEEP);
+        assert_non_null(keep);
+        keep += strlen(KEEP);
+        end = strstr(keep, "    return 1;\n}\n");
+        assert_non_null(end);
+        assert_int_equal(keep == end, i == 0);
+        *end = '\0';
+        assert_int_equal(strstr(keep, "ANY_HTTP") != NULL, i & 1);
+        assert_int_equal(strstr(keep, "header_wanted(candidate->name") != NULL, i / 2);
+        bench_close(&bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_function_asks_keep),
+        cmocka_unit_test(keep_has_what_is_selected),
         cmocka_unit_test(programs_of_2020_06),
         cmocka_unit_test(programs_of_2024_10),
         cmocka_unit_test(programs_of_2026_06),

@@ -11,13 +11,17 @@
 #include "print/output.h"
 #include "event/ring.h"
 #include "server/process.h"
-#include "kernel/tracer.h"
+#include "kernel/attach.h"
+#include "kernel/maps.h"
+#include "server/generations.h"
 
 struct session {
     const struct options *options;
     const struct process *process;
     const struct selection *selection;
-    struct tracer *tracer;
+    const struct generations *generations;
+    struct maps *maps;
+    struct attached *attached;
     struct ring *stream;
     struct output *output;
     struct output *messages; /* standard error */

@@ -110,7 +110,7 @@ static void drain(struct printing *printing)
 {
     const struct session *session = printing->session;
     const struct ring_sink sink = {print_event, print_lost, printing};
-    uint64_t counted = tracer_lost_total(session->tracer);
+    uint64_t counted = maps_lost_total(session->maps);
 
     printing->json.wall_ns = wall_clock_ns() + session->clock_offset_ns;
     ring_drain(session->stream, counted, &sink);
@@ -127,15 +127,15 @@ static bool wait_for_events(const struct session *session, int *failure)
     struct pollfd fds[] = {
         {.fd = session->signals, .events = POLLIN},
         {.fd = session->process->pidfd, .events = POLLIN},
-        {.fd = session->tracer->maps.ring, .events = POLLIN},
+        {.fd = session->maps->fds.ring, .events = POLLIN},
         {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
     };
 
     int ready;
 
-    tracer_set_waiting(session->tracer, true);
+    maps_set_waiting(session->maps, true);
     ready = poll(fds, sizeof(fds) / sizeof(fds[0]), TICK_MS);
-    tracer_set_waiting(session->tracer, false);
+    maps_set_waiting(session->maps, false);
     if (ready < 0) {
         *failure = errno != EINTR ? errno : 0;
         return *failure != 0;
@@ -156,7 +156,7 @@ static void print_total(const struct printing *printing)
         output_say(messages, "h2olog: %" PRIu64 " events were malformed", printing->malformed);
     for (size_t i = 0; session->options->debug != 0 && i != session->selection->num_probes; ++i) {
         const struct probe *probe = session->selection->probes[i].probe;
-        uint64_t lost = tracer_lost(session->tracer, i);
+        uint64_t lost = maps_lost(session->maps, i);
         if (lost != 0)
             output_say(messages, "%s:%s %" PRIu64 " lost", probe->provider, probe->name, lost);
     }
@@ -165,7 +165,7 @@ static void print_total(const struct printing *printing)
 static void say_ended(const struct session *session)
 {
     const int pid = (int)session->process->pid;
-    const int successor = (int)target_find_successor(session->process);
+    const int successor = (int)generations_find_successor(session->generations);
 
     if (successor != 0)
         output_say(session->messages, "h2olog: process %d ended; process %d took over: -p %d", pid,
@@ -223,7 +223,8 @@ int session_run(struct session *session)
         if (session->options->debug != 0 && now_ns - printing.reported_ns >= REPORT_NS)
             report(&printing, now_ns);
     }
-    tracer_detach(session->tracer);
+    maps_close_gate(session->maps);
+    attach_close(session->attached);
     drain(&printing); /* after a failed write, too: what is lost is counted */
     status = conclude(&printing, failure);
     json_close(&printing.json);

@@ -30,7 +30,7 @@ static void note_skipped(const struct server_probe *traced, const struct locatio
 /* A program, of what a mode chooses of a server. */
 struct bench {
     enum operand_arch arch;
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct program_settings wanted;
@@ -46,8 +46,8 @@ static void choose(struct bench *bench, enum operand_arch arch, const char *note
 
     *bench = (struct bench){.arch = arch};
     num_skipped = 0;
-    notes_open(&bench->process, notes);
-    version_open(&bench->version, arch, &bench->process);
+    notes_open(&bench->notes, notes);
+    version_open(&bench->version, arch, &bench->notes);
     if (selection_open(&bench->selection, &options, &bench->version, &error) != 0)
         fail_msg("%s", error.text);
     bench->wanted = (struct program_settings){
@@ -73,7 +73,7 @@ static void bench_close(struct bench *bench)
     program_dispose(&bench->program);
     selection_dispose(&bench->selection);
     version_dispose(&bench->version);
-    notes_close(&bench->process);
+    notes_close(&bench->notes);
 }
 
 /* The text of a function of the program, from its name to its end, to be freed. */
@@ -386,7 +386,7 @@ static void unreadable_operands_are_skipped(void **state)
 
         /* one more location of it: the others stay */
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
-        notes_add(&bench.process, "h2o", "receive_request", unreadable[i]);
+        notes_add(&bench.notes, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
         probe = last_traced->probe;
@@ -421,12 +421,11 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         struct error error;
         char *text;
         num_skipped = 0;
-        notes_open(&bench.process, "usdt-notes-2026-06.tsv");
-        notes_remove(&bench.process, "h2o", "receive_request");
-        notes_add(&bench.process, "h2o", "receive_request", operands);
-        version_open(&bench.version, OPERAND_X86_64, &bench.process);
-        assert_int_equal(
-            selection_open(&bench.selection, &options, &bench.version, &error), 0);
+        notes_open(&bench.notes, "usdt-notes-2026-06.tsv");
+        notes_remove(&bench.notes, "h2o", "receive_request");
+        notes_add(&bench.notes, "h2o", "receive_request", operands);
+        version_open(&bench.version, OPERAND_X86_64, &bench.notes);
+        assert_int_equal(selection_open(&bench.selection, &options, &bench.version, &error), 0);
         assert_int_equal(bench.selection.num_probes, 4);
         bench.wanted = (struct program_settings){
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
@@ -454,7 +453,7 @@ static void flawed_locations_are_skipped(void **state)
         struct bench bench;
         struct probe *probe;
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
-        probe = &bench.process.probes[bench.selection.probes[0].probe - bench.process.probes];
+        probe = &bench.notes.probes[bench.selection.probes[0].probe - bench.notes.probes];
         probe->locations[0].flaw = i == 0 ? LOCATION_NOT_CODE : LOCATION_NO_SEMAPHORE;
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
@@ -466,7 +465,7 @@ static void flawed_locations_are_skipped(void **state)
 /* All locations of a probe can be unreadable: it has no function, and the others have. */
 static void a_probe_can_be_unreadable(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct program program;
@@ -476,11 +475,11 @@ static void a_probe_can_be_unreadable(void **state)
 
     (void)state;
     num_skipped = 0;
-    notes_open(&process, NULL);
-    notes_add(&process, "h2o", "receive_request", "8@foo(%rip) 8@%rsi -4@%eax");
-    notes_add(&process, "h2o", "receive_request", "8@bar(%rip) 8@%rsi -4@%eax");
-    notes_add(&process, "h2o", "send_response", "8@%rdi 8@%rsi -4@%eax");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "h2o", "receive_request", "8@foo(%rip) 8@%rsi -4@%eax");
+    notes_add(&notes, "h2o", "receive_request", "8@bar(%rip) 8@%rsi -4@%eax");
+    notes_add(&notes, "h2o", "send_response", "8@%rdi 8@%rsi -4@%eax");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
     wanted.probes = selection.probes;
     wanted.num_probes = wanted.num_printed = selection.num_probes;
@@ -492,7 +491,7 @@ static void a_probe_can_be_unreadable(void **state)
     program_dispose(&program);
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* The function header_wanted of a program, to be called. */

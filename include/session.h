@@ -9,16 +9,20 @@
 
 #include "event/record.h"
 #include "event/source.h"
-#include "kernel/tracer.h"
+#include "kernel/attach.h"
+#include "kernel/maps.h"
 #include "print/output.h"
 #include "print/sink.h"
+#include "server/generations.h"
 #include "server/process.h"
 #include "server/selection.h"
 
 struct session {
     const struct process *process;
     const struct selection *selection;
-    struct tracer *tracer;
+    const struct generations *generations;
+    struct maps *maps;
+    struct attached *attached;
     struct source *source;
     struct decoder *decoder;
     struct sink *sink;

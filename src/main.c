@@ -20,16 +20,23 @@
 #include "options.h"
 #include "print/output.h"
 #include "server/pages.h"
-#include "root/privilege.h"
+#include "root/diagnose.h"
+#include "root/drop.h"
 #include "kernel/program.h"
 #include "session.h"
 #include "event/record.h"
 #include "event/ring.h"
 #include "print/sink.h"
 #include "server/report.h"
+#include "server/generations.h"
+#include "server/list.h"
+#include "server/notes.h"
 #include "server/process.h"
 #include "print/escape.h"
-#include "kernel/tracer.h"
+#include "kernel/attach.h"
+#include "kernel/compile.h"
+#include "kernel/load.h"
+#include "kernel/maps.h"
 
 enum { COULD_NOT_TRACE = 1, WRONG_USAGE = 2 };
 
@@ -38,10 +45,14 @@ struct run {
     struct options options;
     struct identity invoker;
     struct process process;
+    struct notes notes;
+    struct generations generations;
     struct version version;
     struct selection selection;
-    struct tracer tracer;
     struct program program;
+    struct maps maps;
+    struct loaded loaded;
+    struct attached attached;
     struct output output, messages;
     size_t ring_size;
     struct error error;
@@ -60,16 +71,16 @@ static void print_version(void)
     bool is_other;
 
     uname(&name);
-    tracer_library_version(library, sizeof(library));
-    is_other = strcmp(library, tracer_built_with()) != 0;
+    compile_library_version(library, sizeof(library));
+    is_other = strcmp(library, compile_built_with()) != 0;
     printf("h2olog %s\nlibbcc %s%s%s%s\n%s %s %s\n", H2OLOG_VERSION, library,
-           is_other ? " (built with " : "", is_other ? tracer_built_with() : "",
+           is_other ? " (built with " : "", is_other ? compile_built_with() : "",
            is_other ? ")" : "", name.sysname, name.release, name.machine);
 }
 
 static int explain_no_pid(void)
 {
-    char *servers = process_list_servers(), *rest = servers, *line;
+    char *servers = list_servers(), *rest = servers, *line;
 
     say(WRONG_USAGE, "say which server to trace: -p PID");
     fputs(servers[0] != '\0' ? "These run here:\n"
@@ -91,8 +102,10 @@ static int open_target(struct run *run)
 
     if (process_open(process, run->options.pid, &run->error) != 0)
         return COULD_NOT_TRACE;
-    if (process_read_probes(process, &run->error) == 0)
+    if (notes_read(&run->notes, process, &run->error) == 0) {
+        generations_open(&run->generations, process->pid);
         return 0;
+    }
     if (process_has_ended(process))
         error_set(&run->error, ERROR_FAILED, "process %d ended before it could be traced",
                   (int)process->pid);
@@ -105,16 +118,17 @@ static int say_unless_listed(size_t count)
 }
 
 /* What is not as one would think, but no reason not to trace. */
-static void say_doubts(const struct process *process)
+static void say_doubts(const struct run *run)
 {
-    const pid_t newer = target_newer_sibling(process);
+    const struct process *process = &run->process;
+    const pid_t newer = generations_find_newer(&run->generations);
 
-    if (process->num_unread != 0)
+    if (run->notes.num_unread != 0)
         fprintf(
             stderr,
             "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
             "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
-            process->num_unread, (int)process->pid);
+            run->notes.num_unread, (int)process->pid);
     if (newer != 0)
         fprintf(stderr,
                 "h2olog: process %d is an old generation of this server, and about to end; new "
@@ -126,11 +140,11 @@ static int list_tracepoints(struct run *run)
 {
     if (run->options.pid == 0)
         return say_unless_listed(report_list(stdout, &run->options, NULL));
-    privilege_harden();
+    drop_harden();
     if (open_target(run) != 0)
         return say(COULD_NOT_TRACE, run->error.text);
-    say_doubts(&run->process);
-    version_open(&run->version, operand_native(), &run->process);
+    say_doubts(run);
+    version_open(&run->version, operand_native(), &run->notes);
     return say_unless_listed(report_list(stdout, &run->options, &run->version));
 }
 
@@ -270,8 +284,8 @@ static int prepare(struct run *run)
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
-    say_doubts(&run->process);
-    version_open(&run->version, operand_native(), &run->process);
+    say_doubts(run);
+    version_open(&run->version, operand_native(), &run->notes);
     chosen = selection_open(&run->selection, options, &run->version, &run->error);
     if (chosen != 0 && options->tracepoints.count != 0)
         return WRONG_USAGE;
@@ -282,7 +296,7 @@ static int prepare(struct run *run)
     if (options->debug != 0)
         report_lacking(stderr, options, &run->version);
     run->ring_size = ring_round_size(options->buffer);
-    if (tracer_open(&run->tracer, run->selection.num_probes, run->ring_size, &run->error) != 0)
+    if (maps_open(&run->maps, run->selection.num_probes, run->ring_size, &run->error) != 0)
         return COULD_NOT_TRACE;
     wanted = (struct program_settings){
         .probes = run->selection.probes,
@@ -291,14 +305,14 @@ static int prepare(struct run *run)
         .num_followed = run->selection.num_followed,
         .application_data = options->application_data,
         .additions = options->view->capture,
-        .one_link = run->tracer.one_link,
+        .one_link = load_uses_one_link(),
         .pid_device = run->process.pid_device,
         .pid_inode = run->process.pid_inode,
         .watermark = ring_watermark(run->ring_size),
         .response_headers = options->response_headers.words,
         .num_response_headers = options->response_headers.count,
     };
-    program_open(&run->program, operand_native(), &wanted, &run->tracer.maps, say_skipped);
+    program_open(&run->program, operand_native(), &wanted, &run->maps.fds, say_skipped);
     if (options->debug > 1)
         explain_choice(run);
     return check_places(run);
@@ -319,8 +333,8 @@ static int give_up_root(struct run *run, int signals)
 {
     if (output_begin(&run->output) != 0)
         return say_output(run, "empty", strerror(errno));
-    return privilege_drop(&run->invoker, run->options.keep_root, signals, run->process.siblings,
-                          &run->error);
+    return drop_root(&run->invoker, run->options.keep_root, signals, run->generations.children,
+                     &run->error);
 }
 
 /* Prints what the source gives, until the end. */
@@ -344,7 +358,9 @@ static int print_events(struct run *run, struct source *source, int signals)
     struct session session = {
         .process = &run->process,
         .selection = selection,
-        .tracer = &run->tracer,
+        .generations = &run->generations,
+        .maps = &run->maps,
+        .attached = &run->attached,
         .source = source,
         .decoder = &decoder,
         .sink = &sink,
@@ -368,25 +384,32 @@ static int trace(struct run *run)
     const struct options *options = &run->options;
     struct ring ring;
     struct source source;
-    int status = COULD_NOT_TRACE, signals = open_signals();
+    const int signals = open_signals();
+    struct attach_request request = {.program = &run->program,
+                                     .loaded = &run->loaded,
+                                     .notes = &run->notes,
+                                     .pid = run->process.pid,
+                                     .signals = signals};
+    int status = COULD_NOT_TRACE;
 
     if (signals < 0) {
         error_set(&run->error, ERROR_FAILED, "signals cannot be waited for: %s", strerror(errno));
         return status;
     }
-    run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = signals;
-    if (tracer_load(&run->tracer, &run->program, options->debug, &run->error) != 0)
-        return run->error.text[0] != '\0' ? status : 0; /* a signal ended it */
-    pages_map(&run->process);
-    if (ring_open(&ring, run->tracer.maps.ring, run->ring_size) != 0) {
+    run->output.interrupt = run->messages.interrupt = signals;
+    if (load_program(&run->loaded, &run->program, &run->maps, options->debug != 0, signals,
+                     &run->error) != 0)
+        return run->error.status == ERROR_INTERRUPTED ? 0 : status;
+    pages_map(run->process.pid, &run->notes);
+    if (ring_open(&ring, run->maps.fds.ring, run->ring_size) != 0) {
         error_set(&run->error, ERROR_FAILED, "the ring cannot be mapped: %s", strerror(errno));
-    } else if (tracer_attach(&run->tracer, &run->program, run->process.pid, say_refused,
-                             &run->error) != 0) {
-        status = run->error.text[0] != '\0' ? status : 0;
-    } else if (process_settle(&run->process, &run->error) == 0) {
-        ring_source(&ring, run->tracer.maps.ring, &run->tracer.lost[run->tracer.num_probes],
-                    run->tracer.gate, &source);
-        tracer_open_gate(&run->tracer);
+    } else if (attach_all(&run->attached, &request, say_refused, &run->error) != 0) {
+        status = run->error.status == ERROR_INTERRUPTED ? 0 : status;
+    } else if (process_settle(&run->process, run->notes.modules[0].fd, &run->error) == 0) {
+        notes_close_files(&run->notes);
+        ring_source(&ring, run->maps.fds.ring, &run->maps.lost[run->maps.num_probes],
+                    run->maps.gate, &source);
+        maps_open_gate(&run->maps);
         if (options->debug != 0)
             say_attached(run, &run->messages);
         if (give_up_root(run, signals) == 0)
@@ -419,10 +442,10 @@ static int run_tracer(struct run *run)
 {
     int status;
 
-    if (privilege_find_invoker(&run->invoker, &run->error) != 0)
+    if (caller_find(&run->invoker, &run->error) != 0)
         return say(WRONG_USAGE, run->error.text);
-    privilege_harden();
-    if (privilege_check(&run->error) != 0)
+    drop_harden();
+    if (diagnose_capabilities(&run->error) != 0)
         return say(COULD_NOT_TRACE, run->error.text);
     status = open_output(run);
     if (status == 0)
@@ -431,7 +454,11 @@ static int run_tracer(struct run *run)
         status = trace(run);
     if (run->error.text[0] != '\0')
         say(status, run->error.text);
-    tracer_close(&run->tracer);
+    if (run->maps.gate != NULL)
+        maps_close_gate(&run->maps);
+    attach_close(&run->attached);
+    load_close(&run->loaded);
+    maps_close(&run->maps);
     status = close_output(run, status);
     output_close(&run->messages);
     return status;
@@ -468,10 +495,12 @@ static void take_closed_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.process = {.pidfd = -1, .supervisor = -1, .siblings = -1},
+    struct run run = {.process.pidfd = -1,
+                      .generations = {.supervisor = -1, .children = -1},
                       .output.fd = -1,
                       .messages.fd = -1,
-                      .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1}};
+                      .loaded = LOADED_NONE,
+                      .maps = MAPS_NONE};
     int status = 0;
 
     take_closed_descriptors();
@@ -486,6 +515,8 @@ int main(int argc, char **argv)
     program_dispose(&run.program);
     selection_dispose(&run.selection);
     version_dispose(&run.version);
+    generations_close(&run.generations);
+    notes_dispose(&run.notes);
     process_dispose(&run.process);
     options_dispose(&run.options);
     return status;

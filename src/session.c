@@ -137,7 +137,7 @@ static void print_total(const struct loop *loop)
         output_say(messages, "h2olog: %" PRIu64 " events were malformed", loop->malformed);
     for (size_t i = 0; session->reports && i != session->selection->num_probes; ++i) {
         const struct probe *probe = session->selection->probes[i].probe;
-        uint64_t lost = tracer_lost(session->tracer, i);
+        uint64_t lost = maps_lost(session->maps, i);
         if (lost != 0)
             output_say(messages, "%s:%s %" PRIu64 " lost", probe->provider, probe->name, lost);
     }
@@ -146,7 +146,7 @@ static void print_total(const struct loop *loop)
 static void say_ended(const struct session *session)
 {
     const int pid = (int)session->process->pid;
-    const int successor = (int)target_find_successor(session->process);
+    const int successor = (int)generations_find_successor(session->generations);
 
     if (successor != 0)
         output_say(session->messages, "h2olog: process %d ended; process %d took over: -p %d", pid,
@@ -190,7 +190,8 @@ int session_run(struct session *session)
         if (session->reports && now_ns - loop.reported_ns >= REPORT_NS)
             report(&loop, now_ns);
     }
-    tracer_detach(session->tracer);
+    maps_close_gate(session->maps);
+    attach_close(session->attached);
     drain(&loop); /* after a failed write, too: what is lost is counted */
     if (session->sink->finish != NULL) {
         session->sink->finish(session->sink->state);

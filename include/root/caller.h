@@ -1,6 +1,6 @@
 /*
- * The user who called, and acting on files with that user's rights alone. sudo(8) may allow a user
- * to run h2olog as root and nothing else: such a user must not reach root's files through it.
+ * The user who called, and acting on files with that user's rights. sudo(8) may allow a user to run
+ * only h2olog as root: such a user must not reach root's files through it.
  */
 #ifndef H2OLOG_ROOT_CALLER_H
 #define H2OLOG_ROOT_CALLER_H
@@ -11,12 +11,29 @@
 
 #include <linux/capability.h>
 
+#include "error.h"
+
+/* Who called, and what h2olog becomes when it gives up root: never root itself. */
+struct identity {
+    uid_t caller; /* owns new files */
+    gid_t caller_group;
+    uid_t uid; /* the caller's; nobody's, if root called; the own one, without uid 0 */
+    gid_t gid;
+};
+
+/*
+ * Finds who called: by SUDO_UID and SUDO_GID; without them, it is root. Without uid 0, it is the
+ * user that h2olog runs as. Returns 0, or -1 with `error` set if the variables are not plain
+ * numbers.
+ */
+int caller_find(struct identity *identity, struct error *error);
+
 struct caller {
     uid_t uid;
     gid_t gid;
 };
 
-/* What caller_enter has changed, for caller_leave. */
+/* What caller_enter has changed. */
 struct caller_entered {
     bool is_root;   /* nothing is changed: root called */
     bool is_caller; /* no ids are changed: the process is the caller's own */
@@ -30,12 +47,12 @@ struct caller_entered {
 /*
  * Gives the calling thread the caller's filesystem uid, filesystem gid and supplementary groups, and
  * takes its effective capabilities. A process that is not root is the caller's own: it loses only
- * the capabilities. If root called, nothing changes. Returns 0, or -1 with errno, with nothing
- * changed. After 0, caller_leave is due.
+ * the capabilities. If root called, nothing changes. Returns 0: call caller_leave. Returns -1 with
+ * errno: nothing is changed.
  */
 int caller_enter(const struct caller *caller, struct caller_entered *entered);
 
-/* Takes everything back. Keeps errno. */
+/* Undoes caller_enter. Keeps errno. */
 void caller_leave(struct caller_entered *entered);
 
 #endif

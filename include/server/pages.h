@@ -1,16 +1,18 @@
 /*
- * A program in the kernel cannot read a page that is in no page table of the process: a constant of
- * the server's binary, say, that the server itself has not read yet.
+ * Maps the constants of the server. A BPF program cannot read a page that is in no page table of the
+ * process, such as a constant of its binary that the process has not read yet.
  */
 #ifndef H2OLOG_SERVER_PAGES_H
 #define H2OLOG_SERVER_PAGES_H
 
-#include "server/process.h"
+#include <sys/types.h>
+
+#include "server/notes.h"
 
 /*
- * Maps the read-only pages of the files that the process's probes stand in, as if the process had
- * read them. What cannot be mapped stays as it is: that is no error. Before process_settle.
+ * Maps the read-only pages of the modules that have probes, as if the process had read them. A page
+ * that cannot be mapped is left out: that is no error. Call this before notes_close_files.
  */
-void pages_map(const struct process *process);
+void pages_map(pid_t pid, const struct notes *notes);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "server/operand.h"
 #include "server/signature.h"
-#include "server/process.h"
+#include "server/notes.h"
 
 struct guess;
 
@@ -40,7 +40,7 @@ struct version {
  * the version for the first arguments of more (num_ignored); or that of another version. The last
  * two take operands of the very widths and signs that are declared.
  */
-void version_open(struct version *version, enum operand_arch arch, const struct process *process);
+void version_open(struct version *version, enum operand_arch arch, const struct notes *notes);
 
 void version_dispose(struct version *version);
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
@@ -10,6 +11,49 @@
 #include <unistd.h>
 
 #include "memory.h"
+
+/* nobody and nogroup: the overflow ids of every Linux (/proc/sys/kernel/overflowuid) */
+#define NOBODY 65534
+
+/* A plain number, as sudo writes it. */
+static int parse_id(const char *text, uint32_t *id)
+{
+    char *end;
+    unsigned long long value;
+
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    /* to the system calls, the highest number means "leave as it is" */
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value >= UINT32_MAX)
+        return -1;
+    *id = (uint32_t)value;
+    return 0;
+}
+
+int caller_find(struct identity *identity, struct error *error)
+{
+    const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+
+    if (geteuid() != 0) {
+        *identity = (struct identity){geteuid(), getegid(), geteuid(), getegid()};
+        return 0;
+    }
+    *identity = (struct identity){.uid = NOBODY, .gid = NOBODY};
+    if (uid == NULL && gid == NULL)
+        return 0;
+    if (uid == NULL || gid == NULL || parse_id(uid, &identity->caller) != 0 ||
+        parse_id(gid, &identity->caller_group) != 0) {
+        return error_set(
+            error, ERROR_FAILED,
+            "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to "
+            "run on as nobody");
+    }
+    if (identity->caller != 0)
+        identity->uid = identity->caller;
+    if (identity->caller != 0 && identity->caller_group != 0)
+        identity->gid = identity->caller_group;
+    return 0;
+}
 
 static int get_capabilities(struct __user_cap_data_struct *data)
 {
@@ -25,7 +69,7 @@ static int set_capabilities(const struct __user_cap_data_struct *data)
     return (int)syscall(SYS_capset, &header, data);
 }
 
-/* Those that permit much remain, so that the effective ones can be raised again. */
+/* The permitted capabilities stay, so that caller_leave can raise the effective ones again. */
 static int drop_effective(const struct caller_entered *entered)
 {
     struct __user_cap_data_struct data[2] = {entered->capabilities[0], entered->capabilities[1]};
@@ -34,7 +78,7 @@ static int drop_effective(const struct caller_entered *entered)
     return set_capabilities(data);
 }
 
-/* The groups of this process, to be freed. */
+/* Gets the groups of this process; they are to be freed. Returns 0, or -1 with errno. */
 static int get_own_groups(struct caller_entered *entered)
 {
     int count = getgroups(0, NULL);
@@ -47,7 +91,7 @@ static int get_own_groups(struct caller_entered *entered)
     return count < 0 ? -1 : 0;
 }
 
-/* The groups that the caller has at a login, to be freed. A uid without a name has only `gid`. */
+/* Returns the groups that the caller has after a login, to be freed. A uid without a name has `gid`. */
 static gid_t *get_groups_of(const struct caller *caller, size_t *num_groups)
 {
     const struct passwd *user = getpwuid(caller->uid);
@@ -64,7 +108,7 @@ static gid_t *get_groups_of(const struct caller *caller, size_t *num_groups)
     return groups;
 }
 
-/* setfsuid(2) and setfsgid(2) do not say whether they did it. They change nothing for this id. */
+/* setfsuid(2) and setfsgid(2) report no error. With this id they change nothing, and return the id. */
 #define NO_ID ((uid_t)-1)
 
 static int set_ids(uid_t uid, gid_t gid)
@@ -117,7 +161,7 @@ void caller_leave(struct caller_entered *entered)
 
     if (entered->is_root)
         return;
-    (void)set_capabilities(entered->capabilities); /* the rest takes CAP_SETUID and CAP_SETGID */
+    (void)set_capabilities(entered->capabilities); /* the ids need CAP_SETUID and CAP_SETGID */
     if (!entered->is_caller) {
         (void)set_ids(entered->uid, entered->gid);
         (void)!setgroups(entered->num_groups, entered->groups);

@@ -10,10 +10,10 @@
 
 #include "memory.h"
 
-/* In all: 256 MiB of pages of 4 KiB. What a process maps can be any number of pages. */
+/* 256 MiB of pages of 4 KiB: a limit is needed, as a process can map any number of pages. */
 #define PAGES_MAX 65536
 
-/* Names of the files that probes stand in, as /proc/PID/maps has them. */
+/* Names of the files that have probes, as in /proc/PID/maps. */
 struct files {
     char **names;
     size_t count;
@@ -28,33 +28,31 @@ static bool has_name(const struct files *files, const char *name)
     return false;
 }
 
-static void add_file(struct files *files, const char *module)
+static void add_file(struct files *files, const char *path)
 {
     char name[PATH_MAX] = "";
 
-    (void)!readlink(module, name, sizeof(name) - 1); /* which leaves the last NUL */
+    (void)!readlink(path, name, sizeof(name) - 1); /* the last byte stays NUL */
     if (name[0] == '\0' || has_name(files, name))
         return;
     files->names = memory_grow(files->names, files->count + 1, sizeof(files->names[0]));
     files->names[files->count++] = memory_format("%s", name);
 }
 
-static struct files find_files(const struct process *process)
+static struct files find_files(const struct notes *notes)
 {
     struct files files = {0};
 
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        const struct probe *probe = &process->probes[i];
-        for (size_t j = 0; j != probe->num_locations; ++j)
-            add_file(&files, probe->locations[j].module);
+    for (size_t i = 0; i != notes->num_modules; ++i) {
+        if (notes->modules[i].has_probes)
+            add_file(&files, notes->modules[i].path);
     }
     return files;
 }
 
 /*
- * Reads a byte of each page, and forgets it: the kernel maps a page before it reads of it for
- * somebody else, as it does for the process itself. Stops at a page that cannot be read, such as one
- * behind the end of its file. Returns how many were read.
+ * Reads a byte of each page: to read it, the kernel maps the page into the process. Stops at a page
+ * that cannot be read, such as one behind the end of its file. Returns the number of pages read.
  */
 static size_t touch(int memory, uint64_t address, size_t count)
 {
@@ -84,13 +82,13 @@ static size_t map_line(int memory, const struct files *files, const char *line, 
     return touch(memory, from, count < most ? count : most);
 }
 
-static void map_files(const struct process *process, const struct files *files, int memory)
+static void map_files(pid_t pid, const struct files *files, int memory)
 {
     char path[64], *line = NULL;
     size_t size = 0, left = PAGES_MAX;
     FILE *maps;
 
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int)process->pid);
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
     maps = fopen(path, "re");
     while (maps != NULL && left != 0 && getline(&line, &size, maps) > 0) {
         line[strcspn(line, "\n")] = '\0';
@@ -101,16 +99,16 @@ static void map_files(const struct process *process, const struct files *files, 
     free(line);
 }
 
-void pages_map(const struct process *process)
+void pages_map(pid_t pid, const struct notes *notes)
 {
-    struct files files = find_files(process);
+    struct files files = find_files(notes);
     char path[64];
     int memory;
 
-    snprintf(path, sizeof(path), "/proc/%d/mem", (int)process->pid);
+    snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
     memory = open(path, O_RDONLY | O_CLOEXEC);
     if (memory >= 0) {
-        map_files(process, &files, memory);
+        map_files(pid, &files, memory);
         close(memory);
     }
     for (size_t i = 0; i != files.count; ++i)

@@ -184,31 +184,31 @@ static int score_probe(enum operand_arch arch, const struct probe *probe,
     return score;
 }
 
-static bool target_has(const struct process *process, const struct signature *signature)
+static bool has_probe(const struct notes *notes, const struct signature *signature)
 {
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        if (strcmp(process->probes[i].name, signature->probe) == 0 &&
-            strcmp(process->probes[i].provider, signature->provider) == 0)
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        if (strcmp(notes->probes[i].name, signature->probe) == 0 &&
+            strcmp(notes->probes[i].provider, signature->provider) == 0)
             return true;
     }
     return false;
 }
 
-static int score_version(enum operand_arch arch, const struct process *process, uint32_t date,
+static int score_version(enum operand_arch arch, const struct notes *notes, uint32_t date,
                          size_t *num_matching)
 {
     int score = 0;
 
     *num_matching = 0;
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        const struct signature *signature = find_signature(&process->probes[i], date);
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        const struct signature *signature = find_signature(&notes->probes[i], date);
         bool matches = false;
         if (signature != NULL)
-            score += score_probe(arch, &process->probes[i], signature, &matches);
+            score += score_probe(arch, &notes->probes[i], signature, &matches);
         *num_matching += matches;
     }
     for (size_t i = 0; i != num_signatures; ++i) {
-        if (is_current(&signatures[i], date) && !target_has(process, &signatures[i]))
+        if (is_current(&signatures[i], date) && !has_probe(notes, &signatures[i]))
             score += SCORE_MISSING;
     }
     return score;
@@ -233,15 +233,14 @@ static uint32_t next_change(uint32_t date)
  * Among versions that fit as well, the newest: names were mended more often than broken. It can be
  * any of those that come one after the other and fit as well.
  */
-static void find_version(struct version *version, enum operand_arch arch,
-                         const struct process *process)
+static void find_version(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
     int best = 0, last = 0;
     uint32_t date = 0;
 
     do {
         size_t num_matching;
-        int score = score_version(arch, process, date, &num_matching);
+        int score = score_version(arch, notes, date, &num_matching);
         if (version->since == 0 || score >= best) {
             if (version->since == 0 || score != best || last != best)
                 version->earliest = date;
@@ -298,13 +297,13 @@ static struct guess *guess_signature(enum operand_arch arch, const struct probe 
     return guess;
 }
 
-void version_open(struct version *version, enum operand_arch arch, const struct process *process)
+void version_open(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
-    *version = (struct version){.num_traced = process->num_probes};
-    find_version(version, arch, process);
-    version->traced = memory_grow(NULL, process->num_probes, sizeof(version->traced[0]));
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        const struct probe *probe = &process->probes[i];
+    *version = (struct version){.num_traced = notes->num_probes};
+    find_version(version, arch, notes);
+    version->traced = memory_grow(NULL, notes->num_probes, sizeof(version->traced[0]));
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        const struct probe *probe = &notes->probes[i];
         const struct signature *signature = choose_signature(arch, probe, version->since);
         version->traced[i] = (struct server_probe){.probe = probe, .signature = signature};
         if (signature != NULL) {

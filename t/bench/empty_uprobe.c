@@ -3,25 +3,23 @@
  * probe of a process, at all its locations, the way h2olog attaches its own, until SIGTERM.
  */
 #include <errno.h>
-#include <linux/bpf.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "server/version.h"
+#include "kernel/attach.h"
+#include "kernel/bpf.h"
+#include "kernel/link.h"
+#include "kernel/load.h"
 #include "memory.h"
+#include "server/notes.h"
 #include "server/process.h"
-#include "kernel/tracer.h"
-
-/* As in src/tracer.c: since when there is that kind of link, and what linux/bpf.h calls it. */
-#define MULTI_SINCE        (uint32_t)(6 << 16 | 10 << 8)
-#define TRACE_UPROBE_MULTI 48
+#include "server/version.h"
 
 /* mov r0, 0; exit */
-static int load_empty_program(int multi)
+static int load_empty_program(bool one_link)
 {
     const struct bpf_insn program[] = {
         {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
@@ -30,20 +28,20 @@ static int load_empty_program(int multi)
     union bpf_attr attr = {0};
 
     attr.prog_type = BPF_PROG_TYPE_KPROBE;
-    attr.insns = (uintptr_t)program;
+    attr.insns = bpf_pointer(program);
     attr.insn_cnt = sizeof(program) / sizeof(program[0]);
-    attr.license = (uintptr_t) "GPL";
-    attr.expected_attach_type = multi ? TRACE_UPROBE_MULTI : 0;
-    return (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+    attr.license = bpf_pointer("GPL");
+    attr.expected_attach_type = one_link ? LINK_TYPE : 0;
+    return bpf_call(BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
 /* The locations of the probe, all as one function's; none if the process has no such probe. */
-static struct program_function find_locations(const struct process *process, const char *name)
+static struct program_function find_locations(const struct notes *notes, const char *name)
 {
     struct program_function function = {.name = "empty"};
 
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        const struct probe *probe = &process->probes[i];
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        const struct probe *probe = &notes->probes[i];
         if (!version_matches(name, probe->provider, probe->name))
             continue;
         for (size_t j = 0; j != probe->num_locations; ++j) {
@@ -55,40 +53,39 @@ static struct program_function find_locations(const struct process *process, con
     return function;
 }
 
-static void say_refused(const struct server_probe *traced, const struct location *location, bool held)
+static void say_refused(const struct server_probe *traced, const struct location *location,
+                        bool held)
 {
     (void)traced;
     fprintf(stderr, "empty_uprobe: the place at 0x%llx is %s\n",
             (unsigned long long)location->offset, held ? "another tracer's" : "refused");
 }
 
-static int attach(const struct process *process, const char *name, struct error *error)
+static int attach(const struct process *process, const struct notes *notes, const char *name,
+                  struct error *error)
 {
-    const int multi = tracer_kernel_version() >= MULTI_SINCE;
-    struct program_function function = find_locations(process, name);
+    const bool one_link = load_uses_one_link();
+    struct program_function function = find_locations(notes, name);
     const struct program program = {.functions = &function, .num_functions = 1};
-    int fd = load_empty_program(multi);
-    struct tracer tracer = {.programs = &fd,
-                            .num_programs = 1,
-                            .one_link = multi != 0,
-                            .dispatch = multi ? fd : -1,
-                            .interrupt = -1};
+    int fd = load_empty_program(one_link);
+    const struct loaded loaded = {
+        .functions = &fd, .num_functions = 1, .dispatch = one_link ? fd : -1};
+    const struct attach_request request = {
+        .program = &program, .loaded = &loaded, .notes = notes, .pid = process->pid, .signals = -1};
+    struct attached attached; /* not closed: it stays until this process ends */
 
-    if (function.num_locations == 0) {
-        error_set(error, ERROR_FAILED, "the process has no probe %s", name);
-        return -1;
-    }
-    if (fd < 0) {
-        error_set(error, ERROR_FAILED, "the kernel refuses a BPF program: %s", strerror(errno));
-        return -1;
-    }
-    /* the links are the process's: they go when it does */
-    return tracer_attach(&tracer, &program, process->pid, say_refused, error);
+    if (function.num_locations == 0)
+        return error_set(error, ERROR_FAILED, "the process has no probe %s", name);
+    if (fd < 0)
+        return error_set(error, ERROR_FAILED, "the kernel refuses a BPF program: %s",
+                         strerror(errno));
+    return attach_all(&attached, &request, say_refused, error);
 }
 
 int main(int argc, char **argv)
 {
     struct process process;
+    struct notes notes;
     struct error error;
     char *end = NULL;
     pid_t pid = argc == 3 ? (pid_t)strtol(argv[1], &end, 10) : 0;
@@ -102,9 +99,8 @@ int main(int argc, char **argv)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    if (process_open(&process, pid, &error) != 0 ||
-        process_read_probes(&process, &error) != 0 ||
-        attach(&process, argv[2], &error) != 0) {
+    if (process_open(&process, pid, &error) != 0 || notes_read(&notes, &process, &error) != 0 ||
+        attach(&process, &notes, argv[2], &error) != 0) {
         fprintf(stderr, "empty_uprobe: %s\n", error.text);
         return 1;
     }

@@ -46,20 +46,19 @@ static bool is_identifier(const char *text)
                '\0';
 }
 
-static void add_note(struct process *process, const char *provider, const char *name,
+static void add_note(struct notes *notes, const char *provider, const char *name,
                      const char *arguments)
 {
     struct probe *probe = NULL;
 
-    for (size_t i = 0; i != process->num_probes && probe == NULL; ++i) {
-        if (strcmp(process->probes[i].provider, provider) == 0 &&
-            strcmp(process->probes[i].name, name) == 0)
-            probe = &process->probes[i];
+    for (size_t i = 0; i != notes->num_probes && probe == NULL; ++i) {
+        if (strcmp(notes->probes[i].provider, provider) == 0 &&
+            strcmp(notes->probes[i].name, name) == 0)
+            probe = &notes->probes[i];
     }
     if (probe == NULL) {
-        process->probes =
-            memory_grow(process->probes, process->num_probes + 1, sizeof(process->probes[0]));
-        probe = &process->probes[process->num_probes++];
+        notes->probes = memory_grow(notes->probes, notes->num_probes + 1, sizeof(notes->probes[0]));
+        probe = &notes->probes[notes->num_probes++];
         *probe = (struct probe){.provider = memory_format("%s", provider),
                                 .name = memory_format("%s", name)};
     }
@@ -70,11 +69,11 @@ static void add_note(struct process *process, const char *provider, const char *
 }
 
 /* NAME, tab, operands, a line each. A capital letter alone stands for a name that the lists know. */
-static void read_notes(struct process *process, char *text)
+static void read_notes(struct notes *notes, char *text)
 {
     char *line;
 
-    *process = (struct process){.pidfd = -1};
+    *notes = (struct notes){0};
     for (size_t i = 0; i != NOTES_MAX && (line = strsep(&text, "\n")) != NULL; ++i) {
         const char *name = strsep(&line, "\t"), *provider = "h2o";
         if (name[0] >= 'A' && name[0] <= 'Z' && name[1] == '\0') {
@@ -84,21 +83,21 @@ static void read_notes(struct process *process, char *text)
             name = signature->probe;
         }
         if (is_identifier(name))
-            add_note(process, provider, name, line != NULL ? line : "");
+            add_note(notes, provider, name, line != NULL ? line : "");
     }
 }
 
-static void forget_notes(struct process *process)
+static void forget_notes(struct notes *notes)
 {
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        struct probe *probe = &process->probes[i];
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        struct probe *probe = &notes->probes[i];
         for (size_t j = 0; j != probe->num_locations; ++j)
             free(probe->locations[j].arguments);
         free(probe->locations);
         free(probe->provider);
         free(probe->name);
     }
-    free(process->probes);
+    free(notes->probes);
 }
 
 static void count_skipped(const struct server_probe *traced, const struct location *location)
@@ -328,14 +327,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .view = &views[(flags & MODE) % num_views],
         .tracepoints = {globs, flags & BY_MODE ? 0 : 1},
     };
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct error error = {0};
     char known_as[128], *text = string_of(data + 1, size != 0 ? size - 1 : 0);
 
-    read_notes(&process, text);
-    version_open(&version, arch, &process);
+    read_notes(&notes, text);
+    version_open(&version, arch, &notes);
     version_name(&version, known_as, sizeof(known_as));
     check(is_tame(known_as, strlen(known_as), false));
     check(version.num_matching <= version.num_traced);
@@ -347,7 +346,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_lists(&options, &version, &selection);
     selection_dispose(&selection);
     version_dispose(&version);
-    forget_notes(&process);
+    forget_notes(&notes);
     free(text);
     return 0;
 }

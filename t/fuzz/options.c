@@ -27,7 +27,7 @@ static const char *const names[][2] = {
 
 #define NUM_NAMES (sizeof(names) / sizeof(names[0]))
 
-static struct process process;
+static struct notes notes;
 static struct version version;
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -37,12 +37,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
     (void)argc;
     (void)argv;
-    process.probes = memory_grow(NULL, NUM_NAMES, sizeof(process.probes[0]));
-    process.num_probes = NUM_NAMES;
+    notes.probes = memory_grow(NULL, NUM_NAMES, sizeof(notes.probes[0]));
+    notes.num_probes = NUM_NAMES;
     for (size_t i = 0; i != NUM_NAMES; ++i)
-        process.probes[i] = (struct probe){memory_format("%s", names[i][0]),
-                                           memory_format("%s", names[i][1]), &location, 1};
-    version_open(&version, OPERAND_X86_64, &process);
+        notes.probes[i] = (struct probe){memory_format("%s", names[i][0]),
+                                         memory_format("%s", names[i][1]), &location, 1};
+    version_open(&version, OPERAND_X86_64, &notes);
     check(version.num_traced == NUM_NAMES && version.traced[NUM_NAMES - 1].guess != NULL);
     return 0;
 }

@@ -97,12 +97,13 @@ def run_file(file: Path) -> None:
     say(f"{name}: status {status}, {time.monotonic() - start:.0f} s: {''.join(last)}")
 
 
-def run_unit_test() -> None:
-    """The one that depends on the kernel; cmocka reports as pytest does."""
-    variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/unit-privilege.xml"}
-    status = subprocess.run([str(BUILD / "t/unit/unit-privilege")], env={**os.environ, **variables}).returncode
-    keep_results()
-    say(f"unit-privilege: status {status}")
+def run_unit_tests() -> None:
+    """Those that depend on the kernel; cmocka reports as pytest does."""
+    for name in ("unit-drop", "unit-diagnose"):
+        variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/{name}.xml"}
+        status = subprocess.run([str(BUILD / "t/unit" / name)], env={**os.environ, **variables}).returncode
+        keep_results()
+        say(f"{name}: status {status}")
 
 
 def measure(mode: str) -> tuple[float, float]:
@@ -148,7 +149,7 @@ def run_tests() -> None:
         PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LC_ALL="C.UTF-8", H2OLOG_BUILD_DIR=str(BUILD)
     )
     say(f"Linux {os.uname().release} {os.uname().machine}")
-    run_unit_test()
+    run_unit_tests()
     measure_all()
     wanted = os.environ.get("H2OLOG_FILES", "")
     files = {file.stem[len("test_") :]: file for file in sorted((SOURCE / "t/e2e").glob("test_*.py"))}

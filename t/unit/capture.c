@@ -600,7 +600,7 @@ static void unknown_probes_are_captured(void **state)
     (void)state;
     assert_int_equal(max, PROBE_ARGUMENTS_MAX);
     for (size_t count = 0; count <= max; ++count) { /* the last so many of them */
-        struct process process;
+        struct notes notes;
         struct version version;
         struct event_head head;
         struct event event;
@@ -613,10 +613,10 @@ static void unknown_probes_are_captured(void **state)
             free(arguments);
             arguments = longer;
         }
-        notes_open(&process, NULL);
-        notes_add(&process, "quicly", "brand_new", arguments);
+        notes_open(&notes, NULL);
+        notes_add(&notes, "quicly", "brand_new", arguments);
         free(arguments);
-        version_open(&version, operand_native(), &process);
+        version_open(&version, operand_native(), &notes);
         assert_non_null(version.traced[0].guess);
         bench->selection.probes = version.traced;
         bench->selection.num_probes = bench->selection.num_printed = 1;
@@ -624,7 +624,8 @@ static void unknown_probes_are_captured(void **state)
         bench->call(find(bench, bench->program.functions[0].name), (uintptr_t)stack);
         assert_int_equal(*bench->num_events, 1);
         event = (struct event){bench->event_bytes, *bench->event_size};
-        assert_int_equal(record_decode(version.traced[0].signature, false, &event, &head, values), 0);
+        assert_int_equal(record_decode(version.traced[0].signature, false, &event, &head, values),
+                         0);
         assert_int_equal(head.flags, 0);
         assert_int_equal(head.connection, 0);
         assert_int_equal(version.traced[0].signature->num_fields, count + 1);
@@ -641,7 +642,7 @@ static void unknown_probes_are_captured(void **state)
         dlclose(bench->library);
         program_dispose(&bench->program);
         version_dispose(&version);
-        notes_close(&process);
+        notes_close(&notes);
     }
     bench_free(bench);
 }

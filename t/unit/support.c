@@ -68,48 +68,44 @@ size_t data_hex(const char *digits, uint8_t *bytes, size_t max)
     return size;
 }
 
-void notes_open(struct process *process, const char *name)
+void notes_open(struct notes *notes, const char *name)
 {
     char *text, *rest, *columns[5];
 
-    *process = (struct process){.pid = 1, .pidfd = -1};
+    *notes = (struct notes){0};
     if (name == NULL)
         return;
     text = rest = data_read(name);
     while (data_row(&rest, columns, 5) != 0)
-        notes_add(process, columns[0], columns[1], columns[4]);
+        notes_add(notes, columns[0], columns[1], columns[4]);
     free(text);
-    assert_true(process->num_probes > 70); /* the smallest file has 74 */
+    assert_true(notes->num_probes > 70); /* the smallest file has 74 */
 }
 
-static struct probe *find_probe(const struct process *process, const char *provider,
-                                const char *name)
+static struct probe *find_probe(const struct notes *notes, const char *provider, const char *name)
 {
-    for (size_t i = 0; i != process->num_probes; ++i) {
-        if (strcmp(process->probes[i].provider, provider) == 0 &&
-            strcmp(process->probes[i].name, name) == 0)
-            return &process->probes[i];
+    for (size_t i = 0; i != notes->num_probes; ++i) {
+        if (strcmp(notes->probes[i].provider, provider) == 0 &&
+            strcmp(notes->probes[i].name, name) == 0)
+            return &notes->probes[i];
     }
     return NULL;
 }
 
-void notes_add(struct process *process, const char *provider, const char *name,
-               const char *arguments)
+void notes_add(struct notes *notes, const char *provider, const char *name, const char *arguments)
 {
-    struct probe *probe = find_probe(process, provider, name);
+    struct probe *probe = find_probe(notes, provider, name);
 
     if (probe == NULL) {
-        process->probes =
-            memory_grow(process->probes, process->num_probes + 1, sizeof(process->probes[0]));
-        probe = &process->probes[process->num_probes++];
+        notes->probes = memory_grow(notes->probes, notes->num_probes + 1, sizeof(notes->probes[0]));
+        probe = &notes->probes[notes->num_probes++];
         *probe = (struct probe){.provider = memory_format("%s", provider),
                                 .name = memory_format("%s", name)};
     }
     probe->locations =
         memory_grow(probe->locations, probe->num_locations + 1, sizeof(probe->locations[0]));
     probe->locations[probe->num_locations] = (struct location){
-        .module = memory_format("%s", "/nonexistent"),
-        .offset = 0x1000 * process->num_probes + probe->num_locations,
+        .offset = 0x1000 * notes->num_probes + probe->num_locations,
         .arguments = memory_format("%s", arguments),
     };
     ++probe->num_locations;
@@ -134,41 +130,39 @@ static char *make_operands(const struct signature *signature)
     return operands;
 }
 
-void notes_add_signature(struct process *process, const struct signature *signature)
+void notes_add_signature(struct notes *notes, const struct signature *signature)
 {
     char *operands = make_operands(signature);
 
-    notes_add(process, signature->provider, signature->probe, operands);
+    notes_add(notes, signature->provider, signature->probe, operands);
     free(operands);
 }
 
 static void free_probe(struct probe *probe)
 {
-    for (size_t i = 0; i != probe->num_locations; ++i) {
-        free(probe->locations[i].module);
+    for (size_t i = 0; i != probe->num_locations; ++i)
         free(probe->locations[i].arguments);
-    }
     free(probe->locations);
     free(probe->provider);
     free(probe->name);
 }
 
-void notes_remove(struct process *process, const char *provider, const char *name)
+void notes_remove(struct notes *notes, const char *provider, const char *name)
 {
-    struct probe *probe = find_probe(process, provider, name);
+    struct probe *probe = find_probe(notes, provider, name);
 
     assert_non_null(probe);
     free_probe(probe);
     memmove(probe, probe + 1,
-            (size_t)(process->probes + process->num_probes - (probe + 1)) * sizeof(*probe));
-    --process->num_probes;
+            (size_t)(notes->probes + notes->num_probes - (probe + 1)) * sizeof(*probe));
+    --notes->num_probes;
 }
 
-void notes_close(struct process *process)
+void notes_close(struct notes *notes)
 {
-    for (size_t i = 0; i != process->num_probes; ++i)
-        free_probe(&process->probes[i]);
-    free(process->probes);
+    for (size_t i = 0; i != notes->num_probes; ++i)
+        free_probe(&notes->probes[i]);
+    free(notes->probes);
 }
 
 void printed_open(struct output *output)

@@ -17,7 +17,7 @@
 #include "print/output.h"
 #include "print/sink.h"
 #include "server/signature.h"
-#include "server/process.h"
+#include "server/notes.h"
 
 /* Ends the test, naming what of many things is wrong, if the strings differ. */
 #define check_string(what, got, expected) check_string_at(what, got, expected, __FILE__, __LINE__)
@@ -36,20 +36,19 @@ size_t data_row(char **rest, char **columns, size_t max);
 /* What two hex digits a byte say. Returns how many bytes it was. */
 size_t data_hex(const char *digits, uint8_t *bytes, size_t max);
 
-/* A process with the probes of a file of notes; with none, if `name` is NULL. */
-void notes_open(struct process *process, const char *name);
+/* The probes of a file of notes; none, if `name` is NULL. */
+void notes_open(struct notes *notes, const char *name);
 
 /* Adds a location of a probe, behind those that it has. */
-void notes_add(struct process *process, const char *provider, const char *probe,
-               const char *arguments);
+void notes_add(struct notes *notes, const char *provider, const char *probe, const char *arguments);
 
 /* Adds a probe as it is declared, with every argument in a register. */
-void notes_add_signature(struct process *process, const struct signature *signature);
+void notes_add_signature(struct notes *notes, const struct signature *signature);
 
 /* Takes a probe away, with all locations. */
-void notes_remove(struct process *process, const char *provider, const char *probe);
+void notes_remove(struct notes *notes, const char *provider, const char *probe);
 
-void notes_close(struct process *process);
+void notes_close(struct notes *notes);
 
 /* An output that keeps what is printed. */
 void printed_open(struct output *output);

@@ -30,7 +30,7 @@ static void note_skipped(const struct server_probe *traced, const struct locatio
 /* A program, of what a mode chooses of a server. */
 struct bench {
     enum operand_arch arch;
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct program_settings wanted;
@@ -46,8 +46,8 @@ static void choose(struct bench *bench, enum operand_arch arch, const char *note
 
     *bench = (struct bench){.arch = arch};
     num_skipped = 0;
-    notes_open(&bench->process, notes);
-    version_open(&bench->version, arch, &bench->process);
+    notes_open(&bench->notes, notes);
+    version_open(&bench->version, arch, &bench->notes);
     if (selection_open(&bench->selection, &options, &bench->version, &error) != 0)
         fail_msg("%s", error.text);
     bench->wanted = (struct program_settings){
@@ -70,7 +70,7 @@ static void bench_close(struct bench *bench)
     program_dispose(&bench->program);
     selection_dispose(&bench->selection);
     version_dispose(&bench->version);
-    notes_close(&bench->process);
+    notes_close(&bench->notes);
 }
 
 /* The text of a function of the program, from its name to its end, to be freed. */
@@ -380,7 +380,7 @@ static void unreadable_operands_are_skipped(void **state)
 
         /* one more location of it: the others stay */
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
-        notes_add(&bench.process, "h2o", "receive_request", unreadable[i]);
+        notes_add(&bench.notes, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
         probe = last_traced->probe;
@@ -415,10 +415,10 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         struct error error;
         char *text;
         num_skipped = 0;
-        notes_open(&bench.process, "usdt-notes-2026-06.tsv");
-        notes_remove(&bench.process, "h2o", "receive_request");
-        notes_add(&bench.process, "h2o", "receive_request", operands);
-        version_open(&bench.version, OPERAND_X86_64, &bench.process);
+        notes_open(&bench.notes, "usdt-notes-2026-06.tsv");
+        notes_remove(&bench.notes, "h2o", "receive_request");
+        notes_add(&bench.notes, "h2o", "receive_request", operands);
+        version_open(&bench.version, OPERAND_X86_64, &bench.notes);
         assert_int_equal(selection_open(&bench.selection, &options, &bench.version, &error), 0);
         assert_int_equal(bench.selection.num_probes, 4);
         bench.wanted = (struct program_settings){
@@ -447,7 +447,7 @@ static void flawed_locations_are_skipped(void **state)
         struct bench bench;
         struct probe *probe;
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
-        probe = &bench.process.probes[bench.selection.probes[0].probe - bench.process.probes];
+        probe = &bench.notes.probes[bench.selection.probes[0].probe - bench.notes.probes];
         probe->locations[0].flaw = i == 0 ? LOCATION_NOT_CODE : LOCATION_NO_SEMAPHORE;
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
@@ -459,7 +459,7 @@ static void flawed_locations_are_skipped(void **state)
 /* All locations of a probe can be unreadable: it has no function, and the others have. */
 static void a_probe_can_be_unreadable(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct program program;
@@ -469,11 +469,11 @@ static void a_probe_can_be_unreadable(void **state)
 
     (void)state;
     num_skipped = 0;
-    notes_open(&process, NULL);
-    notes_add(&process, "h2o", "receive_request", "8@foo(%rip) 8@%rsi -4@%eax");
-    notes_add(&process, "h2o", "receive_request", "8@bar(%rip) 8@%rsi -4@%eax");
-    notes_add(&process, "h2o", "send_response", "8@%rdi 8@%rsi -4@%eax");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "h2o", "receive_request", "8@foo(%rip) 8@%rsi -4@%eax");
+    notes_add(&notes, "h2o", "receive_request", "8@bar(%rip) 8@%rsi -4@%eax");
+    notes_add(&notes, "h2o", "send_response", "8@%rdi 8@%rsi -4@%eax");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
     wanted.probes = selection.probes;
     wanted.num_probes = wanted.num_printed = selection.num_probes;
@@ -485,7 +485,7 @@ static void a_probe_can_be_unreadable(void **state)
     program_dispose(&program);
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 #define KEEP "INLINE int keep(const struct candidate *candidate)\n{\n"
@@ -648,7 +648,7 @@ static void no_header_filter(void **state)
 /* keep() is the only place that selects: every function calls it once, and nothing else is asked. */
 static void every_function_asks_keep(void **state)
 {
-    static const enum options_mode modes[] = {MODE_HTTP, MODE_QUIC, MODE_ALL};
+    static const char *const modes[] = {"http", "quic", "all"};
 
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
@@ -680,8 +680,8 @@ static void keep_has_what_is_selected(void **state)
     for (unsigned i = 0; i != 4; ++i) {
         struct bench bench;
         char *keep, *end;
-        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", MODE_HTTP, NULL);
-        bench.wanted.http3_only = (i & 1) != 0;
+        choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
+        bench.wanted.additions.http3_only = (i & 1) != 0;
         bench.wanted.response_headers = names;
         bench.wanted.num_response_headers = i / 2;
         write_program(&bench);

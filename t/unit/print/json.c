@@ -1026,14 +1026,14 @@ static void losses_do_not_move_times(void **state)
 /* A probe that no list knows. */
 static void unknown_probes(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct bench bench;
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "quicly", "brand_new", "8@%rdi -8@%rsi -4@%eax 2@%ax -1@%al");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "quicly", "brand_new", "8@%rdi -8@%rsi -4@%eax 2@%ax -1@%al");
+    version_open(&version, OPERAND_X86_64, &notes);
     bench_open_signature(&bench, version.traced[0].signature);
     for (size_t i = 1; i <= 5; ++i) {
         char key[8];
@@ -1048,7 +1048,7 @@ static void unknown_probes(void **state)
         "\"arg4\":65531,\"arg5\":-6,\"time\":1795347456218}\n");
     bench_close(&bench);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* Nothing is printed of a malformed event, and no number is taken. */

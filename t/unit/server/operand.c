@@ -47,12 +47,12 @@ static void reads_all_of_aarch64(void **state)
 /* Every note as a whole: as many operands as it has '@', each read to its end. */
 static void check_notes(enum operand_arch arch, const char *name)
 {
-    struct process process;
+    struct notes notes;
 
-    notes_open(&process, name);
-    for (size_t i = 0; i != process.num_probes; ++i) {
-        for (size_t j = 0; j != process.probes[i].num_locations; ++j) {
-            const char *text = process.probes[i].locations[j].arguments, *at = text;
+    notes_open(&notes, name);
+    for (size_t i = 0; i != notes.num_probes; ++i) {
+        for (size_t j = 0; j != notes.probes[i].num_locations; ++j) {
+            const char *text = notes.probes[i].locations[j].arguments, *at = text;
             struct operand operand;
             size_t count = 0;
             for (const char *mark = strchr(text, '@'); mark != NULL; mark = strchr(mark + 1, '@'))
@@ -66,7 +66,7 @@ static void check_notes(enum operand_arch arch, const char *name)
             }
         }
     }
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void reads_whole_notes(void **state)

@@ -10,7 +10,7 @@
 
 /* A server, and what is chosen of it. */
 struct chosen {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct options options;
     struct selection selection;
@@ -23,13 +23,13 @@ static void choose_words(struct chosen *chosen, const char *notes, const char *m
                          const char *const *globs)
 {
     *chosen = (struct chosen){.options = {.view = view_find(mode)}};
-    notes_open(&chosen->process, notes);
+    notes_open(&chosen->notes, notes);
     for (; *globs != NULL; ++globs) {
         struct options_words *words = &chosen->options.tracepoints;
         words->words = memory_grow(words->words, words->count + 1, sizeof(words->words[0]));
         words->words[words->count++] = *globs;
     }
-    version_open(&chosen->version, OPERAND_X86_64, &chosen->process);
+    version_open(&chosen->version, OPERAND_X86_64, &chosen->notes);
     chosen->result =
         selection_open(&chosen->selection, &chosen->options, &chosen->version, &chosen->error);
 }
@@ -41,7 +41,7 @@ static void chosen_close(struct chosen *chosen)
 {
     selection_dispose(&chosen->selection);
     version_dispose(&chosen->version);
-    notes_close(&chosen->process);
+    notes_close(&chosen->notes);
     free(chosen->options.tracepoints.words);
 }
 
@@ -109,7 +109,7 @@ static void what_http_traces(void **state)
 /* A server of 2019 says send_response_status. */
 static void what_http_traces_of_2019(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     const struct options options = {.view = view_find("http")};
@@ -117,18 +117,18 @@ static void what_http_traces_of_2019(void **state)
     char *names;
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "h2o", "h1_close", "8@%rdi");
-    notes_add(&process, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
-    notes_add(&process, "h2o", "send_response_status", "8@%rdi 8@%rsi -4@%edx");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "h2o", "h1_close", "8@%rdi");
+    notes_add(&notes, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
+    notes_add(&notes, "h2o", "send_response_status", "8@%rdi 8@%rsi -4@%edx");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
     names = names_of(&selection, 0, selection.num_probes);
     check_string("http", names, "h2o:receive_request h2o:send_response_status");
     free(names);
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* Names of a file of t/data, a blank between them, to be freed. */
@@ -176,7 +176,7 @@ static void what_all_traces(void **state)
         assert_int_equal(chosen.selection.num_probes, counts[i]);
         assert_int_equal(chosen.selection.num_printed, counts[i]);
         for (size_t j = 0; j != counts[i]; ++j)
-            assert_ptr_equal(chosen.selection.probes[j].probe, &chosen.process.probes[j]);
+            assert_ptr_equal(chosen.selection.probes[j].probe, &chosen.notes.probes[j]);
         chosen_close(&chosen);
         free(notes);
     }
@@ -245,7 +245,7 @@ static void ties_come_along(void **state)
 /* A probe that no list knows is traced when -t names it, and only then. */
 static void unknown_probes_are_named(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     const char *words[] = {"h2o:brand-*"};
@@ -255,10 +255,10 @@ static void unknown_probes_are_named(void **state)
     char *names;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_add(&process, "h2o", "brand_new", "8@%rdi");
-    notes_add(&process, "quicly", "brand_new", "8@%rdi");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_add(&notes, "h2o", "brand_new", "8@%rdi");
+    notes_add(&notes, "quicly", "brand_new", "8@%rdi");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
     assert_int_equal(selection.num_printed, 1);
     names = names_of(&selection, 0, selection.num_probes);
@@ -272,7 +272,7 @@ static void unknown_probes_are_named(void **state)
         assert_false(selection.probes[i].guess != NULL);
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void refuse(const char *notes, const char *glob, const char *part)
@@ -320,26 +320,26 @@ static void what_is_far_is_not_suggested(void **state)
 
 static void nothing_to_trace(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     const struct options http = {.view = view_find("http")};
     struct error error = {0};
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "picotls", "free", "8@%rdi");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "picotls", "free", "8@%rdi");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &http, &version, &error), -1);
     assert_non_null(strstr(error.text, "h2olog -l")); /* what to do */
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void prints_what_is_lacking(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     const char *words[] = {"quicly:p*"};
     const struct options http = {.view = view_find("http")}, quic = {.view = view_find("quic")},
@@ -349,14 +349,14 @@ static void prints_what_is_lacking(void **state)
     FILE *file;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_remove(&process, "h2o", "send_response");
-    notes_remove(&process, "h2o", "h3s_accept");
-    notes_remove(&process, "quicly", "accept");
-    notes_remove(&process, "quicly", "pto");
-    notes_remove(&process, "quicly", "debug_message");
-    notes_remove(&process, "picotls", "new");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_remove(&notes, "h2o", "send_response");
+    notes_remove(&notes, "h2o", "h3s_accept");
+    notes_remove(&notes, "quicly", "accept");
+    notes_remove(&notes, "quicly", "pto");
+    notes_remove(&notes, "quicly", "debug_message");
+    notes_remove(&notes, "picotls", "new");
+    version_open(&version, OPERAND_X86_64, &notes);
 
     file = open_memstream(&text, &size);
     report_lacking(file, &http, &version);
@@ -383,7 +383,7 @@ static void prints_what_is_lacking(void **state)
     check_string("globs", text, "this server lacks quicly:pto\n");
     free(text);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* What report_changed and report_missing say, to be freed. */
@@ -402,14 +402,14 @@ static char *said_of(const struct chosen *chosen)
 }
 
 /* The same of a server, and then it is gone. */
-static char *said_of_target(struct process *process, const char *mode, const char *glob)
+static char *said_of_target(struct notes *notes, const char *mode, const char *glob)
 {
-    struct chosen chosen = {.process = *process, .options = {.view = view_find(mode)}};
+    struct chosen chosen = {.notes = *notes, .options = {.view = view_find(mode)}};
     const char *words[] = {glob};
     char *text;
 
     chosen.options.tracepoints = (struct options_words){words, glob != NULL};
-    version_open(&chosen.version, OPERAND_X86_64, &chosen.process);
+    version_open(&chosen.version, OPERAND_X86_64, &chosen.notes);
     chosen.result =
         selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
     text = said_of(&chosen);
@@ -447,32 +447,32 @@ static void real_servers_are_silent(void **state)
     "read them, " WITH_LISTS
 
 /* A server of a later h2o. */
-static void later_open(struct process *process)
+static void later_open(struct notes *notes)
 {
-    notes_open(process, "usdt-notes-2026-06.tsv");
-    notes_remove(process, "h2o", "receive_request_header");
-    notes_add(process, "h2o", "receive_request_header", "8@%rax 8@%rbx -4@%ecx");
-    notes_remove(process, "h2o", "send_response");
-    notes_add(process, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx 8@foo(%rip)");
-    notes_remove(process, "h2o", "h3s_accept");
-    notes_add(process, "h2o", "h3s_accept", "8@%rax");
-    notes_remove(process, "quicly", "receive");
-    notes_add(process, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)");
-    notes_add(process, "quicly", "brand_new", "8@%rdi -4@%eax");
+    notes_open(notes, "usdt-notes-2026-06.tsv");
+    notes_remove(notes, "h2o", "receive_request_header");
+    notes_add(notes, "h2o", "receive_request_header", "8@%rax 8@%rbx -4@%ecx");
+    notes_remove(notes, "h2o", "send_response");
+    notes_add(notes, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx 8@foo(%rip)");
+    notes_remove(notes, "h2o", "h3s_accept");
+    notes_add(notes, "h2o", "h3s_accept", "8@%rax");
+    notes_remove(notes, "quicly", "receive");
+    notes_add(notes, "quicly", "receive", "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)");
+    notes_add(notes, "quicly", "brand_new", "8@%rdi -4@%eax");
 }
 
 static void what_changed_is_named(void **state)
 {
-    struct process process;
+    struct notes notes;
     char *said;
 
     (void)state;
-    later_open(&process);
-    said = said_of_target(&process, "http", NULL);
+    later_open(&notes);
+    said = said_of_target(&notes, "http", NULL);
     check_string("http", said, HEADER_IS_MISSED RESPONSE_IS_LONGER);
     free(said);
 
-    said = said_of_target(&process, "quic", NULL);
+    said = said_of_target(&notes, "quic", NULL);
     check_string(
         "quic", said,
         "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and nothing says what "
@@ -486,65 +486,65 @@ static void what_changed_is_named(void **state)
         "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
     free(said);
 
-    said = said_of_target(&process, "all", NULL);
+    said = said_of_target(&notes, "all", NULL);
     assert_non_null(strstr(said, HEADER_IS_MISSED));
     assert_non_null(strstr(said, RESPONSE_IS_LONGER));
     assert_non_null(strstr(said, "h2olog: h2o:h3s_accept is not traced"));
     assert_non_null(strstr(said, "quicly:brand_new(uint64_t arg1, int32_t arg2)"));
     free(said);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* What -t names is traced as it is, and what it needs besides is named. */
 static void what_changed_and_is_chosen(void **state)
 {
-    struct process process;
+    struct notes notes;
     char *said;
 
     (void)state;
-    later_open(&process);
-    said = said_of_target(&process, "all", "brand_new");
+    later_open(&notes);
+    said = said_of_target(&notes, "all", "brand_new");
     check_string("brand_new", said, "");
     free(said);
-    said = said_of_target(&process, "all", "receive_request_header");
+    said = said_of_target(&notes, "all", "receive_request_header");
     check_string("receive_request_header", said, "");
     free(said);
-    said = said_of_target(&process, "quic", "send_response_header");
+    said = said_of_target(&notes, "quic", "send_response_header");
     assert_true(strncmp(said, "h2olog: h2o:h3s_accept is not traced: ", 38) == 0);
     assert_int_equal(strcspn(said, "\n"), strlen(said) - 1);
     free(said);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void many_new_probes_are_one_line(void **state)
 {
-    struct process process;
+    struct notes notes;
     char *said;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
     for (int i = 0; i != 20; ++i) {
         char name[16];
         snprintf(name, sizeof(name), "new_%d", i);
-        notes_add(&process, "quicly", name, "");
+        notes_add(&notes, "quicly", name, "");
     }
-    said = said_of_target(&process, "quic", NULL);
+    said = said_of_target(&notes, "quic", NULL);
     check_string("said", said,
                  "h2olog: not traced, as no list of this h2olog has them: quicly:new_0(), "
                  "quicly:new_1(), quicly:new_2(), quicly:new_3(), quicly:new_4(), quicly:new_5(), "
                  "quicly:new_6(), quicly:new_7() and 12 more; h2olog all -t NAME traces one raw; "
                  "to read them, " WITH_LISTS);
     free(said);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* A server with all probes that h2o had on a day. */
-static void old_open(struct process *process, uint32_t date)
+static void old_open(struct notes *notes, uint32_t date)
 {
-    notes_open(process, NULL);
+    notes_open(notes, NULL);
     for (size_t i = 0; i != num_signatures; ++i) {
         if (signatures[i].since <= date && (signatures[i].until == 0 || date < signatures[i].until))
-            notes_add_signature(process, &signatures[i]);
+            notes_add_signature(notes, &signatures[i]);
     }
 }
 
@@ -600,33 +600,33 @@ static void old_servers_lack_what_is_promised(void **state)
 
     (void)state;
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
-        struct process process;
+        struct notes notes;
         char *said;
-        old_open(&process, cases[i].date);
-        said = said_of_target(&process, cases[i].mode, NULL);
+        old_open(&notes, cases[i].date);
+        said = said_of_target(&notes, cases[i].mode, NULL);
         check_string("said", said, cases[i].said);
         free(said);
-        notes_close(&process);
+        notes_close(&notes);
     }
 }
 
 /* Between 2019-12-18 and 2020-01-31 the lists are the same; HTTP/3 makes a third place. */
 static void http3_is_a_third_place(void **state)
 {
-    struct process process;
+    struct notes notes;
     char *said;
 
     (void)state;
-    old_open(&process, 20191218);
-    notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
-    said = said_of_target(&process, "http", NULL);
+    old_open(&notes, 20191218);
+    notes_add(&notes, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
+    said = said_of_target(&notes, "http", NULL);
     check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
     free(said);
-    notes_add(&process, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
-    said = said_of_target(&process, "http", NULL);
+    notes_add(&notes, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
+    said = said_of_target(&notes, "http", NULL);
     check_string("three places", said, "");
     free(said);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* No name_of_version from 2020-02 on lacks anything. */
@@ -634,17 +634,17 @@ static void newer_servers_keep_promises(void **state)
 {
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
-        struct process process;
+        struct notes notes;
         if (signatures[i].since < 20200131 ||
             (i != 0 && signatures[i].since == signatures[i - 1].since))
             continue;
         for (size_t j = 0; j != 3; ++j) {
             char *said;
-            old_open(&process, signatures[i].since);
-            said = said_of_target(&process, modes[j], NULL);
+            old_open(&notes, signatures[i].since);
+            said = said_of_target(&notes, modes[j], NULL);
             check_string(signatures[i].declaration, said, "");
             free(said);
-            notes_close(&process);
+            notes_close(&notes);
         }
     }
 }
@@ -652,21 +652,21 @@ static void newer_servers_keep_promises(void **state)
 /* What the name_of_version has and the build lacks. */
 static void builds_can_lack_what_is_promised(void **state)
 {
-    struct process process;
+    struct notes notes;
     char *said;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_remove(&process, "h2o", "send_response");
-    said = said_of_target(&process, "http", NULL);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_remove(&notes, "h2o", "send_response");
+    said = said_of_target(&notes, "http", NULL);
     check_string("said", said,
                  "h2olog: this server (h2o since 2026-06-10) has no probe for the status of "
                  "responses: TxStatus lines are missing; it is not in this build of h2o\n");
     free(said);
-    said = said_of_target(&process, "all", "receive_request");
+    said = said_of_target(&notes, "all", "receive_request");
     check_string("with -t", said, "");
     free(said);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* Of h2o alone, `quic` would have nothing to say. */
@@ -675,16 +675,16 @@ static void quic_needs_quic(void **state)
     const struct options quic = {.view = view_find("quic")};
     const char *words[] = {"send_response_header"};
     const struct options named = {.view = view_find("quic"), .tracepoints = {words, 1}};
-    struct process process;
+    struct notes notes;
     struct version version;
     struct selection selection;
     struct error error = {0};
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
-    notes_add(&process, "h2o", "send_response_header", "8@%rdi 8@%rsi 8@%rax 8@%rbx 8@%rcx 8@%rdx");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
+    notes_add(&notes, "h2o", "send_response_header", "8@%rdi 8@%rsi 8@%rax 8@%rbx 8@%rcx 8@%rdx");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &quic, &version, &error), -1);
     check_string("quic", error.text,
                  "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
@@ -693,7 +693,7 @@ static void quic_needs_quic(void **state)
     assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
     selection_dispose(&selection);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static size_t count_lines(const char *text)
@@ -708,7 +708,7 @@ static size_t count_lines(const char *text)
 /* -l -p: the server's probes, as its name_of_version declares them. */
 static void lists_a_server(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     const struct options options = {.view = view_find("http")};
     const char *words[] = {"packet-*"};
@@ -718,8 +718,8 @@ static void lists_a_server(void **state)
     FILE *file = open_memstream(&text, &size);
 
     (void)state;
-    notes_open(&process, "usdt-notes-2020-06.tsv");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2020-06.tsv");
+    version_open(&version, OPERAND_X86_64, &notes);
     report_list(file, &options, &version);
     fclose(file);
     assert_int_equal(count_lines(text), 74);
@@ -745,7 +745,7 @@ static void lists_a_server(void **state)
                  "*dcid)\n");
     free(text);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* How many probes there have been, whatever their signatures. */

@@ -41,28 +41,27 @@ static char *find_declaration(const char *name, const struct probe *probe)
     return found;
 }
 
-static void check_server(enum operand_arch arch, const char *notes, const char *expected)
+static void check_server(enum operand_arch arch, const char *file, const char *expected)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
 
-    notes_open(&process, notes);
-    version_open(&version, arch, &process);
-    assert_int_equal(version.num_traced, process.num_probes);
-    assert_int_equal(version.num_matching, process.num_probes);
+    notes_open(&notes, file);
+    version_open(&version, arch, &notes);
+    assert_int_equal(version.num_traced, notes.num_probes);
+    assert_int_equal(version.num_matching, notes.num_probes);
     for (size_t i = 0; i != version.num_traced; ++i) {
         const struct server_probe *traced = &version.traced[i];
-        char *declaration = find_declaration(expected, &process.probes[i]);
+        char *declaration = find_declaration(expected, &notes.probes[i]);
         if (declaration == NULL)
-            fail_msg("%s has no %s:%s", expected, process.probes[i].provider,
-                     process.probes[i].name);
-        assert_ptr_equal(traced->probe, &process.probes[i]);
-        check_string(notes, traced->signature->declaration, declaration);
+            fail_msg("%s has no %s:%s", expected, notes.probes[i].provider, notes.probes[i].name);
+        assert_ptr_equal(traced->probe, &notes.probes[i]);
+        check_string(file, traced->signature->declaration, declaration);
         assert_false(traced->guess != NULL);
         free(declaration);
     }
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void signatures_of_2020_06(void **state)
@@ -92,12 +91,12 @@ static void signatures_of_2026_06_on_aarch64(void **state)
 /* Where shapes agree and meanings do not. */
 static void names_follow_the_version(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2020-06.tsv");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2020-06.tsv");
+    version_open(&version, OPERAND_X86_64, &notes);
     check_declaration(&version, "quicly", "packet_acked",
                       "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
                       "int newly_acked)");
@@ -105,10 +104,10 @@ static void names_follow_the_version(void **state)
         &version, "quicly", "max_data_send",
         "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)");
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 
-    notes_open(&process, "usdt-notes-2024-10.tsv");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2024-10.tsv");
+    version_open(&version, OPERAND_X86_64, &notes);
     check_declaration(&version, "quicly", "packet_acked",
                       "quicly:packet_acked(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, "
                       "int is_late_ack)");
@@ -116,10 +115,10 @@ static void names_follow_the_version(void **state)
                       "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
                       "st_quicly_stream_t *stream, size_t off, const void *src, size_t src_len)");
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    version_open(&version, OPERAND_X86_64, &notes);
     check_declaration(
         &version, "quicly", "max_data_send",
         "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)");
@@ -128,7 +127,7 @@ static void names_follow_the_version(void **state)
         "quicly:stream_on_receive(struct st_quicly_conn_t *conn, int64_t at, struct "
         "st_quicly_stream_t *stream, size_t buf_off, size_t apply_off, size_t apply_len)");
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* The first date after `date` that the lists have; 0 if they have none. */
@@ -162,11 +161,11 @@ static void versions(void **state)
 
     (void)state;
     for (size_t i = 0; i != sizeof(servers) / sizeof(servers[0]); ++i) {
-        struct process process;
+        struct notes notes;
         struct version version;
         char text[128];
-        notes_open(&process, servers[i].notes);
-        version_open(&version, servers[i].arch, &process);
+        notes_open(&notes, servers[i].notes);
+        version_open(&version, servers[i].arch, &notes);
         assert_int_equal(version.since, servers[i].since);
         assert_int_equal(version.until,
                          servers[i].until != 0 ? servers[i].until : date_after(servers[i].since));
@@ -174,7 +173,7 @@ static void versions(void **state)
         version_name(&version, text, sizeof(text));
         check_string(servers[i].notes, text, servers[i].text);
         version_dispose(&version);
-        notes_close(&process);
+        notes_close(&notes);
     }
 }
 
@@ -263,15 +262,15 @@ static void reads_every_version(void **state)
 
     (void)state;
     for (size_t i = 0; i != num_dates; ++i) {
-        struct process process;
+        struct notes notes;
         struct version version;
-        notes_open(&process, NULL);
+        notes_open(&notes, NULL);
         for (size_t j = 0; j != num_signatures; ++j) {
             if (is_current(&signatures[j], dates[i]))
-                notes_add_signature(&process, &signatures[j]);
+                notes_add_signature(&notes, &signatures[j]);
         }
-        version_open(&version, OPERAND_X86_64, &process);
-        assert_int_equal(version.num_matching, process.num_probes);
+        version_open(&version, OPERAND_X86_64, &notes);
+        assert_int_equal(version.num_matching, notes.num_probes);
         if (version.since == dates[i])
             ++num_found;
         else if (version.since < dates[i] || !look_the_same(dates[i], version.since))
@@ -279,7 +278,7 @@ static void reads_every_version(void **state)
         for (size_t j = 0; j != version.num_traced; ++j)
             assert_true(is_current(version.traced[j].signature, version.since));
         version_dispose(&version);
-        notes_close(&process);
+        notes_close(&notes);
     }
     assert_true(num_found >= 40);
 }
@@ -292,24 +291,24 @@ static void a_server_can_lack_probes(void **state)
 {
     static const char *const lacking[] = {"max_data_send", "packet_lost", "stream_send",
                                           "ping_send", "accept"};
-    struct process process;
+    struct notes notes;
     struct version version;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
     for (size_t i = 0; i != sizeof(lacking) / sizeof(lacking[0]); ++i)
-        notes_remove(&process, "quicly", lacking[i]);
-    notes_remove(&process, "picotls", "client_random");
-    version_open(&version, OPERAND_X86_64, &process);
+        notes_remove(&notes, "quicly", lacking[i]);
+    notes_remove(&notes, "picotls", "client_random");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
-    assert_int_equal(version.num_traced, process.num_probes);
-    assert_int_equal(version.num_matching, process.num_probes);
+    assert_int_equal(version.num_traced, notes.num_probes);
+    assert_int_equal(version.num_matching, notes.num_probes);
     for (size_t i = 0; i != version.num_traced; ++i) {
         assert_false(version.traced[i].guess != NULL);
         assert_true(is_current(version.traced[i].signature, 20260629));
     }
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /*
@@ -324,45 +323,45 @@ static void a_server_can_lack_most_probes(void **state)
     (void)state;
     for (size_t i = 0; i != num_dates * 8; ++i) {
         const uint32_t date = dates[i % num_dates], one_of = 2u << i / num_dates; /* 2 to 256 */
-        struct process process;
+        struct notes notes;
         struct version version;
-        notes_open(&process, NULL);
+        notes_open(&notes, NULL);
         for (size_t j = 0; j != num_signatures; ++j) {
             seed = seed * 1664525 +
                    1013904223; /* Numerical Recipes' generator: the same on every machine */
             if (is_current(&signatures[j], date) && (seed >> 16) % one_of == 0)
-                notes_add_signature(&process, &signatures[j]);
+                notes_add_signature(&notes, &signatures[j]);
         }
-        if (process.num_probes != 0) {
-            version_open(&version, OPERAND_X86_64, &process);
-            if (version.num_matching != process.num_probes)
+        if (notes.num_probes != 0) {
+            version_open(&version, OPERAND_X86_64, &notes);
+            if (version.num_matching != notes.num_probes)
                 fail_msg(
                     "a server of %u with %zu probes is taken for one of %u that has %zu of them",
-                    date, process.num_probes, version.since, version.num_matching);
+                    date, notes.num_probes, version.since, version.num_matching);
             version_dispose(&version);
         }
-        notes_close(&process);
+        notes_close(&notes);
     }
 }
 
 /* Without QUIC, say: what is left is read as it is declared. */
 static void a_server_can_have_few_probes(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "h2o", "receive_request", "8@32(%rax) 8@%r12 -4@600(%r13)");
-    notes_add(&process, "h2o", "send_response", "8@32(%rax) 8@-112(%rbp) -4@920(%r13)");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, NULL);
+    notes_add(&notes, "h2o", "receive_request", "8@32(%rax) 8@%r12 -4@600(%r13)");
+    notes_add(&notes, "h2o", "send_response", "8@32(%rax) 8@-112(%rbp) -4@920(%r13)");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.num_matching, 2);
     check_declaration(&version, "h2o", "receive_request",
                       "h2o:receive_request(uint64_t conn_id, uint64_t req_id, int http_version)");
     check_declaration(&version, "h2o", "send_response",
                       "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)");
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* A probe that no list knows: integers of 8 bytes, with the sign that its operands have. */
@@ -372,19 +371,19 @@ static void an_unknown_probe_is_guessed(void **state)
         FIELD_UNSIGNED, FIELD_SIGNED, FIELD_SIGNED,   FIELD_UNSIGNED, FIELD_UNSIGNED,
         FIELD_SIGNED,   FIELD_SIGNED, FIELD_UNSIGNED, FIELD_SIGNED,
     };
-    struct process process;
+    struct notes notes;
     struct version version;
     const struct server_probe *traced;
     const struct signature *signature;
     size_t end = sizeof(struct event_head);
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_add(&process, "h2o", "brand_new",
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_add(&notes, "h2o", "brand_new",
               "8@%rdi -8@3256(%rdi) -4@%eax 4@12(%rsp) 2@%ax -2@(%rbx) -1@%al 1@%ah -4@$-7");
-    version_open(&version, OPERAND_X86_64, &process);
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
-    assert_int_equal(version.num_matching, process.num_probes - 1);
+    assert_int_equal(version.num_matching, notes.num_probes - 1);
     traced = find_traced(&version, "h2o", "brand_new");
     signature = traced->signature;
     assert_true(traced->guess != NULL);
@@ -419,27 +418,27 @@ static void an_unknown_probe_is_guessed(void **state)
     for (size_t i = 0; i != version.num_traced; ++i)
         assert_int_equal(version.traced[i].guess != NULL, &version.traced[i] == traced);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void guesses_at_the_limits(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     const struct signature *signature;
 
     (void)state;
-    notes_open(&process, NULL);
-    notes_add(&process, "quicly", "nothing", "");
+    notes_open(&notes, NULL);
+    notes_add(&notes, "quicly", "nothing", "");
     notes_add(
-        &process, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
+        &notes, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
         "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax");
-    notes_add(&process, "quicly", "seventeen",
+    notes_add(&notes, "quicly", "seventeen",
               "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax "
               "8@%rax 8@%rax "
               "8@%rax 8@%rax 8@%rax");
-    notes_add(&process, "quicly", "unreadable", "8@%rax 8@foo(%rip) 8@%rbx");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_add(&notes, "quicly", "unreadable", "8@%rax 8@foo(%rip) 8@%rbx");
+    version_open(&version, OPERAND_X86_64, &notes);
     signature = find_traced(&version, "quicly", "nothing")->signature;
     check_string("declaration", signature->declaration, "quicly:nothing()");
     assert_int_equal(signature->num_arguments, 0);
@@ -452,7 +451,7 @@ static void guesses_at_the_limits(void **state)
     assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
     assert_true(find_traced(&version, "quicly", "unreadable")->guess != NULL);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /*
@@ -461,23 +460,23 @@ static void guesses_at_the_limits(void **state)
  */
 static void a_known_probe_in_another_shape(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     const struct server_probe *traced;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_remove(&process, "h2o", "send_response");
-    notes_add(&process, "h2o", "send_response",
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_remove(&notes, "h2o", "send_response");
+    notes_add(&notes, "h2o", "send_response",
               "8@32(%rax) 8@%r13 -4@728(%rbx) 8@%rdx"); /* as in 2021 */
-    notes_remove(&process, "quicly", "accept");
-    notes_add(&process, "quicly", "accept", "8@%r13 -8@%r15"); /* as never */
-    notes_remove(&process, "quicly", "receive");
-    notes_add(&process, "quicly", "receive",
+    notes_remove(&notes, "quicly", "accept");
+    notes_add(&notes, "quicly", "accept", "8@%r13 -8@%r15"); /* as never */
+    notes_remove(&notes, "quicly", "receive");
+    notes_add(&notes, "quicly", "receive",
               "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* as twice before */
-    version_open(&version, OPERAND_X86_64, &process);
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
-    assert_int_equal(version.num_matching, process.num_probes - 3);
+    assert_int_equal(version.num_matching, notes.num_probes - 3);
     traced = find_traced(&version, "h2o", "send_response");
     assert_false(traced->guess != NULL);
     check_string("send_response", traced->signature->declaration,
@@ -493,7 +492,7 @@ static void a_known_probe_in_another_shape(void **state)
     assert_int_equal(traced->num_ignored, 0);
     assert_false(version_is_of_version(&version, traced->signature));
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* The servers whose notes are there. */
@@ -546,15 +545,15 @@ static void arguments_can_be_appended(void **state)
     for (size_t i = 0; i != NUM_REAL_SERVERS * 16; ++i) {
         const size_t nth = i / 16;
         const enum operand_arch arch = real_servers[nth].arch;
-        struct process process;
+        struct notes notes;
         struct version version, before;
-        notes_open(&process, real_servers[nth].notes);
-        version_open(&before, arch, &process);
-        for (size_t j = i % 16; j < process.num_probes; j += 16)
-            change_operands(&process.probes[j], arch, before.traced[j].signature->num_arguments,
+        notes_open(&notes, real_servers[nth].notes);
+        version_open(&before, arch, &notes);
+        for (size_t j = i % 16; j < notes.num_probes; j += 16)
+            change_operands(&notes.probes[j], arch, before.traced[j].signature->num_arguments,
                             false, real_servers[nth].operands[j / 16 % 4]);
-        version_open(&version, arch, &process);
-        for (size_t j = 0; j != process.num_probes; ++j) {
+        version_open(&version, arch, &notes);
+        for (size_t j = 0; j != notes.num_probes; ++j) {
             const struct signature *declared = before.traced[j].signature;
             const struct server_probe *traced = &version.traced[j];
             if (traced->signature != declared || traced->num_ignored != (j % 16 == i % 16))
@@ -564,7 +563,7 @@ static void arguments_can_be_appended(void **state)
         }
         version_dispose(&version);
         version_dispose(&before);
-        notes_close(&process);
+        notes_close(&notes);
     }
 }
 
@@ -572,26 +571,26 @@ static void arguments_can_be_appended(void **state)
 static void check_change(const char *provider, const char *name, size_t index, bool replace,
                          const char *operand, const char *expected, size_t num_ignored)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
     const struct server_probe *traced;
 
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    for (size_t i = 0; i != process.num_probes; ++i) {
-        if (strcmp(process.probes[i].provider, provider) == 0 &&
-            strcmp(process.probes[i].name, name) == 0)
-            change_operands(&process.probes[i], OPERAND_X86_64, index, replace, operand);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    for (size_t i = 0; i != notes.num_probes; ++i) {
+        if (strcmp(notes.probes[i].provider, provider) == 0 &&
+            strcmp(notes.probes[i].name, name) == 0)
+            change_operands(&notes.probes[i], OPERAND_X86_64, index, replace, operand);
     }
-    version_open(&version, OPERAND_X86_64, &process);
+    version_open(&version, OPERAND_X86_64, &notes);
     traced = find_traced(&version, provider, name);
     check_string(operand, traced->guess != NULL ? "a guess" : traced->signature->declaration,
                  expected != NULL ? expected : "a guess");
     assert_int_equal(traced->num_ignored, num_ignored);
     assert_int_equal(version.since, 20260610);
     assert_int_equal(version.num_matching,
-                     process.num_probes - (expected == NULL || num_ignored != 0));
+                     notes.num_probes - (expected == NULL || num_ignored != 0));
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 #define REQUEST_HEADER                                                                             \
@@ -643,60 +642,60 @@ static void arguments_can_be_replaced(void **state)
 /* At one of the places of a probe only: it is all of the probe that is not known. */
 static void one_place_can_differ(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_add(&process, "h2o", "send_response", "8@%rax 8@%rbx 8@%rcx");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_add(&notes, "h2o", "send_response", "8@%rax 8@%rbx 8@%rcx");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_non_null(find_traced(&version, "h2o", "send_response")->guess);
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void fewer_arguments(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2026-06.tsv");
-    notes_remove(&process, "h2o", "receive_request_header");
-    notes_add(&process, "h2o", "receive_request_header", "8@%rax 8@%rbx 8@%rcx 8@%rdx 8@%rsi");
-    notes_add(&process, "h2o", "brand_new", "8@%rdi");
-    version_open(&version, OPERAND_X86_64, &process);
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_remove(&notes, "h2o", "receive_request_header");
+    notes_add(&notes, "h2o", "receive_request_header", "8@%rax 8@%rbx 8@%rcx 8@%rdx 8@%rsi");
+    notes_add(&notes, "h2o", "brand_new", "8@%rdi");
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_non_null(find_traced(&version, "h2o", "receive_request_header")->guess);
     assert_true(version_knows(find_traced(&version, "h2o", "receive_request_header")->probe));
     assert_false(version_knows(find_traced(&version, "h2o", "brand_new")->probe));
     version_dispose(&version);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 /* Sizes that are not those of the declarations, as real servers have them, do not mislead. */
 static void operands_are_a_hint_only(void **state)
 {
-    struct process process;
+    struct notes notes;
     struct version version, before;
 
     (void)state;
-    notes_open(&process, "usdt-notes-2020-06.tsv");
-    version_open(&before, OPERAND_X86_64, &process);
-    for (size_t i = 0; i != process.num_probes; ++i) {
+    notes_open(&notes, "usdt-notes-2020-06.tsv");
+    version_open(&before, OPERAND_X86_64, &notes);
+    for (size_t i = 0; i != notes.num_probes; ++i) {
         const struct signature *signature = before.traced[i].signature;
         for (size_t j = 0; j != signature->num_arguments; ++j) {
             if (!signature->arguments[j].is_pointer)
-                change_operands(&process.probes[i], OPERAND_X86_64, j, true, "4@%eax");
+                change_operands(&notes.probes[i], OPERAND_X86_64, j, true, "4@%eax");
         }
     }
-    version_open(&version, OPERAND_X86_64, &process);
+    version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20200321);
-    assert_int_equal(version.num_matching, process.num_probes);
+    assert_int_equal(version.num_matching, notes.num_probes);
     for (size_t i = 0; i != version.num_traced; ++i)
         assert_ptr_equal(version.traced[i].signature, before.traced[i].signature);
     version_dispose(&version);
     version_dispose(&before);
-    notes_close(&process);
+    notes_close(&notes);
 }
 
 static void globs(void **state)

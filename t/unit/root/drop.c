@@ -1,4 +1,4 @@
-#include "support.h"
+#include "child.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,19 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <seccomp.h>
-
 #include "memory.h"
-#include "root/privilege.h"
+#include "root/drop.h"
 
-#define NOBODY 65534
 #define CALLER 1234
 #define GROUP  5678
-
-#ifndef CAP_PERFMON
-#define CAP_PERFMON 38
-#define CAP_BPF     39
-#endif
 
 /* Where fs.suid_dumpable is not 0, the kernel makes a process dumpable again when its ids change. */
 static bool ids_make_dumpable;
@@ -42,153 +34,6 @@ int setresuid(uid_t real, uid_t effective, uid_t saved)
     if (ids_make_dumpable)
         prctl(PR_SET_DUMPABLE, 1);
     return result;
-}
-
-/* What children write is seen here. */
-static struct error *shared;
-
-/* Runs a function in a child; how that ended, as wait(2) has it. What it gave back is its status. */
-static int in_child(int (*function)(const void *), const void *argument)
-{
-    int status;
-    pid_t child;
-
-    fflush(NULL);
-    *shared = (struct error){0};
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        _exit(function(argument));
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return status;
-}
-
-static void check_exit(const char *what, int status)
-{
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        fail_msg("%s: ended with %s %d", what, WIFEXITED(status) ? "status" : "signal",
-                 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
-}
-
-static void only_root(void)
-{
-    if (geteuid() != 0)
-        skip();
-}
-
-/* --- who called --- */
-
-static int find(const char *uid, const char *gid, struct identity *invoker, struct error *error)
-{
-    unsetenv("SUDO_UID");
-    unsetenv("SUDO_GID");
-    if (uid != NULL)
-        setenv("SUDO_UID", uid, 1);
-    if (gid != NULL)
-        setenv("SUDO_GID", gid, 1);
-    return privilege_find_invoker(invoker, error);
-}
-
-/* Without uid 0, it is whoever h2olog runs as, whatever sudo says of somebody else. */
-static int find_without_root(const void *argument)
-{
-    struct identity invoker;
-
-    (void)argument;
-    if (setresgid(GROUP, GROUP, GROUP) != 0 || setresuid(CALLER, CALLER, CALLER) != 0)
-        return 1;
-    if (find("77", "nonsense", &invoker, shared) != 0)
-        return 2;
-    return invoker.caller == CALLER && invoker.caller_group == GROUP && invoker.uid == CALLER &&
-                   invoker.gid == GROUP
-               ? 0
-               : 3;
-}
-
-static void finds_invoker_without_root(void **state)
-{
-    (void)state;
-    only_root();
-    check_exit("privilege_find_invoker", in_child(find_without_root, NULL));
-}
-
-static void finds_invoker(void **state)
-{
-    static const struct {
-        const char *uid, *gid;
-        struct identity invoker;
-    } cases[] = {
-        {NULL, NULL, {0, 0, NOBODY, NOBODY}},
-        {"1000", "100", {1000, 100, 1000, 100}},
-        {"0", "0", {0, 0, NOBODY, NOBODY}}, /* root's sudo */
-        {"0", "100", {0, 100, NOBODY, NOBODY}},
-        {"1000", "0", {1000, 0, 1000, NOBODY}},
-        {"1", "2", {1, 2, 1, 2}},
-        {"2147483648", "4294967294", {2147483648u, 4294967294u, 2147483648u, 4294967294u}},
-    };
-
-    (void)state;
-    only_root();
-    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
-        struct identity invoker = {7, 7, 7, 7};
-        struct error error = {0};
-        assert_int_equal(find(cases[i].uid, cases[i].gid, &invoker, &error), 0);
-        assert_int_equal(invoker.caller, cases[i].invoker.caller);
-        assert_int_equal(invoker.caller_group, cases[i].invoker.caller_group);
-        assert_int_equal(invoker.uid, cases[i].invoker.uid);
-        assert_int_equal(invoker.gid, cases[i].invoker.gid);
-        check_string("error", error.text, "");
-    }
-}
-
-static void refuses_what_is_no_id(void **state)
-{
-    static const char *const words[] = {
-        "",
-        " ",
-        "-",
-        "-1",
-        "+1",
-        " 1",
-        "1 ",
-        "1\n",
-        "\t1",
-        "x",
-        "root",
-        "0x10",
-        "1e3",
-        "1.0",
-        "1,2",
-        "1;2",
-        "4294967295",
-        "4294967296",
-        "4294968296",
-        "9223372036854775808",
-        "18446744073709551615",
-        "18446744073709551616",
-        "18446744073709552616",
-        "99999999999999999999999999999999999999",
-        "1\x1b",
-        "\xd9\xa1",
-        "\xef\xbc\x91",
-        NULL,
-    };
-
-    (void)state;
-    only_root();
-    for (size_t i = 0; i != sizeof(words) / sizeof(words[0]); ++i) {
-        for (int second = 0; second != 2; ++second) {
-            struct identity invoker;
-            struct error error = {0};
-            if (find(second ? "1000" : words[i], second ? words[i] : "1000", &invoker, &error) !=
-                -1)
-                fail_msg("'%s' is taken for an id", words[i] != NULL ? words[i] : "(none)");
-            check_string("error", error.text,
-                         "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; "
-                         "unset both to run on as "
-                         "nobody");
-        }
-    }
 }
 
 /* --- from the first moment --- */
@@ -204,7 +49,7 @@ static int harden(const void *argument)
     setenv("PATH", "/planted", 1);
     setenv("TZ", "/planted", 1);
     prctl(PR_SET_DUMPABLE, 1);
-    privilege_harden();
+    drop_harden();
     for (char **variable = environ; *variable != NULL; ++variable, ++count)
         ;
     if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 ||
@@ -218,7 +63,7 @@ static int harden(const void *argument)
 static void hardens(void **state)
 {
     (void)state;
-    check_exit("privilege_harden", in_child(harden, NULL));
+    child_check("drop_harden", child_run(harden, NULL));
 }
 
 /* --- what there is no more --- */
@@ -226,10 +71,10 @@ static void hardens(void **state)
 /* Ends the child if it cannot give up root; otherwise it is what h2olog is when it prints. */
 static void drop(bool keep_root)
 {
-    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
+    const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
 
-    privilege_harden();
-    if (privilege_drop(&invoker, keep_root, -1, -1, shared) != 0)
+    drop_harden();
+    if (drop_root(&identity, keep_root, -1, -1, child_error) != 0)
         _exit(99);
 }
 
@@ -299,13 +144,13 @@ static int call(const void *argument)
 static void forbidden_calls_end_it(void **state)
 {
     (void)state;
-    only_root();
+    child_needs_root();
     for (size_t i = 0; i != sizeof(forbidden) / sizeof(forbidden[0]); ++i) {
-        int status = in_child(call, &forbidden[i]);
+        int status = child_run(call, &forbidden[i]);
         if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
             fail_msg("%s: ended with %s %d %s", forbidden[i].name,
                      WIFEXITED(status) ? "status" : "signal",
-                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), shared->text);
+                     WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status), child_error->text);
     }
 }
 
@@ -334,12 +179,12 @@ static void other_doors_are_closed(void **state)
     int status;
 
     (void)state;
-    only_root();
-    status = in_child(call_as_i386, NULL);
+    child_needs_root();
+    status = child_run(call_as_i386, NULL);
     assert_true(WIFSIGNALED(status));
     assert_true(WTERMSIG(status) == SIGSYS ||
                 WTERMSIG(status) == SIGSEGV); /* a kernel without that door */
-    status = in_child(call_as_x32, NULL);
+    status = child_run(call_as_x32, NULL);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGSYS);
 }
@@ -348,15 +193,15 @@ static void other_doors_are_closed(void **state)
 /* Of all descriptors, one can be read. */
 static int read_descriptor(const void *argument)
 {
-    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
+    const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
     const int *wanted = argument;
     char text[64] = "";
     int one = open("/proc/self/comm", O_RDONLY), other = open("/proc/self/comm", O_RDONLY);
 
     if (one < 0 || other < 0)
         return 90;
-    privilege_harden();
-    if (privilege_drop(&invoker, false, -1, one, shared) != 0)
+    drop_harden();
+    if (drop_root(&identity, false, -1, one, child_error) != 0)
         return 91;
     if (pread(*wanted == 0 ? one : other, text, sizeof(text) - 1, 0) <= 0)
         return 92;
@@ -368,10 +213,10 @@ static void reads_one_descriptor(void **state)
     int status, wanted = 0;
 
     (void)state;
-    only_root();
-    check_exit("pread of the one", in_child(read_descriptor, &wanted));
+    child_needs_root();
+    child_check("pread of the one", child_run(read_descriptor, &wanted));
     wanted = 1;
-    status = in_child(read_descriptor, &wanted);
+    status = child_run(read_descriptor, &wanted);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGSYS);
 }
@@ -411,15 +256,15 @@ static void what_is_needed_is_let(void **state)
     const bool yes = true, no = false;
 
     (void)state;
-    only_root();
-    check_exit("work", in_child(work, &no));
-    check_exit("work with the uid of root", in_child(work, &yes));
+    child_needs_root();
+    child_check("work", child_run(work, &no));
+    child_check("work with the uid of root", child_run(work, &yes));
 }
 
 /* Root that may not change its ids has to say so, and is not to print. */
 static int drop_without_setuid(const void *argument)
 {
-    const struct identity invoker = {CALLER, GROUP, CALLER, GROUP};
+    const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
 
@@ -430,16 +275,16 @@ static int drop_without_setuid(const void *argument)
     data[0].permitted = data[0].effective;
     if (syscall(SYS_capset, &header, data) != 0)
         return 2;
-    return privilege_drop(&invoker, false, -1, -1, shared) == -1 ? 0 : 3;
+    return drop_root(&identity, false, -1, -1, child_error) == -1 ? 0 : 3;
 }
 
 static void says_what_it_lacks(void **state)
 {
     (void)state;
-    only_root();
-    check_exit("privilege_drop", in_child(drop_without_setuid, NULL));
+    child_needs_root();
+    child_check("drop_root", child_run(drop_without_setuid, NULL));
     check_string(
-        "error", shared->text,
+        "error", child_error->text,
         "root cannot be given up: Operation not permitted; in a container, it takes CAP_SETUID and "
         "CAP_SETGID, or -r");
 }
@@ -456,7 +301,7 @@ static void stays_undumpable(void **state)
     pid_t child;
 
     (void)state;
-    only_root();
+    child_needs_root();
     assert_int_equal(pipe(ready), 0);
     assert_int_equal(pipe(leave), 0);
     fflush(NULL);
@@ -477,12 +322,9 @@ static void stays_undumpable(void **state)
     close(leave[1]);
     assert_int_equal(waitpid(child, &status, 0), child);
     close(ready[0]);
-    check_exit("the child", status);
+    child_check("the child", status);
     assert_int_equal(memory.st_uid, 0);
 }
-
-#define BIT(capability) (UINT64_C(1) << (capability))
-#define ALL_OF_THEM     (BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF) | BIT(CAP_PERFMON))
 
 /* --- without uid 0 --- */
 
@@ -492,7 +334,7 @@ static int give_up_capabilities(const void *argument)
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2] = {{0, 0, 0}, {0, 0, 0}};
     const gid_t group = 27;
-    struct identity invoker;
+    struct identity identity;
 
     prctl(PR_SET_KEEPCAPS, 1);
     if (setgroups(1, &group) != 0 || setresgid(GROUP, GROUP, GROUP) != 0 ||
@@ -503,9 +345,9 @@ static int give_up_capabilities(const void *argument)
     if (syscall(SYS_capset, &header, data) != 0 ||
         prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_PTRACE, 0, 0) != 0)
         return 2;
-    privilege_harden();
-    if (privilege_find_invoker(&invoker, shared) != 0 ||
-        privilege_drop(&invoker, *keep_root, -1, -1, shared) != 0)
+    drop_harden();
+    if (caller_find(&identity, child_error) != 0 ||
+        drop_root(&identity, *keep_root, -1, -1, child_error) != 0)
         return 3;
     return poll(NULL, 0, -1); /* its parent looks at it, and ends it */
 }
@@ -514,14 +356,14 @@ static int give_up_capabilities(const void *argument)
 static void drops_without_root(void **state)
 {
     (void)state;
-    only_root();
+    child_needs_root();
     for (int i = 0; i != 2; ++i) {
         const bool keep_root = i != 0;
         char path[64], text[4096] = "";
         int status;
         pid_t child;
         fflush(NULL);
-        *shared = (struct error){0};
+        *child_error = (struct error){0};
         child = fork();
         assert_true(child >= 0);
         if (child == 0)
@@ -536,7 +378,7 @@ static void drops_without_root(void **state)
             poll(NULL, 0, 1);
         }
         kill(child, SIGKILL);
-        check_string("error", shared->text, "");
+        check_string("error", child_error->text, "");
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_non_null(strstr(text, "Uid:\t1234\t1234\t1234\t1234\n"));
         assert_non_null(strstr(text, "Gid:\t5678\t5678\t5678\t5678\n"));
@@ -547,135 +389,20 @@ static void drops_without_root(void **state)
     }
 }
 
-/* --- which capabilities it takes --- */
-
-static int check_capabilities(const void *argument)
-{
-    const uint64_t lacking = *(const uint64_t *)argument;
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-
-    if (syscall(SYS_capget, &header, data) != 0)
-        return 90;
-    for (size_t i = 0; i != 2; ++i)
-        data[i].effective &= ~(uint32_t)(lacking >> 32 * i);
-    if (syscall(SYS_capset, &header, data) != 0)
-        return 91;
-    return privilege_check(shared) == 0 ? 0 : 1;
-}
-
-static void names_what_lacks(void **state)
-{
-    static const struct {
-        uint64_t lacking;
-        const char *says; /* NULL: it is enough */
-    } cases[] = {
-        {0, NULL},
-        {BIT(CAP_SYS_ADMIN), NULL},
-        {BIT(CAP_BPF) | BIT(CAP_PERFMON), NULL},
-        {BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF), "this process lacks CAP_BPF, which "},
-        {BIT(CAP_SYS_ADMIN) | BIT(CAP_PERFMON), "this process lacks CAP_PERFMON, which "},
-        {ALL_OF_THEM, "this process lacks CAP_BPF and CAP_PERFMON, which "},
-    };
-
-    (void)state;
-    only_root();
-    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
-        int status = in_child(check_capabilities, &cases[i].lacking);
-        assert_true(WIFEXITED(status));
-        assert_int_equal(WEXITSTATUS(status), cases[i].says == NULL ? 0 : 1);
-        if (cases[i].says == NULL)
-            check_string("error", shared->text, "");
-        else if (strncmp(shared->text, cases[i].says, strlen(cases[i].says)) != 0)
-            fail_msg("%zu: \"%s\"", i, shared->text);
-    }
-}
-
-/* --- why the kernel refuses --- */
-
-struct refusal {
-    int code;
-    uint64_t lacking; /* capabilities, as bits */
-    bool filtered;
-    const char *says;
-};
-
-static int refuse(const void *argument)
-{
-    const struct refusal *refusal = argument;
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-    const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-
-    /* else, where the kernel counts maps as locked memory, that is the reason */
-    (void)!setrlimit(RLIMIT_MEMLOCK, &unlimited);
-    if (syscall(SYS_capget, &header, data) != 0)
-        return 1;
-    for (size_t i = 0; i != 2; ++i) {
-        data[i].effective &= ~(uint32_t)(refusal->lacking >> 32 * i);
-        data[i].permitted &= data[i].effective;
-    }
-    if (refusal->filtered &&
-        (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 0) != 0 ||
-         seccomp_load(filter) != 0))
-        return 2;
-    seccomp_release(filter);
-    if (syscall(SYS_capset, &header, data) != 0)
-        return 3;
-    privilege_explain_refusal("BPF maps", refusal->code, shared);
-    return 0;
-}
-
-static void explains_refusals(void **state)
-{
-    static const struct refusal refusals[] = {
-        {EPERM, 0, false, "the locked-memory limit (ulimit -l)"},
-        {EACCES, 0, false, "a security module"},
-        {EPERM, BIT(CAP_SYS_ADMIN), false, "locked-memory limit"},
-        {EACCES, BIT(CAP_SYS_ADMIN), false,
-         "lacks CAP_SYS_ADMIN, which uprobes take before Linux 6.10"},
-        {EPERM, BIT(CAP_BPF) | BIT(CAP_PERFMON), false, "locked-memory limit"},
-        {EPERM, 0, true, "a seccomp filter is on: let the container call bpf(2)"},
-        {EACCES, BIT(CAP_SYS_ADMIN), true, "a seccomp filter is on"},
-        {EPERM, ALL_OF_THEM, true, "a seccomp filter is on"},
-        {ENOSYS, 0, false, "CONFIG_BPF_SYSCALL"},
-        {ENOSYS, ALL_OF_THEM, true, "CONFIG_BPF_SYSCALL"},
-        {EINVAL, 0, false, "Linux 5.8"},
-        {EOPNOTSUPP, 0, false, "CONFIG_UPROBES"},
-        {ENOMEM, 0, false, "there is no memory"},
-    };
-
-    (void)state;
-    only_root();
-    for (size_t i = 0; i != sizeof(refusals) / sizeof(refusals[0]); ++i) {
-        char begin[128];
-        check_exit("privilege_explain_refusal", in_child(refuse, &refusals[i]));
-        snprintf(begin, sizeof(begin), "the kernel refuses BPF maps: %s; ",
-                 strerror(refusals[i].code));
-        if (strncmp(shared->text, begin, strlen(begin)) != 0 ||
-            strstr(shared->text, refusals[i].says) == NULL)
-            fail_msg("%zu: \"%s\" does not say \"%s\"", i, shared->text, refusals[i].says);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_invoker),          cmocka_unit_test(finds_invoker_without_root),
-        cmocka_unit_test(refuses_what_is_no_id),  cmocka_unit_test(hardens),
+        cmocka_unit_test(hardens),
         cmocka_unit_test(forbidden_calls_end_it),
 #ifdef __x86_64__
         cmocka_unit_test(other_doors_are_closed),
 #endif
-        cmocka_unit_test(reads_one_descriptor),   cmocka_unit_test(what_is_needed_is_let),
-        cmocka_unit_test(says_what_it_lacks),     cmocka_unit_test(stays_undumpable),
-        cmocka_unit_test(drops_without_root),     cmocka_unit_test(names_what_lacks),
-        cmocka_unit_test(explains_refusals),
+        cmocka_unit_test(reads_one_descriptor),
+        cmocka_unit_test(what_is_needed_is_let),
+        cmocka_unit_test(says_what_it_lacks),
+        cmocka_unit_test(stays_undumpable),
+        cmocka_unit_test(drops_without_root),
     };
 
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

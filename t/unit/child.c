@@ -1,0 +1,65 @@
+#include "child.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct error *child_error;
+
+static struct error *share(void)
+{
+    void *memory =
+        mmap(NULL, sizeof(struct error), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    return memory;
+}
+
+pid_t child_start(int (*function)(const void *), const void *argument)
+{
+    pid_t child;
+
+    if (child_error == NULL)
+        child_error = share();
+    *child_error = (struct error){0};
+    fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(function(argument));
+    return child;
+}
+
+int child_wait(pid_t child)
+{
+    int status;
+
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+int child_run(int (*function)(const void *), const void *argument)
+{
+    return child_wait(child_start(function, argument));
+}
+
+void child_end(pid_t child)
+{
+    kill(child, SIGKILL);
+    child_wait(child);
+}
+
+void child_check(const char *what, int status)
+{
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("%s: ended with %s %d", what, WIFEXITED(status) ? "status" : "signal",
+                 WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+void child_needs_root(void)
+{
+    if (geteuid() != 0)
+        skip();
+}

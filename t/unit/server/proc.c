@@ -101,9 +101,10 @@ static void knows_a_child(void **state)
     assert_int_equal(proc_open_children(child), -1);
 }
 
+/* The flags of a thread of the kernel, as part of a name. */
 static void name_cannot_forge_the_rest(void **state)
 {
-    static const char name[] = ") S 1 1 1 1 1 9";
+    static const char name[] = ")S1-1-1-1-1-9";
     const pid_t child = child_start(pause_with_name, name);
     char *found;
 

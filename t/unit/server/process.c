@@ -261,7 +261,7 @@ static void notices_another_program(void **state)
     open_process(&process, waiting.pid);
     assert_int_equal(process_settle(&process, binary, &error), -1);
     snprintf(expected, sizeof(expected),
-             "process %d has become another program while it was being attached to",
+             "process %d has executed another program while h2olog attached to it",
              (int)waiting.pid);
     check_string("error", error.text, expected);
     process_dispose(&process);

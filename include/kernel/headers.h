@@ -1,7 +1,7 @@
 /*
- * The small header tree that libbcc compiles against, in a private place for the time of a
- * compilation: a file system in memory that nobody else can see and that ends with this process,
- * or, where the kernel has no such thing, a private folder.
+ * The header tree that libbcc compiles against. During a compilation, it is in a file system in
+ * memory that no other process can see and that ends with this process; or in a private folder, if
+ * the kernel refuses such a file system.
  */
 #ifndef H2OLOG_KERNEL_HEADERS_H
 #define H2OLOG_KERNEL_HEADERS_H
@@ -13,27 +13,27 @@
 #include "error.h"
 
 struct headers {
-    char path[PATH_MAX]; /* of the tree */
-    const char *seen_as; /* the same, for who has entered it: what BCC_KERNEL_SOURCE is to be */
-    int root;            /* descriptor of it */
-    int is_folder;       /* it is a folder on disk, to be removed */
-    int outer_root, outer_folder; /* where headers_leave goes back to; -1: nowhere */
+    char path[PATH_MAX]; /* path of the tree */
+    const char *seen_as; /* its path for BCC_KERNEL_SOURCE: "/" between headers_enter and _leave */
+    int root;            /* descriptor of the tree; -1: closed */
+    int is_folder;       /* it is a folder on disk, which headers_close removes */
+    int outer_root, outer_folder; /* what headers_leave returns to; -1: nothing was entered */
 };
 
 /*
- * Writes the tree for a kernel of `kernel_version` (as LINUX_VERSION_CODE). Returns 0, or -1 with a
- * sentence in `error`; headers_close is due in either case.
+ * Writes the tree for a kernel of `kernel_version` (as LINUX_VERSION_CODE), and removes folders that
+ * killed runs have left. Returns 0, or -1 with `error` set. Call headers_close in either case.
  */
 int headers_open(struct headers *headers, uint32_t kernel_version, struct error *error);
 
 /*
- * Makes the tree all that this process sees of files, if it may. What libbcc cannot find it does
- * not read: /proc/kallsyms takes it 0.14 s, for a name that nobody uses here. And a compiler that
- * runs as root has no business with what lies about on the disk.
+ * Makes the tree the root folder of this process, if it may (CAP_SYS_CHROOT); otherwise does
+ * nothing. libbcc then does not find /proc/kallsyms, which takes it 0.14 s to read and is not needed;
+ * and the compiler, which runs as root, cannot read any other file.
  */
 void headers_enter(struct headers *headers);
 
-/* Returns 0, or -1 with errno. */
+/* Returns to the previous root and working folder. Returns 0, or -1 with errno. */
 int headers_leave(struct headers *headers);
 
 void headers_close(struct headers *headers);

@@ -222,8 +222,8 @@ static int report_refusals(const struct attempt *attempt, attach_refused *refuse
             return diagnose_refusal("uprobes", EINVAL, error);
         return error_set(
             error, ERROR_FAILED,
-            "another tracer holds all probes that were to be traced, by uprobes without a "
-            "reference counter; end that tracer and start again");
+            "another tracer holds all chosen probes: its uprobes have no reference counter; end "
+            "that tracer and start again");
     }
     for (size_t i = 0; i != refusals->count; ++i)
         refused(program->functions[refusals->list[i].function].traced, refusals->list[i].location,

@@ -120,15 +120,15 @@ int compile_program(struct compiled *compiled, const char *text, bool verbose, s
     left = headers_leave(&headers);
     headers_close(&headers);
     if (left != 0)
-        return error_set(error, ERROR_FAILED, "the root folder cannot be entered again: %s",
+        return error_set(error, ERROR_FAILED, "cannot return to the root folder: %s",
                          strerror(errno));
     if (compiled->module != NULL)
         return 0;
     compile_library_version(version, sizeof(version));
     return error_set(
         error, ERROR_FAILED,
-        "libbcc %s cannot compile the BPF program; its messages are above, the program is shown by "
-        "-dd",
+        "libbcc %s cannot compile the BPF program; its messages are above; -dd shows the "
+        "program",
         version);
 }
 

@@ -14,7 +14,7 @@
 #include "kernel/embedded.h"
 
 /*
- * Linux 5.2's mount calls, which glibc names since 2.36 only; the numbers are the same everywhere.
+ * The mount calls of Linux 5.2: in glibc's headers since 2.36; the same on every architecture.
  */
 #ifndef SYS_fsopen
 #define SYS_fsopen   430
@@ -25,7 +25,7 @@
 #define FSCONFIG_CREATE      6    /* FSCONFIG_CMD_CREATE */
 #define ATTRIBUTES_NO_DEVICE 0x0e /* MOUNT_ATTR_NOSUID | _NODEV | _NOEXEC */
 
-/* A tmpfs that is mounted nowhere. Returns the descriptor of its root, or -1. */
+/* Creates a tmpfs that is mounted nowhere. Returns the descriptor of its root, or -1 with errno. */
 static int open_memory(void)
 {
     int root = -1, context = (int)syscall(SYS_fsopen, "tmpfs", FLAG_CLOEXEC);
@@ -38,7 +38,7 @@ static int open_memory(void)
     return root;
 }
 
-/* Removes what write_tree wrote. */
+/* Removes the files and folders that write_tree has written. */
 static void remove_tree(int root)
 {
     static const char *const folders[] = {
@@ -57,7 +57,7 @@ static void remove_tree(int root)
         unlinkat(root, folders[i], AT_REMOVEDIR);
 }
 
-/* A folder has its process's number, for people to see, and its lock, by which it is in use. */
+/* The name of a folder has the PID, for people to read. The folder is locked while it is in use. */
 #define FOLDER_NAME "h2olog."
 
 static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
@@ -76,7 +76,7 @@ static int open_locked(int parent, const char *name, int wait)
     return folder;
 }
 
-/* Removes what runs that were killed have left. */
+/* Removes the folders of this user that killed runs have left: those that are not locked. */
 static void remove_stale(const char *parent)
 {
     DIR *entries = opendir(parent);
@@ -102,15 +102,15 @@ static void remove_stale(const char *parent)
 }
 
 /*
- * A folder that only this user can enter, where root alone, or everybody with the sticky bit, can
- * write. Returns its descriptor, or -1 with errno.
+ * Creates and locks a folder that only this user can enter. In the parents, nobody but root can
+ * rename it: they are root's, or have the sticky bit. Returns its descriptor, or -1 with errno.
  */
 static int make_folder(struct headers *headers, const char *parent)
 {
     struct stat made;
     int folder;
 
-    do { /* another start may take it for a dead one's until it is locked */
+    do { /* until it is locked, another start may remove it as stale */
         snprintf(headers->path, sizeof(headers->path), "%s/" FOLDER_NAME "%d.XXXXXX", parent,
                  (int)getpid());
         if (mkdtemp(headers->path) == NULL)
@@ -121,7 +121,7 @@ static int make_folder(struct headers *headers, const char *parent)
     return folder;
 }
 
-/* Makes the folders on the way to a file, and the file. Returns 0, or -1 with errno. */
+/* Creates a file, and the folders of its path. Returns 0, or -1 with errno. */
 static int write_file(int root, const char *path, const char *content)
 {
     char parent[PATH_MAX];
@@ -177,15 +177,13 @@ static int open_in_folder(struct headers *headers, uint32_t kernel_version, cons
     headers->root = make_folder(headers, parent);
     if (headers->root < 0) {
         return error_set(error, ERROR_FAILED,
-                         "no private folder can be made in /run, /dev/shm or /tmp: %s",
+                         "cannot create a private folder in /run, /dev/shm or /tmp: %s",
                          strerror(errno));
     }
     if (write_tree(headers->root, kernel_version) != 0) {
-        return error_set(error, ERROR_FAILED,
-                         errno == EMFILE
-                             ? "%s cannot take the headers of the compiler: %s (ulimit -n)"
-                             : "%s has no room for the headers of the compiler: %s",
-                         parent, strerror(errno));
+        return error_set(error, ERROR_FAILED, "cannot write the compiler's headers to %s: %s%s",
+                         parent, strerror(errno),
+                         errno == EMFILE ? "; raise the limit of open files (ulimit -n)" : "");
     }
     return 0;
 }
@@ -202,7 +200,7 @@ int headers_open(struct headers *headers, uint32_t kernel_version, struct error 
     for (size_t i = 0; i != NUM_PARENTS; ++i) {
         headers_close(headers);
         if (open_in_folder(headers, kernel_version, parents[i], error) == 0) {
-            *error = (struct error){0}; /* of the parents before */
+            *error = (struct error){0}; /* errors of the previous parents do not count */
             return 0;
         }
     }

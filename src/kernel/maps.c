@@ -55,7 +55,7 @@ static int explain_ring(size_t ring_size, struct error *error)
         return diagnose_refusal("BPF maps", code, error);
     if (linux_version() < LINUX_VERSION(5, 8))
         return error_set(error, ERROR_FAILED,
-                         "this kernel has no BPF ring buffers; h2olog needs Linux 5.8");
+                         "this kernel has no BPF ring buffers; h2olog needs Linux 5.10");
     return error_set(error, ERROR_FAILED,
                      "the kernel refuses a ring of %zu KiB: %s; give -b a smaller SIZE",
                      ring_size >> 10, strerror(code));

@@ -45,8 +45,8 @@ int caller_find(struct identity *identity, struct error *error)
         parse_id(gid, &identity->caller_group) != 0) {
         return error_set(
             error, ERROR_FAILED,
-            "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to "
-            "run on as nobody");
+            "SUDO_UID and SUDO_GID must be numeric ids of a user and a group; unset both to run on "
+            "as nobody");
     }
     if (identity->caller != 0)
         identity->uid = identity->caller;

@@ -36,7 +36,7 @@ int diagnose_capabilities(struct error *error)
     if (!lacks_bpf && !lacks_perfmon)
         return 0;
     return error_set(
-        error, ERROR_FAILED, "this process lacks %s%s%s, which loading BPF programs takes: %s",
+        error, ERROR_FAILED, "this process lacks %s%s%s, which loading BPF programs needs: %s",
         lacks_bpf ? "CAP_BPF" : "", lacks_bpf && lacks_perfmon ? " and " : "",
         lacks_perfmon ? "CAP_PERFMON" : "",
         geteuid() == 0 ? "give the container CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"
@@ -85,8 +85,8 @@ static bool is_memory_limited(void)
 static const char *explain_permission(int code)
 {
     if (is_in_user_namespace())
-        return "; in a user namespace, as a rootless container has, no capability counts for it: "
-               "run h2olog on the host";
+        return "; BPF needs capabilities of the initial user namespace, which a rootless container "
+               "does not have: run h2olog on the host";
     if (code == EPERM && is_memory_limited())
         return "; before Linux 5.11 they count as locked memory, which is limited (ulimit -l): "
                "give h2olog CAP_SYS_RESOURCE, or no such limit";
@@ -96,7 +96,8 @@ static const char *explain_permission(int code)
     if (file_contains("/proc/self/status", "Seccomp:\t2"))
         return "; a seccomp filter is on: let the container call bpf(2) and perf_event_open(2)";
     if (!has_capability(CAP_SYS_ADMIN))
-        return "; this process lacks CAP_SYS_ADMIN, which uprobes take before Linux 6.10; else a "
+        return "; this process lacks CAP_SYS_ADMIN, which uprobes need before Linux 6.10; "
+               "otherwise a "
                "security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
     return "; a security module or the locked-memory limit (ulimit -l) forbids it: see dmesg";
 }
@@ -107,10 +108,10 @@ static const char *explain(int code)
     case ENOSYS:
     case EINVAL:
     case EOPNOTSUPP:
-        return "; h2olog needs Linux 5.8 with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and "
+        return "; h2olog needs Linux 5.10 with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and "
                "CONFIG_UPROBES";
     case ENOMEM:
-        return "; there is no memory for them";
+        return "; the kernel has no memory for them";
     case EMFILE:
         return "; raise the limit of open files (ulimit -n)";
     case EPERM:

@@ -153,13 +153,11 @@ int drop_root(const struct identity *identity, bool keep_root, int signals, int 
     if (drop_privileges(identity, keep_root) != 0)
         return error_set(
             error, ERROR_FAILED,
-            "root cannot be given up: %s; in a container, it takes CAP_SETUID and CAP_SETGID, or "
-            "-r",
+            "cannot give up root: %s; in a container, add CAP_SETUID and CAP_SETGID, or use -r",
             strerror(errno));
     if (IS_CONFINED && filter_system_calls(signals, readable) != 0)
         return error_set(error, ERROR_FAILED,
-                         "system calls cannot be filtered: %s; the kernel needs "
-                         "CONFIG_SECCOMP_FILTER",
+                         "cannot filter system calls: %s; the kernel needs CONFIG_SECCOMP_FILTER",
                          strerror(errno));
     return 0;
 }

@@ -148,11 +148,10 @@ static int check_key_keeper(const struct process *process, struct error *error)
         return 0;
     if (!runs_same_program(pid, parent))
         return 0;
-    return error_set(
-        error, ERROR_FAILED,
-        "process %d (%s) keeps the private keys of process %d (neverbleed), and serves "
-        "nobody; trace that: -p %d",
-        (int)pid, process->name, (int)parent, (int)parent);
+    return error_set(error, ERROR_FAILED,
+                     "process %d (%s) keeps the private keys of process %d (neverbleed) and does "
+                     "not serve; trace that: -p %d",
+                     (int)pid, process->name, (int)parent, (int)parent);
 }
 
 int list_check_serves(const struct process *process, bool has_probes, struct error *error)

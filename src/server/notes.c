@@ -209,16 +209,15 @@ static int check_binary(const struct process *process, const char *path, struct 
     const int code = stat(path, &binary) == 0 ? 0 : errno;
 
     if (code == ENOENT && proc_is_kernel_thread(process->pid))
-        return error_set(error, ERROR_FAILED,
-                         "process %d (%s) is a thread of the kernel, not a server",
+        return error_set(error, ERROR_FAILED, "process %d (%s) is a kernel thread, not a server",
                          (int)process->pid, process->name);
     if (code == ENOENT) /* it is exiting, which its pidfd may not say yet */
         return error_set(error, ERROR_FAILED, "process %d ended before it could be traced",
                          (int)process->pid);
     if (code == EACCES || code == EPERM)
         return error_set(error, ERROR_FAILED,
-                         "process %d (%s) cannot be looked into: %s; it takes CAP_SYS_PTRACE, in "
-                         "the user namespace of the process",
+                         "cannot read process %d (%s): %s; this needs CAP_SYS_PTRACE in the user "
+                         "namespace of the process",
                          (int)process->pid, process->name, strerror(code));
     return 0;
 }
@@ -233,10 +232,9 @@ static int read_binary(struct notes *notes, const struct process *process, struc
     if (read_module(notes, path) == 0)
         return 0;
     if (notes->num_modules == 0)
-        return error_set(error, ERROR_FAILED,
-                         "the binary of process %d (%s) cannot be opened: %s%s", (int)process->pid,
-                         process->name, strerror(errno),
-                         errno == EACCES ? "; it takes CAP_DAC_READ_SEARCH" : "");
+        return error_set(error, ERROR_FAILED, "cannot open the binary of process %d (%s): %s%s",
+                         (int)process->pid, process->name, strerror(errno),
+                         errno == EACCES ? "; this needs CAP_DAC_READ_SEARCH" : "");
     return error_set(error, ERROR_FAILED, "the binary of process %d (%s) cannot be read as ELF",
                      (int)process->pid, process->name);
 }
@@ -261,14 +259,13 @@ static int explain_no_probes(const struct notes *notes, const struct process *pr
         return error_set(
             error, ERROR_FAILED,
             "process %d (%s) has no h2o probes in its binary, and %zu of its libraries cannot be "
-            "opened: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH",
+            "opened; this needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH",
             pid, process->name, notes->num_unread);
     if (notes->notes_stripped)
-        return error_set(
-            error, ERROR_FAILED,
-            "PID %d (%s) had probes, but the notes that tell of them (.note.stapsdt) were "
-            "stripped from its binary; strip it with --keep-section=.note.stapsdt",
-            pid, process->name);
+        return error_set(error, ERROR_FAILED,
+                         "PID %d (%s) had probes, but their notes (.note.stapsdt) were "
+                         "stripped from its binary; strip it with --keep-section=.note.stapsdt",
+                         pid, process->name);
     if (notes->sections_stripped)
         return error_set(
             error, ERROR_FAILED,

@@ -62,8 +62,8 @@ int process_open(struct process *process, pid_t pid, struct error *error)
                          (int)pid, (int)group, (int)group);
     process->pidfd = proc_open_pidfd(pid);
     if (process->pidfd < 0)
-        return error_set(error, ERROR_FAILED, "process %d cannot be watched: %s%s", (int)pid,
-                         strerror(errno), errno == ENOSYS ? "; h2olog needs Linux 5.8" : "");
+        return error_set(error, ERROR_FAILED, "cannot watch process %d: %s%s", (int)pid,
+                         strerror(errno), errno == ENOSYS ? "; h2olog needs Linux 5.10" : "");
     process->name = proc_name(pid);
     if (process->name == NULL)
         return error_set(error, ERROR_FAILED, "there is no process %d", (int)pid);
@@ -82,7 +82,7 @@ int process_settle(const struct process *process, int binary, struct error *erro
     if (fstat(binary, &traced) == 0 && stat(path, &running) == 0 &&
         (traced.st_ino != running.st_ino || traced.st_dev != running.st_dev))
         return error_set(error, ERROR_FAILED,
-                         "process %d has become another program while it was being attached to",
+                         "process %d has executed another program while h2olog attached to it",
                          (int)process->pid);
     return 0;
 }

@@ -204,8 +204,8 @@ def test_all_places_are_another_tracers(serve: Serve, other_tracer: Callable[...
     done = run("all", "-t", "h2o:send_response", "-p", str(server.pid), program=program)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "h2olog: another tracer holds all probes that were to be traced, by uprobes without a reference counter; end "
-        "that tracer and start again\n"
+        "h2olog: another tracer holds all chosen probes: its uprobes have no reference counter; end that tracer and "
+        "start again\n"
     )
 
 

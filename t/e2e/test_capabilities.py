@@ -201,7 +201,7 @@ def refusal(tracer: Tracer) -> str:
 def test_no_capability_for_bpf(serve: Serve, start: Callable[..., Tracer], missing: list[str]) -> None:
     capabilities = [name for name in NAMED if name not in missing]
     assert refusal(start(serve().pid, capabilities)) == (
-        f"this process lacks {' and '.join(missing)}, which loading BPF programs takes: put sudo before the command, "
+        f"this process lacks {' and '.join(missing)}, which loading BPF programs needs: put sudo before the command, "
         'or run it with the capabilities that README names under "Without root"'
     )
 
@@ -210,7 +210,7 @@ def test_no_capability_for_anothers_server(serve: Serve, start: Callable[..., Tr
     server = serve()
     name = Path(f"/proc/{server.pid}/comm").read_text().strip()
     assert refusal(start(server.pid, without("CAP_SYS_PTRACE"))) == (
-        f"process {server.pid} ({name}) cannot be looked into: Permission denied; it takes CAP_SYS_PTRACE, in the user "
+        f"cannot read process {server.pid} ({name}): Permission denied; this needs CAP_SYS_PTRACE in the user "
         "namespace of the process"
     )
 
@@ -223,7 +223,7 @@ def test_binary_that_the_user_may_not_read(
     binary.chmod(0o711)
     server = serve(binary=binary, script=SCRIPT)
     assert refusal(start(server.pid, ENOUGH)) == (
-        f"the binary of process {server.pid} (server) cannot be opened: Permission denied; it takes CAP_DAC_READ_SEARCH"
+        f"cannot open the binary of process {server.pid} (server): Permission denied; this needs CAP_DAC_READ_SEARCH"
     )
     check_traced(server, start(server.pid, [*ENOUGH, "CAP_DAC_READ_SEARCH"]))
 
@@ -233,7 +233,7 @@ def test_uprobes_before_6_10(serve: Serve, start: Callable[..., Tracer]) -> None
     server, more = serve(script=SCRIPT), OLD_KERNEL
     sentence = refusal(start(server.pid, [*NAMED, *set(more) - {"CAP_SYS_ADMIN"}], program="h2olog-single"))
     assert sentence.startswith(
-        "the kernel refuses uprobes: Permission denied; this process lacks CAP_SYS_ADMIN, which uprobes take before "
+        "the kernel refuses uprobes: Permission denied; this process lacks CAP_SYS_ADMIN, which uprobes need before "
         "Linux 6.10"
     )
     admin = [name for name in ENOUGH if name not in ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN")] + ["CAP_SYS_ADMIN"]
@@ -304,7 +304,7 @@ def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) ->
         assert (done.returncode, done.stdout) == (COULD_NOT_TRACE, "")
         assert done.stderr == (
             f"h2olog: process {mapper.pid} ({mapper.name}) has no h2o probes in its binary, and 1 of its libraries "
-            "cannot be opened: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n"
+            "cannot be opened; this needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n"
         )
 
 

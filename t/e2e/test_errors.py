@@ -206,7 +206,7 @@ def test_thread(serve: Serve, program: str) -> None:
 if Path("/proc/2/comm").exists() and is_called(2, "kthreadd"):
 
     def test_thread_of_the_kernel() -> None:
-        fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a thread of the kernel, not a server", "-p", "2")
+        fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a kernel thread, not a server", "-p", "2")
 
 
 def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path
     stat.write_text(" ".join(fields) + "\n")
     script = f'mount --bind {stat} /proc/{without_memory}/stat; exec "$0" "$@"'
     words = ["sh", "-ec", script, str(BUILD / "h2olog"), "-p", str(without_memory)]
-    sentence = f"process {without_memory} ({name}) is a thread of the kernel, not a server"
+    sentence = f"process {without_memory} ({name}) is a kernel thread, not a server"
     fails(COULD_NOT_TRACE, sentence, "--mount", *words, program="/usr/bin/unshare")
 
 
@@ -290,7 +290,7 @@ def test_not_root(serve: Serve, anywhere: Path, tmp_path: Path, program: str) ->
     for words in (["-p", str(server.pid)], ["-p", str(server.pid), "-d", "-w", str(file)]):
         done = run(*words, program=str(anywhere / program), before=become_nobody)
         sentence = (
-            "h2olog: this process lacks CAP_BPF and CAP_PERFMON, which loading BPF programs takes: put sudo before the "
+            "h2olog: this process lacks CAP_BPF and CAP_PERFMON, which loading BPF programs needs: put sudo before the "
             'command, or run it with the capabilities that README names under "Without root"\n'
         )
         assert (done.stderr, done.returncode, done.stdout) == (sentence, COULD_NOT_TRACE, "")
@@ -358,7 +358,7 @@ def refused(server: Server, program: str, before: Callable[[], None]) -> str:
 def test_no_capability(serve: Serve, program: str, missing: tuple[int, ...]) -> None:
     """Root of a container: those are named that it lacks, and no others."""
     names = " and ".join(name for name, number in {"CAP_BPF": BPF, "CAP_PERFMON": PERFMON}.items() if number in missing)
-    sentence = f"this process lacks {names}, which loading BPF programs takes: "
+    sentence = f"this process lacks {names}, which loading BPF programs needs: "
     advice = "give the container CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"
     assert refused(serve(), program, without(*missing)) == sentence + advice
 
@@ -407,7 +407,7 @@ def test_kernel_before_5_3(serve: Serve) -> None:
     """What it lacks is met first."""
     server = serve()
     sentence = refused(server, "h2olog", refusing("pidfd_open", errno.ENOSYS))
-    assert sentence == f"process {server.pid} cannot be watched: Function not implemented; h2olog needs Linux 5.8"
+    assert sentence == f"cannot watch process {server.pid}: Function not implemented; h2olog needs Linux 5.10"
 
 
 def test_ring_that_the_kernel_refuses(serve: Serve) -> None:

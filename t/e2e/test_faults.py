@@ -356,7 +356,7 @@ def in_mounts(
 
 def test_no_room_for_the_folder(serve: Serve) -> None:
     done = in_mounts("size=16k", "-p", str(serve().pid))
-    sentence = r"h2olog: /\S+ has no room for the headers of the compiler: No space left on device\n"
+    sentence = r"h2olog: cannot write the compiler's headers to /\S+: No space left on device\n"
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(sentence, done.stderr), done.stderr
 
@@ -374,7 +374,7 @@ def test_room_in_another_folder(serve: Serve) -> None:
 
 def test_no_permission_for_the_folder(serve: Serve) -> None:
     done = in_mounts("ro", "-p", str(serve().pid))
-    sentence = "h2olog: no private folder can be made in /run, /dev/shm or /tmp: Read-only file system\n"
+    sentence = "h2olog: cannot create a private folder in /run, /dev/shm or /tmp: Read-only file system\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
 
 
@@ -754,7 +754,7 @@ def test_becomes_another_program_while_it_is_attached_to(room: Room, tmp_path: P
         assert forker.hear("ready") == (forker.pid, 0)
         process.send_signal(signal.SIGCONT)
         _, messages = process.communicate(timeout=PATIENCE)
-        sentence = f"h2olog: process {forker.pid} has become another program while it was being attached to\n"
+        sentence = f"h2olog: process {forker.pid} has executed another program while h2olog attached to it\n"
         assert process.returncode == 1
         *missing, last = messages.decode().splitlines(keepends=True)
         assert last == sentence

@@ -158,7 +158,7 @@ def test_malformed_sudo_ids(serve: Serve, tmp_path: Path, word: str) -> None:
         done = run("-p", str(server.pid), "-w", str(file), before=before)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr == (
-            "h2olog: SUDO_UID and SUDO_GID have to be the numbers of a user and a group; "
+            "h2olog: SUDO_UID and SUDO_GID must be numeric ids of a user and a group; "
             "unset both to run on as nobody\n"
         )
     assert memory.switched_on() == set() and not file.exists()

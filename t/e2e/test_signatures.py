@@ -416,7 +416,7 @@ def test_notes_are_stripped(serve: Serve, tmp_path: Path) -> None:
     call("objcopy", "-R", ".note.stapsdt", STANDIN, binary)
     pid = serve(binary=binary).pid
     assert why_not(pid) == (
-        f"PID {pid} (stripped) had probes, but the notes that tell of them (.note.stapsdt) were stripped from its "
+        f"PID {pid} (stripped) had probes, but their notes (.note.stapsdt) were stripped from its "
         "binary; strip it with --keep-section=.note.stapsdt"
     )
 

@@ -114,10 +114,10 @@ static void refuses_what_is_no_id(void **state)
             if (find(second ? "1000" : words[i], second ? words[i] : "1000", &identity, &error) !=
                 -1)
                 fail_msg("'%s' is taken for an id", words[i] != NULL ? words[i] : "(none)");
-            check_string("error", error.text,
-                         "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; "
-                         "unset both to run on as "
-                         "nobody");
+            check_string(
+                "error", error.text,
+                "SUDO_UID and SUDO_GID must be numeric ids of a user and a group; unset both "
+                "to run on as nobody");
         }
     }
 }

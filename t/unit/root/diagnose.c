@@ -108,16 +108,16 @@ static void explains_refusals(void **state)
         {EACCES, 0, false, "a security module"},
         {EPERM, BIT(CAP_SYS_ADMIN), false, "locked-memory limit"},
         {EACCES, BIT(CAP_SYS_ADMIN), false,
-         "lacks CAP_SYS_ADMIN, which uprobes take before Linux 6.10"},
+         "lacks CAP_SYS_ADMIN, which uprobes need before Linux 6.10"},
         {EPERM, BIT(CAP_BPF) | BIT(CAP_PERFMON), false, "locked-memory limit"},
         {EPERM, 0, true, "a seccomp filter is on: let the container call bpf(2)"},
         {EACCES, BIT(CAP_SYS_ADMIN), true, "a seccomp filter is on"},
         {EPERM, ALL_OF_THEM, true, "a seccomp filter is on"},
         {ENOSYS, 0, false, "CONFIG_BPF_SYSCALL"},
         {ENOSYS, ALL_OF_THEM, true, "CONFIG_BPF_SYSCALL"},
-        {EINVAL, 0, false, "Linux 5.8"},
+        {EINVAL, 0, false, "Linux 5.10"},
         {EOPNOTSUPP, 0, false, "CONFIG_UPROBES"},
-        {ENOMEM, 0, false, "there is no memory"},
+        {ENOMEM, 0, false, "the kernel has no memory"},
     };
 
     (void)state;

@@ -283,10 +283,9 @@ static void says_what_it_lacks(void **state)
     (void)state;
     child_needs_root();
     child_check("drop_root", child_run(drop_without_setuid, NULL));
-    check_string(
-        "error", child_error->text,
-        "root cannot be given up: Operation not permitted; in a container, it takes CAP_SETUID and "
-        "CAP_SETGID, or -r");
+    check_string("error", child_error->text,
+                 "cannot give up root: Operation not permitted; in a container, add CAP_SETUID and "
+                 "CAP_SETGID, or use -r");
 }
 
 /*

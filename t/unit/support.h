@@ -58,6 +58,15 @@ char *printed_take(struct output *output);
 
 void printed_close(struct output *output);
 
+/*
+ * The seed of a random test: the one in H2OLOG_SEED, 1 without that. It is printed, for whoever looks
+ * into a failure.
+ */
+uint32_t random_seed(void);
+
+/* The next random number; `seed` is what random_seed returned. The same on every machine. */
+uint32_t random_next(uint32_t *seed);
+
 /* Whether bytes are UTF-8 throughout; another way of telling than that of text.c. */
 bool is_utf8(const char *text);
 

@@ -1,12 +1,13 @@
 """What the tests do not take from whoever runs them, or from what else runs on the machine.
 
 settle() gives this process, and with it all that it starts, the same signals, limits and environment everywhere.
-PidNamespace is for tests about which processes there are.
+PidNamespace is for tests about which processes there are. make_dice() is for tests that use random numbers.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import resource
 import signal
@@ -49,6 +50,18 @@ def surroundings() -> dict[str, str]:
     path = ":".join([*FOLDERS, *(folder for folder in own if folder.startswith("/") and folder not in FOLDERS)])
     kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
     return {**kept, "PATH": path, "HOME": str(home), "LC_ALL": "C.UTF-8", "TERM": "dumb", "INPUTRC": "/dev/null"}
+
+
+def make_dice(usual: int | None = None) -> random.Random:
+    """Random numbers, from the seed in H2OLOG_SEED; without that, from `usual`, or another seed each time.
+
+    pytest shows the seed of a test that fails.
+    """
+    if usual is None:
+        usual = random.SystemRandom().randrange(1 << 32)
+    seed = int(os.environ.get("H2OLOG_SEED") or usual)
+    print(f"random numbers: H2OLOG_SEED={seed}")
+    return random.Random(seed)
 
 
 def children_of(pid: int) -> list[int]:

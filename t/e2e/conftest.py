@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import re
 import signal
 import struct
@@ -189,6 +190,12 @@ class Tracer:
         """What it said; but not that every 10 s it has nothing to say, which only slow machines get to see."""
         said = self.err.read_text(encoding="utf-8")
         return said if SLOWNESS == 1 else re.sub(r"^\S+Z [\d.]+ events/s, 0 lost\n", "", said, flags=re.M)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Tests take moments from the module random. A test that fails says its seed; H2OLOG_SEED=N repeats it."""
+    random.seed(surroundings.make_dice().random())
 
 
 @pytest.fixture

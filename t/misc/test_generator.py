@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable, NamedTuple
 
 import pytest
+from surroundings import make_dice
 
 TOP = Path(__file__).parents[2]
 GENERATOR = TOP / "misc" / "gen_quic_bpf.py"
@@ -1084,7 +1085,7 @@ def mangle(random_: random.Random, text: str) -> bytes:
 
 def test_mangled_lists(write: Callable[..., Path]) -> None:
     """Whatever a list is made of, it is read, or one line says where it is wrong."""
-    random_ = random.Random(3059)
+    random_ = make_dice(3059)
     texts = [file.read_text(encoding="utf-8") for file in LISTS]
     annotated = write(ANNOTATED, "annotated.d")
     good = bad = 0

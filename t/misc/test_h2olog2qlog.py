@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pictures import (
     QLOG, Event, Qlog, lines_of, numbered, of_two_clients, read_qlog, run, span, trace_2020, trace_2026, trace_truth,
     without_connection,
 )  # fmt: skip
+from surroundings import make_dice
 
 BEGIN = 1795350191559
 TYPES = ("initial", "0RTT", "handshake", "1RTT")
@@ -350,7 +350,7 @@ def test_lost_events() -> None:
 )  # fmt: skip
 def test_filtered_traces(kinds: tuple[str, ...]) -> None:
     """-t leaves out what they would be told with: nothing piles up, all is in order, and what is left out is said."""
-    dice = random.Random(1)
+    dice = make_dice(1)
     events = [ACCEPT]
     for n in range(20000):
         members = {"stream_id": 0, "off": n, "data_len": 1, "is_fin": 0, "maximum": n, "pn": n, "len": 9}
@@ -525,7 +525,7 @@ def test_much_in_little_memory(tmp_path: Path) -> None:
 
 def test_nothing_is_believed() -> None:
     """Any member of any event may be anything: no event is written that is not as it has to be."""
-    dice = random.Random(7)
+    dice = make_dice(7)
     odd: list[Any] = [None, "x", "", -1, 2**63, 0.5, [1], {"a": 1}, True, False]
     for _ in range(8):
         events = [dict(e) for trace in (trace_2020, trace_2026) for e in trace()]

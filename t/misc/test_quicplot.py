@@ -7,7 +7,6 @@ import importlib.util
 import json
 import math
 import os
-import random
 import signal
 import struct
 import subprocess
@@ -24,6 +23,7 @@ from pictures import (
     QUICPLOT, TOP, Event, Picture, changes, check_curve, lines_of, list_fonts, numbered, of_two_clients, run, span,
     stated, trace_2020, trace_2026, trace_truth, without_connection,
 )  # fmt: skip
+from surroundings import make_dice
 
 BEGIN = 1795350191559
 SERIES = ("congestion-window", "bytes-in-flight", "smoothed-rtt", "minimum-rtt", "packets-lost", "pto")
@@ -257,7 +257,7 @@ def load() -> ModuleType:
 @pytest.mark.parametrize("seed", range(5))
 def test_thinning(seed: int) -> None:
     """Of each slice of time the extremes stay, with the first and the last value, in order; interruptions, too."""
-    quicplot, dice = load(), random.Random(seed)
+    quicplot, dice = load(), make_dice(seed)
     times = array("d", sorted(dice.uniform(BEGIN, BEGIN + 50000) for _ in range(50000)))
     values = array("d", (dice.expovariate(1 / 50000) for _ in times))
     for _ in range(20):

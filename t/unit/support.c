@@ -223,6 +223,21 @@ static long code_point(const char *text, size_t *length)
     return -1;
 }
 
+uint32_t random_seed(void)
+{
+    const char *given = getenv("H2OLOG_SEED");
+    const uint32_t seed = given != NULL ? (uint32_t)strtoul(given, NULL, 10) : 1;
+
+    print_message("random numbers: H2OLOG_SEED=%u\n", seed);
+    return seed;
+}
+
+uint32_t random_next(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223; /* Numerical Recipes' generator */
+    return *seed >> 16;
+}
+
 bool is_utf8(const char *text)
 {
     size_t length;

@@ -87,6 +87,15 @@ void printer_lose(struct printer *printer, uint64_t now_ns, uint64_t count);
 
 void printer_close(struct printer *printer);
 
+/*
+ * The seed of a random test: the one in H2OLOG_SEED, 1 without that. It is printed, for whoever looks
+ * into a failure.
+ */
+uint32_t random_seed(void);
+
+/* The next random number; `seed` is what random_seed returned. The same on every machine. */
+uint32_t random_next(uint32_t *seed);
+
 /* Whether bytes are UTF-8 throughout; another way of telling than that of text.c. */
 bool is_utf8(const char *text);
 

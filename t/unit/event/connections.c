@@ -253,7 +253,7 @@ static void as_a_simple_table_does(void **state)
     uint64_t numbered = 0;
 
     (void)state;
-    srandom(1);
+    srandom(random_seed());
     connections_open(&connections);
     for (size_t i = 0; i != OBJECTS; ++i) { /* a third differ in high bits only, or in low ones */
         addresses[i] = i % 3 == 0 ? (uint64_t)(i + 1) << 48

@@ -468,15 +468,13 @@ static void tiny_records(void **state)
  */
 static void nothing_is_lost_untold(void **state)
 {
-    uint32_t seed = 1, put = 0;
+    uint32_t seed = random_seed(), put = 0;
     uint64_t events = 0, lost = 0;
 
     (void)state;
     for (size_t round = 0; round != 2000; ++round) {
         uint64_t counted;
-        seed = seed * 1664525 +
-               1013904223; /* Numerical Recipes' generator: the same on every machine */
-        for (uint32_t i = (seed >> 16) % 200; i != 0; --i) {
+        for (uint32_t i = random_next(&seed) % 200; i != 0; --i) {
             ++put;
             put_event(&bench.kernel, put, HEAD + (put * 29 + seed % 7) % 300, 0);
         }

@@ -1182,10 +1182,8 @@ static void fill_hostile(struct draft *draft, bool application_data, uint32_t *s
                                      0x82, 0xed, 0xa0, 0xf0, 0x9f, 0xf4, 0xff, '/'};
     uint8_t bytes[EVENT_TEXT_MAX];
 
-    for (size_t i = 0; i != sizeof(bytes); ++i) {
-        *seed = *seed * 1664525 + 1013904223;
-        bytes[i] = tricky[(*seed >> 16) % sizeof(tricky)];
-    }
+    for (size_t i = 0; i != sizeof(bytes); ++i)
+        bytes[i] = tricky[random_next(seed) % sizeof(tricky)];
     memcpy(draft->bytes + sizeof(struct event_head), bytes,
            draft->signature->size - sizeof(struct event_head));
     for (size_t i = 0; i != draft->signature->num_fields; ++i) {
@@ -1205,7 +1203,7 @@ static void fill_hostile(struct draft *draft, bool application_data, uint32_t *s
  */
 static void every_line_is_one_object(void **state)
 {
-    uint32_t seed = 1;
+    uint32_t seed = random_seed();
 
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {

@@ -317,7 +317,7 @@ static void a_server_can_lack_probes(void **state)
  */
 static void a_server_can_lack_most_probes(void **state)
 {
-    uint32_t dates[128], seed = 1;
+    uint32_t dates[128], seed = random_seed();
     size_t num_dates = list_dates(dates, 128);
 
     (void)state;
@@ -327,9 +327,8 @@ static void a_server_can_lack_most_probes(void **state)
         struct version version;
         notes_open(&notes, NULL);
         for (size_t j = 0; j != num_signatures; ++j) {
-            seed = seed * 1664525 +
-                   1013904223; /* Numerical Recipes' generator: the same on every machine */
-            if (is_current(&signatures[j], date) && (seed >> 16) % one_of == 0)
+            const uint32_t number = random_next(&seed);
+            if (is_current(&signatures[j], date) && number % one_of == 0)
                 notes_add_signature(&notes, &signatures[j]);
         }
         if (notes.num_probes != 0) {

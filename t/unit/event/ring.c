@@ -536,6 +536,28 @@ static void what_cannot_be_mapped(void **state)
 
 #define test(name) cmocka_unit_test_setup_teardown(name, bench_open, bench_close)
 
+/* As a source, the ring says when its reader waits, sets the clock, and tells of losses at its end. */
+static void ring_is_a_source(void **state)
+{
+    const struct source_reader reader = {note_event, note_loss, &bench.given};
+    struct gate gate = {1, 0};
+    struct source source;
+    uint64_t lost = 3;
+
+    (void)state;
+    ring_source(&bench.stream, bench.kernel.fd, &lost, &gate, &source);
+    assert_int_equal(source.fd, bench.kernel.fd);
+    source.set_waiting(&source, true);
+    assert_int_equal(gate.reader_waits, 1);
+    assert_int_equal(gate.is_open, 1);
+    source.set_waiting(&source, false);
+    assert_int_equal(gate.reader_waits, 0);
+    source.clock.now_ns = 0;
+    source.drain(&source, &reader);
+    check_given(&bench.given, "L3");
+    assert_true(source.clock.now_ns != 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +577,7 @@ int main(void)
         test(counts_wrap),
         test(tiny_records),
         test(nothing_is_lost_untold),
+        test(ring_is_a_source),
         cmocka_unit_test(ring_sizes),
         cmocka_unit_test(what_cannot_be_mapped),
     };

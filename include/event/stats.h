@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/signature.h"
 #include "server/process.h"
+#include "server/signature.h"
 
 /* At most so many layouts have the same size. */
 #define STATS_LAYOUTS_MAX 4

@@ -8,9 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/notes.h"
 #include "server/operand.h"
 #include "server/signature.h"
-#include "server/notes.h"
 
 struct guess;
 

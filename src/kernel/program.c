@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "event.h"
-#include "memory.h"
 #include "kernel/embedded.h"
+#include "memory.h"
 
 static void print_defines(FILE *text, const struct program_settings *selection,
                           const struct program_maps *maps)

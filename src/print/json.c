@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "memory.h"
 #include "event/stats.h"
+#include "memory.h"
 #include "print/escape.h"
 
 /* The parts of a probe's lines that never change. */

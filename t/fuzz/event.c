@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/version.h"
 #include "event/record.h"
-#include "print/text.h"
-#include "view.h"
-#include "print/json.h"
 #include "memory.h"
+#include "print/json.h"
+#include "print/text.h"
+#include "server/version.h"
 #include "support.h"
+#include "view.h"
 
 /* The first byte of an input. */
 enum { APPLICATION_DATA = 1, LAYERS = 2 };

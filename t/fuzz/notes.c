@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/version.h"
+#include "kernel/program.h"
+#include "memory.h"
+#include "print/json.h"
 #include "server/report.h"
 #include "server/selection.h"
-#include "print/json.h"
-#include "memory.h"
-#include "kernel/program.h"
+#include "server/version.h"
 #include "support.h"
 
 /* The first byte of an input. */

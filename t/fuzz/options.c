@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/version.h"
-#include "server/selection.h"
 #include "event.h"
-#include "memory.h"
 #include "kernel/program.h"
+#include "memory.h"
+#include "server/selection.h"
+#include "server/version.h"
 #include "support.h"
 
 #define WORDS_MAX 32

@@ -12,9 +12,9 @@
 #include <string.h>
 
 #include "event.h"
+#include "kernel/program.h"
 #include "memory.h"
 #include "server/operand.h"
-#include "kernel/program.h"
 
 /* The helpers that the program calls, by their numbers; capture_kernel.c has them. */
 static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174};

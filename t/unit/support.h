@@ -16,8 +16,8 @@
 #include "event/record.h"
 #include "print/output.h"
 #include "print/sink.h"
-#include "server/signature.h"
 #include "server/notes.h"
+#include "server/signature.h"
 
 /* Ends the test, naming what of many things is wrong, if the strings differ. */
 #define check_string(what, got, expected) check_string_at(what, got, expected, __FILE__, __LINE__)

@@ -7,10 +7,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "server/selection.h"
 #include "event.h"
-#include "memory.h"
 #include "kernel/program.h"
+#include "memory.h"
+#include "server/selection.h"
 
 static const struct program_maps maps = {
     .ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005, .gate = 1006};

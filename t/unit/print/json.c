@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "event.h"
-#include "print/json.h"
 #include "memory.h"
+#include "print/json.h"
 
 /* Some wall clock, and the monotonic one at that moment. */
 #define WALL_MS      UINT64_C(1795347456218)

@@ -18,8 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "root/caller.h"
 #include "memory.h"
+#include "root/caller.h"
 
 #define STRANGER 12345
 #define CALLER   23456

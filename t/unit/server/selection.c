@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "server/report.h"
 #include "server/selection.h"
-#include "memory.h"
 
 /* A server, and what is chosen of it. */
 struct chosen {

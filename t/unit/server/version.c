@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/version.h"
 #include "event.h"
 #include "memory.h"
+#include "server/version.h"
 
 static const struct server_probe *find_traced(const struct version *version, const char *provider,
                                               const char *probe)

@@ -72,40 +72,44 @@ static void drop_bounding_set(void)
 }
 
 /*
- * Allows what draining (memory, poll, the clock), printing (write), detaching (close) and ending
- * need; and reading `signals` and `readable`, unless they are -1.
+ * What draining (memory, the clock), waiting (poll), printing (write), detaching (close) and ending
+ * need.
+ */
+static const int allowed[] = {
+    SCMP_SYS(poll),
+    SCMP_SYS(ppoll),
+    SCMP_SYS(write),
+    SCMP_SYS(close),
+    SCMP_SYS(brk),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(time),
+    SCMP_SYS(futex),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(restart_syscall),
+#ifdef H2OLOG_SANITIZED
+    /* what the sanitizers need at the end */
+    SCMP_SYS(sigaltstack),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(openat),
+    SCMP_SYS(read),
+    SCMP_SYS(readlink),
+    SCMP_SYS(prctl),
+    SCMP_SYS(sched_yield),
+#endif
+};
+
+/*
+ * Allows these, read(2) of `signals`, and pread(2) of `readable`, unless they are -1. Returns 0, or -1 with errno.
  */
 static int filter_system_calls(int signals, int readable)
 {
-    static const int allowed[] = {
-        SCMP_SYS(poll),
-        SCMP_SYS(ppoll),
-        SCMP_SYS(write),
-        SCMP_SYS(close),
-        SCMP_SYS(brk),
-        SCMP_SYS(munmap),
-        SCMP_SYS(mremap),
-        SCMP_SYS(madvise),
-        SCMP_SYS(clock_gettime),
-        SCMP_SYS(gettimeofday),
-        SCMP_SYS(time),
-        SCMP_SYS(futex),
-        SCMP_SYS(rt_sigreturn),
-        SCMP_SYS(exit),
-        SCMP_SYS(exit_group),
-        SCMP_SYS(restart_syscall),
-#ifdef H2OLOG_SANITIZED
-        /* what the sanitizers need at the end */
-        SCMP_SYS(sigaltstack),
-        SCMP_SYS(getpid),
-        SCMP_SYS(gettid),
-        SCMP_SYS(openat),
-        SCMP_SYS(read),
-        SCMP_SYS(readlink),
-        SCMP_SYS(prctl),
-        SCMP_SYS(sched_yield),
-#endif
-    };
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int result = filter == NULL ? -ENOMEM : 0;
 

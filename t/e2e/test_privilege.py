@@ -170,7 +170,7 @@ def test_half_of_the_sudo_ids(serve: Serve, name: str) -> None:
     memory = Memory(server)
     done = run("-p", str(server.pid), before=environment(**{name: "1234"}))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("h2olog: SUDO_UID and SUDO_GID have to be ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("h2olog: SUDO_UID and SUDO_GID must be ") and done.stderr.count("\n") == 1
     assert memory.switched_on() == set()
 
 

@@ -99,7 +99,7 @@ def run_file(file: Path) -> None:
 
 def run_unit_tests() -> None:
     """Those that depend on the kernel; cmocka reports as pytest does."""
-    for name in ("unit-headers", "unit-maps", "unit-process", "unit-drop", "unit-diagnose"):
+    for name in ("unit-headers", "unit-maps", "unit-process", "unit-generations", "unit-drop", "unit-diagnose"):
         variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/{name}.xml"}
         status = subprocess.run([str(BUILD / "t/unit" / name)], env={**os.environ, **variables}).returncode
         keep_results()

@@ -33,7 +33,7 @@ from probe_lists import (
 
 
 def c_string(text: str, indent: str) -> str:
-    """A C string literal, a line of it a line."""
+    """A C string literal, with one line of source per line of text."""
     lines = text.splitlines(keepends=True) or [""]
     quoted = (
         '"' + line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
@@ -88,7 +88,7 @@ def date_number(date: str | None) -> int:
 
 
 def write_assertions() -> Iterator[str]:
-    """What misc/layouts.py takes for granted of bpf/event.h and include/server/signature.h."""
+    """Static assertions on what misc/layouts.py assumes of bpf/event.h and include/server/signature.h."""
     for assumption in (
         f"sizeof(struct event_head) == {HEAD_SIZE}",
         f"offsetof(struct event_head, conn) == {HEAD_CONN}",

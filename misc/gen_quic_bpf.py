@@ -25,8 +25,8 @@ from layouts import (
     ADDRESS_SIZE, EVENT_LIMITS, HEAD_CONN, HEAD_SIZE, MAX_UNREAD, Layout, Value, lay_out, lay_out_generic,
 )  # fmt: skip
 from probe_lists import (
-    INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared, is_date,
-    is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
+    INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared,
+    is_date, is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
 )  # fmt: skip
 
 # --- write ---------------------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ class Builder:
             self.fail(f"has more than {MAX_UNREAD} values that lie behind pointers")
 
     def behind(self, reads: str, values: list[Value]) -> None:
-        """Values of fixed size behind a pointer. A bit of the flags, from bit 14 down, says that they are unreadable."""
+        """Values of fixed size behind a pointer. If unreadable, a bit of the flags is set, from bit 14 down."""
         unread = 1 << (MAX_UNREAD - 1 - self.layout.num_behind)
         self.layout.num_behind += 1
         self.check_unread()

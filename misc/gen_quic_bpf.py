@@ -25,15 +25,15 @@ from layouts import (
     ADDRESS_SIZE, EVENT_LIMITS, HEAD_CONN, HEAD_SIZE, MAX_UNREAD, Layout, Value, lay_out, lay_out_generic,
 )  # fmt: skip
 from probe_lists import (
-    INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared, is_date,
-    is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
+    INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared,
+    is_date, is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
 )  # fmt: skip
 
 # --- write ---------------------------------------------------------------------------------------------
 
 
 def c_string(text: str, indent: str) -> str:
-    """A C string literal, a line of it a line."""
+    """A C string literal, with one line of source per line of text."""
     lines = text.splitlines(keepends=True) or [""]
     quoted = (
         '"' + line.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
@@ -88,7 +88,7 @@ def date_number(date: str | None) -> int:
 
 
 def write_assertions() -> Iterator[str]:
-    """What misc/layouts.py takes for granted of bpf/event.h and include/server/signature.h."""
+    """Static assertions on what misc/layouts.py assumes of bpf/event.h and include/server/signature.h."""
     for assumption in (
         f"sizeof(struct event_head) == {HEAD_SIZE}",
         f"offsetof(struct event_head, conn) == {HEAD_CONN}",

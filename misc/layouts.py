@@ -13,8 +13,7 @@ from typing import NoReturn
 
 from probe_lists import INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, Argument, ListError, Marks, Signature, is_bytes
 
-# Pointers that tell objects apart, and are printed as integers; the rest of what is private to the server
-# is not printed.
+# Pointers that identify objects are printed as integers. Pointers to private objects are not printed.
 IDENTITIES = {
     "struct st_h2o_socket_t *", "struct st_ptls_t *", "struct st_h2o_tunnel_t *",
     "struct st_h2o_io_uring_cmd_t *",
@@ -24,14 +23,14 @@ PRIVATE = {
     "struct st_h2o_ebpf_map_key_t *", "struct st_h2o_iovec_t *", "void *",
 }  # fmt: skip
 
-# What a line says beside the fields of its probe; `tid` is left to an argument of that name.
+# Keys that every line has. `tid` is not among them: an argument of that name takes its place.
 LINE_KEYS = ("type", "seq", "provider", "connection")
 
 # `connection` is h2olog's own member.
 RENAMED = {"at": "time", "num_bytes": "bytes-len", "connection": "server-connection"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
 
-# What the captures, or C and its compilers, call something else; and our own members end in these.
+# Names that mean something else in captures or in C. A member for an argument of such a name gets a '_' at its end.
 RESERVED = {
     "head", "event", "on_stack", "candidate", "stamp", "scratch", "end", "id", "ctx", "silent", "flags",
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
@@ -39,7 +38,7 @@ RESERVED = {
     "struct", "switch", "typedef", "typeof", "union", "unsigned", "void", "volatile", "while", "asm",
 }  # fmt: skip
 
-# These are bpf/event.h's: static assertions in the generated C keep both alike.
+# Values of bpf/event.h. If they differ, static assertions in the generated C stop the build.
 HEAD_SIZE = 24
 HEAD_CONN = 4
 NAME_MAX = "EVENT_NAME_MAX"
@@ -52,7 +51,7 @@ MAX_UNREAD = 15  # a bit in event_head.flags for each value that may be unreadab
 
 @dataclass
 class Value:
-    """What an argument leaves in an event: a member of the fixed part, or something appended to it."""
+    """A field that is printed of an event: a member of the fixed part, or a value that is appended to it."""
 
     key: str
     kind: str  # of enum field_kind, without FIELD_
@@ -69,7 +68,7 @@ class Value:
 
 @dataclass
 class Layout:
-    """How a signature is captured and what is printed of it."""
+    """How a signature is captured, and what is printed of its events."""
 
     signature: Signature
     fields: list[Value] = dataclass_field(default_factory=list)
@@ -79,7 +78,7 @@ class Layout:
     early: list[str] = dataclass_field(default_factory=list)  # statements before there is an event
     fixed: list[str] = dataclass_field(default_factory=list)  # fill the fixed part
     variable: list[str] = dataclass_field(default_factory=list)  # append to it
-    candidate: dict[str, str] = dataclass_field(default_factory=dict)  # what keep() is told: member, value
+    candidate: dict[str, str] = dataclass_field(default_factory=dict)  # of struct candidate: member, value
     head_flags: str = "0"
     head_conn: str = "0"
     head_connection: str = "0"
@@ -106,7 +105,7 @@ def length_of(signature: Signature, index: int) -> int | None:
 
 
 def member_of(argument: Argument) -> str:
-    """What the capture calls an argument's member of the event: as h2o does, unless something else is called so."""
+    """The name of an argument's member of the event: the argument's own name, unless that name is taken."""
     is_taken = argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name)
     return f"{argument.name}_" if is_taken else argument.name
 
@@ -123,8 +122,8 @@ def looks_secret(argument: Argument) -> bool:
 
 class Builder:
     """
-    Lays one signature out. What is wrong with one of ours is an error. Who builds with a source tree cannot mend its
-    lists: of a signature of those, an argument that cannot be laid out is left out, with a warning.
+    Lays out one signature. A fault in a signature of our own lists is an error. A source tree's lists cannot be
+    changed by whoever builds with them: there, the argument that cannot be laid out is left out, with a warning.
     """
 
     def __init__(self, signature: Signature, marks: Marks, stats_sizes: list[int]) -> None:
@@ -166,7 +165,7 @@ class Builder:
             self.fail(f"has more than {MAX_UNREAD} values that lie behind pointers")
 
     def behind(self, reads: str, values: list[Value]) -> None:
-        """Values of fixed size behind a pointer: if that cannot be followed, a bit says so, from the highest down."""
+        """Values of fixed size behind a pointer. If unreadable, a bit of the flags is set, from bit 14 down."""
         unread = 1 << (MAX_UNREAD - 1 - self.layout.num_behind)
         self.layout.num_behind += 1
         self.check_unread()
@@ -207,7 +206,7 @@ class Builder:
         )  # fmt: skip
 
     def stats(self, index: int) -> None:
-        """The struct that quicly:conn_stats points to, where its size is one whose layout is known."""
+        """The struct that quicly:conn_stats points to, if there is a layout of its size."""
         length = next((i for i, a in enumerate(self.signature.arguments) if a.name == "size"), None)
         if length is None:
             self.fail("a struct st_quicly_stats_t needs an argument named size")
@@ -221,7 +220,7 @@ class Builder:
         )
 
     def struct(self, index: int) -> bool:
-        """The pointers that h2olog looks behind."""
+        """Captures what a known struct pointer points to. Returns False if the type is not known."""
         argument = self.signature.arguments[index]
         type_ = argument.type.removeprefix("const ")
         if type_ == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
@@ -295,11 +294,11 @@ class Builder:
             self.fail(f"{argument.type.replace(' *', '')} of {argument.name} is not a type that h2olog knows")
 
     def is_header(self) -> bool:
-        """Header names and values are what h2olog is for, whatever h2o marks them as."""
+        """Names and values of headers are always printed, even if h2o marks them as application data."""
         return self.signature.probe in ("receive_request_header", "send_response_header")
 
     def tie(self) -> None:
-        """Which connection of quicly an event of h2o belongs to."""
+        """Finds quicly's connection of an event of h2o, and updates the ties."""
         signature = self.signature
         conn_id = next((i for i, a in enumerate(signature.arguments) if a.name == "conn_id"), None)
         if signature.provider != "h2o" or conn_id is None:
@@ -348,14 +347,14 @@ class Builder:
         self.layout.candidate = members
 
     def stamp(self) -> None:
-        """When it happened, of what does not say so itself."""
+        """Adds the time, unless an argument has it."""
         if not any(a.name == "at" for a in self.signature.arguments):
             self.layout.stamped = True
             self.member("stamp", "u64", 8)
             self.layout.fields.append(Value("time", "STAMP", 8, member="stamp"))
 
     def keys_of_all(self) -> list[str]:
-        """Those that every signature like this has, beside its arguments'."""
+        """The keys that are printed besides those of the arguments."""
         arguments = [argument.name for argument in self.signature.arguments]
         keys = list(LINE_KEYS)
         if "at" not in arguments:
@@ -365,7 +364,7 @@ class Builder:
         return keys
 
     def check_keys(self) -> None:
-        """No object that is printed has a key twice."""
+        """No JSON object has a key twice."""
         keys = [value.key for value in self.layout.fields] + self.keys_of_all()
         for key in keys:
             if keys.count(key) > 1:
@@ -392,7 +391,7 @@ class Builder:
             self.warnings.append(ListError(self.signature.file, self.signature.line, sentence))
 
     def place(self) -> None:
-        """Largest first, so that all are aligned and nothing is padded."""
+        """Orders the members by width, largest first, so that all are aligned without padding."""
         self.layout.members.sort(key=lambda member: -member[2])
         for name, _, width, count in self.layout.members:
             self.layout.places[name] = self.layout.size
@@ -416,7 +415,7 @@ class Builder:
 def lay_out(
     signatures: list[Signature], marks: dict[str, Marks], stats_sizes: list[int]
 ) -> tuple[list[Layout], list[ListError]]:
-    """The layouts, and what is to be warned of."""
+    """The layouts, and warnings for the user."""
     builders = [Builder(s, marks.get(s.provider, Marks()), stats_sizes) for s in signatures]
     layouts = [builder.build() for builder in builders]
     return layouts, [warning for builder in builders for warning in builder.warnings]

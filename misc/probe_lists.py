@@ -16,7 +16,7 @@ from typing import Iterable, Iterator, NoReturn
 
 
 class ListError(Exception):
-    """What is wrong with a list, and where."""
+    """A fault in a list, with its file and line."""
 
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         super().__init__(f"{file}:{line}: {sentence}")
@@ -51,7 +51,7 @@ class Signature:
 
 @dataclass
 class Marks:
-    """What the annotations of a list say of arguments, by (probe, argument)."""
+    """The annotations of a list: arguments, as (probe, argument), by kind."""
 
     application_data: set[tuple[str, str]] = dataclass_field(default_factory=set)
     secrets: set[tuple[str, str]] = dataclass_field(default_factory=set)
@@ -99,7 +99,7 @@ INLINE_MARK = re.compile(r"/\*\s*@(appdata|secret|text)\s*\*/")
 MARK = re.compile(r"/\*\s*@(appdata|secret|text|loose)\s*(\{.*\})\s*\*/", re.S)
 
 
-# What a declaration of C begins with.
+# The first word of a C declaration.
 DECLARING = ("struct", "union", "enum", "typedef", "extern")
 
 
@@ -138,7 +138,7 @@ def tokens(file: Path, text: str) -> Iterator[Token]:
 
 
 class Parser:
-    """The D of a provider declaration, and the annotations in its comments."""
+    """Parses the provider declarations of a list, and the annotations in its comments."""
 
     def __init__(self, file: Path, text: str) -> None:
         self.file = file
@@ -231,7 +231,7 @@ class Parser:
         return Argument(type_ if type_.endswith("*") else type_.removeprefix("const "), words[-1])
 
     def resolved(self, type_: str) -> str:
-        """A type by its own name, where the list has a typedef for it."""
+        """The type that a typedef of this list stands for; other types are returned as they are."""
         name, stars = type_.rstrip("* "), ["*"] * type_.count("*")
         known = self.typedefs.get(name.removeprefix("const "))
         if known is None:
@@ -240,7 +240,7 @@ class Parser:
         return spelled(re.findall(r"\w+|\*", const + known) + stars)
 
     def declaration(self) -> None:
-        """What C declares before the providers, up to its ';': a type, a structure. Only typedefs matter."""
+        """A C declaration before the providers, up to its ';'. Typedefs are noted, the others are skipped."""
         words: list[str] = []
         depth = 0
         while (text := self.take(in_c=True)) != ";" or depth > 0:
@@ -325,7 +325,7 @@ def read_list(file: Path) -> list[Signature]:
 
 
 def at(signatures: Iterable[Signature], date: str) -> list[Signature]:
-    """Those that h2o had on a date."""
+    """The signatures that h2o had on a date."""
     return [s for s in signatures if (s.since or "") <= date and (s.until is None or date < s.until)]
 
 
@@ -333,7 +333,7 @@ def at(signatures: Iterable[Signature], date: str) -> list[Signature]:
 
 
 def check_overlap(signatures: list[Signature]) -> None:
-    """No probe has two signatures on one day."""
+    """Fails if a probe has two signatures on one day."""
     seen: dict[str, list[Signature]] = {}
     for s in signatures:
         for other in seen.setdefault(s.full_name, []):
@@ -351,7 +351,7 @@ def is_bytes(argument: Argument) -> bool:
 
 
 def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
-    """Of a source tree, such a probe is left out; it can still be traced as one that no list knows."""
+    """Whether a probe of a source tree has too many arguments. It can be traced as one that no list knows."""
     if len(signature.arguments) <= MAX_ARGUMENTS:
         return False
     sentence = f"warning: {signature.full_name}: has more than {MAX_ARGUMENTS} arguments; this probe is not known"
@@ -360,7 +360,7 @@ def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
 
 
 def unknown_bytes(signatures: list[Signature], known: set[tuple[str, str, str]]) -> set[tuple[str, str]]:
-    """Bytes that our lists do not know, and so do not mark, can be payload: that is for -a only."""
+    """Bytes that our lists do not have. They can be payload, so they are application data (-a)."""
     return {
         (s.probe, a.name)
         for s in signatures
@@ -369,12 +369,13 @@ def unknown_bytes(signatures: list[Signature], known: set[tuple[str, str, str]])
     }
 
 
-# When a source tree is of, nobody says: after all else. It is PROBE_SOURCE_DATE in include/probe.h.
+# The date of a source tree is not known: it counts as newer than every list. PROBE_SOURCE_DATE in
+# include/server/signature.h is the same date.
 SOURCE_DATE = "9999-12-31"
 
 
 def merge_source(signatures: list[Signature], plain: list[Signature]) -> list[Signature]:
-    """A source tree's own list is one version more, the newest: what differs in it begins after all else."""
+    """Adds a source tree's list as the newest version: signatures that differ begin at SOURCE_DATE."""
     provider = plain[0].provider
     check_overlap(plain)
     declared_now = {s.probe: s for s in plain}
@@ -414,7 +415,7 @@ class StatsLayout:
     fields: list[StatsField] = dataclass_field(default_factory=list)
 
 
-# What src/stats.c has room for.
+# Limits of src/event/stats.c.
 MAX_LAYOUTS_OF_A_SIZE = 4
 MAX_STATS_SIZE = 4096
 

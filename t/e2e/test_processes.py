@@ -148,7 +148,8 @@ def test_other_supervisors(family: Family) -> None:
 
 def test_server_that_has_ended_is_not_named(family: Family) -> None:
     """It is a zombie until its parent asks for its status."""
-    script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1]); print(p.pid, flush=True); input()"
+    script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1], stdout=subprocess.DEVNULL); "
+    script += "print(p.pid, flush=True); input()"
     parent = family.start("/usr/bin/python3", "-c", script, family.copy(STANDIN))
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())

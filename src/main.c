@@ -441,13 +441,13 @@ static int close_standard_output(int status)
 
 /*
  * Occupies any closed standard descriptor, so that a later open() cannot reuse its number, with one
- * that cannot be written (0: read).
+ * that can be neither read nor written: -w /dev/fd/0 must not throw the lines away.
  */
 static void take_closed_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
         if (fcntl(fd, F_GETFD) < 0)
-            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+            (void)!open("/dev/null", O_PATH);
     }
 }
 

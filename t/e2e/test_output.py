@@ -476,6 +476,16 @@ def test_standard_output_is_not_open(
     assert (tmp_path / "file").read_text() == "precious"
 
 
+@pytest.mark.parametrize("name", ["/dev/fd/0", "/proc/self/fd/0", "/dev/fd/9"])
+def test_closed_descriptor_is_refused(serve: Serve, name: str) -> None:
+    """What h2olog opens itself under the number of a closed standard descriptor is not the caller's output."""
+    server = serve()
+    memory = Memory(server)
+    said = NOT_OPEN.replace("standard output", name)
+    assert run_with("<&- 9>&-", "-p", str(server.pid), "-w", name) == (1, said)
+    assert memory.switched_on() == set()
+
+
 @pytest.mark.parametrize("options", [["-l"], ["-h"], ["-V"], ["-l", "-t", "accept"], ["-l", "-p"]])
 def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -> None:
     words = [*options, str(serve().pid)] if options[-1] == "-p" else options

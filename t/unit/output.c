@@ -649,6 +649,115 @@ static void trusted_files_are_opened(void **state)
     check_file_of(*state, 0755, 12345, true);
 }
 
+/*
+ * What another process does meanwhile: it unlinks `entry` after so many calls of openat(2) for its
+ * name, and makes it a stranger's link to `target` before a later one.
+ */
+static struct {
+    const char *entry, *target;
+    int calls, unlink_after, plant_before;
+} race;
+
+/* The linker puts the one for the openat that output.c calls (--wrap). */
+int __real_openat(int folder, const char *name, int flags, mode_t mode);
+int __wrap_openat(int folder, const char *name, int flags, mode_t mode);
+
+int __wrap_openat(int folder, const char *name, int flags, mode_t mode)
+{
+    const bool is_raced = race.entry != NULL && strcmp(name, strrchr(race.entry, '/') + 1) == 0;
+    int fd, code;
+
+    if (is_raced && ++race.calls == race.plant_before) {
+        assert_int_equal(symlink(race.target, race.entry), 0);
+        assert_int_equal(lchown(race.entry, STRANGER, STRANGER), 0);
+    }
+    fd = __real_openat(folder, name, flags, mode);
+    code = errno;
+    if (is_raced && race.calls == race.unlink_after)
+        assert_int_equal(unlink(race.entry), 0);
+    errno = code;
+    return fd;
+}
+
+/* In a folder like /tmp, what the name of `owner`'s file stands for changes. */
+static void check_race(const struct folder *folder, uid_t owner, int unlink_after, int plant_before,
+                       bool is_opened)
+{
+    char other[128], entry[160];
+    struct output output;
+    const char *reason;
+
+    only_root();
+    write_file(folder->file, "precious\n");
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(entry, sizeof(entry), "%s/entry", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, 01777), 0);
+    write_file(entry, "old\n");
+    assert_int_equal(chown(entry, owner, owner), 0);
+    race.calls = 0;
+    race.unlink_after = unlink_after;
+    race.plant_before = plant_before;
+    race.target = folder->file;
+    race.entry = entry;
+    reason = output_open(&output, entry, self());
+    race.entry = NULL;
+    if (reason == NULL)
+        assert_int_equal(output_begin(&output), 0);
+    output_close(&output);
+    unlink(entry);
+    rmdir(other);
+    assert_true(race.calls >= unlink_after);
+    check_file(folder->file, "precious\n");
+    if (is_opened)
+        assert_null(reason);
+    else
+        check_string("reason", reason, PLANTED);
+}
+
+/* What is looked at is what is opened, whatever becomes of its name. */
+static void races_are_lost(void **state)
+{
+    check_race(*state, STRANGER, 1, 2, false); /* gone, and there again as a link */
+    check_race(*state, STRANGER, 1, 3, false); /* the same, but not there at the second look */
+    check_race(*state, geteuid(), 2, 3, true); /* the caller's own one, after it was looked at */
+}
+
+/* The links of a chain are looked at one by one. */
+static void links_to_planted_links_are_refused(void **state)
+{
+    struct folder *folder = *state;
+    char other[128], link[160], planted[160];
+    struct output output;
+
+    only_root();
+    write_file(folder->file, "precious\n");
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(link, sizeof(link), "%s/link", other);
+    snprintf(planted, sizeof(planted), "%s/planted", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, 01777), 0);
+    for (int i = 0; i != 2; ++i) { /* the second is root's own, too */
+        assert_int_equal(symlink("planted", link), 0);
+        assert_int_equal(symlink(folder->file, planted), 0);
+        assert_int_equal(lchown(planted, i == 0 ? STRANGER : 0, 0), 0);
+        if (i == 0)
+            check_string("reason", output_open(&output, link, self()), PLANTED);
+        else
+            assert_null(output_open(&output, link, self()));
+        output_close(&output);
+        check_file(folder->file, "precious\n");
+        assert_int_equal(unlink(planted), 0);
+        assert_int_equal(unlink(link), 0);
+    }
+    assert_int_equal(symlink("link", link), 0);
+    check_string("reason", output_open(&output, link, self()), strerror(ELOOP));
+    output_close(&output);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(rmdir(other), 0);
+    check_file(folder->file, "precious\n");
+}
+
 /* The file of a run that came to nothing goes, and not what has its name by then. */
 static void only_its_own_file_is_removed(void **state)
 {
@@ -985,6 +1094,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_files_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_files_are_opened, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(races_are_lost, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(links_to_planted_links_are_refused, folder_open,
+                                        folder_close),
         cmocka_unit_test_setup_teardown(only_its_own_file_is_removed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_is_appended_to, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_cannot_be_opened, folder_open, folder_close),

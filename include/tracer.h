@@ -25,8 +25,11 @@ struct tracer {
     int dispatch; /* descriptor, -1 where each location has an event of its own */
     int *links;   /* what the probes hang on: closing them detaches */
     size_t num_links;
-    int interrupt; /* readable when loading and attaching are to end early; -1: never */
+    int interrupt; /* readable when a signal has come that ends the run; -1: never; the caller's */
 };
+
+/* Whether a signal has come that ends the run. */
+bool tracer_is_interrupted(const struct tracer *tracer);
 
 /* Version of the running kernel, as LINUX_VERSION_CODE. */
 uint32_t tracer_kernel_version(void);

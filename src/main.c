@@ -257,7 +257,7 @@ static int check_places(struct run *run)
     return COULD_NOT_TRACE;
 }
 
-/* Finds the probes, and puts them together as one program. */
+/* Finds the probes, and puts them together as one program; in part, if it was interrupted. */
 static int prepare(struct run *run)
 {
     const struct options *options = &run->options;
@@ -266,6 +266,8 @@ static int prepare(struct run *run)
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
+    if (tracer_is_interrupted(&run->tracer))
+        return 0;
     say_doubts(&run->target);
     catalog_open(&run->catalog, operand_native(), &run->target);
     chosen = choice_open(&run->choice, options, &run->catalog, run->error, sizeof(run->error));
@@ -281,6 +283,8 @@ static int prepare(struct run *run)
     if (tracer_open(&run->tracer, run->choice.num_probes, run->ring_size, run->error,
                     sizeof(run->error)) != 0)
         return COULD_NOT_TRACE;
+    if (tracer_is_interrupted(&run->tracer))
+        return 0;
     wanted = (struct program_choice){
         .probes = run->choice.probes,
         .num_probes = run->choice.num_probes,
@@ -351,15 +355,9 @@ static int trace(struct run *run)
                               .stream = &stream,
                               .output = &run->output,
                               .messages = &run->messages,
-                              .signals = open_signals()};
+                              .signals = run->tracer.interrupt};
     int status = COULD_NOT_TRACE;
 
-    if (session.signals < 0) {
-        snprintf(run->error, sizeof(run->error), "signals cannot be waited for: %s",
-                 strerror(errno));
-        return status;
-    }
-    run->output.interrupt = run->messages.interrupt = run->tracer.interrupt = session.signals;
     session.clock_offset_ns = clock_offset_ns();
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
@@ -384,10 +382,12 @@ static int trace(struct run *run)
 static int open_output(struct run *run)
 {
     const struct caller caller = {run->invoker.caller, run->invoker.caller_group};
-    const char *reason = output_open(&run->output, run->options.write, &caller);
+    const char *reason =
+        output_open(&run->output, run->options.write, &caller, run->tracer.interrupt);
 
     output_open_messages(&run->messages);
-    return reason == NULL ? 0 : say_output(run, "write", reason);
+    run->messages.interrupt = run->tracer.interrupt;
+    return reason == NULL || run->output.error == ECANCELED ? 0 : say_output(run, "write", reason);
 }
 
 /* NFS and disk quotas can refuse what was written as late as at close(2). */
@@ -409,10 +409,13 @@ static int run_tracer(struct run *run)
     privilege_harden();
     if (privilege_check(run->error, sizeof(run->error)) != 0)
         return say(COULD_NOT_TRACE, run->error);
+    run->tracer.interrupt = open_signals();
+    if (run->tracer.interrupt < 0)
+        return say(COULD_NOT_TRACE, "signals cannot be waited for");
     status = open_output(run);
-    if (status == 0)
+    if (status == 0 && !tracer_is_interrupted(&run->tracer))
         status = prepare(run);
-    if (status == 0)
+    if (status == 0 && !tracer_is_interrupted(&run->tracer))
         status = trace(run);
     if (run->error[0] != '\0')
         say(status, run->error);
@@ -453,10 +456,11 @@ static void take_closed_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
-                      .output.fd = -1,
-                      .messages.fd = -1,
-                      .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1}};
+    struct run run = {
+        .target = {.pidfd = -1, .supervisor = -1, .siblings = -1},
+        .output.fd = -1,
+        .messages.fd = -1,
+        .tracer = {.maps = {-1, -1, -1, -1, -1, -1}, .dispatch = -1, .interrupt = -1}};
     int status = 0;
 
     take_closed_descriptors();

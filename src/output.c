@@ -114,11 +114,36 @@ static int reopen(int fd, int flags)
     return open(path, flags);
 }
 
+/* How often a FIFO without a reader is tried: poll(2) cannot wait for one. */
+#define READER_MS 20
+
+/*
+ * Opens what find_entry has found. A FIFO or a terminal could keep open(2) waiting, and a signal that
+ * is blocked would not end that. Returns -1 with errno; ECANCELED, if there was an interrupt.
+ */
+static int open_entry_for_writing(int entry, int interrupt)
+{
+    struct pollfd signals = {.fd = interrupt, .events = POLLIN};
+    struct stat file;
+    const mode_t kind = fstat(entry, &file) == 0 ? file.st_mode & S_IFMT : 0;
+    const int flags = WRITE_FLAGS | (kind == S_IFIFO || kind == S_IFCHR ? O_NONBLOCK : 0);
+    int fd;
+
+    while ((fd = reopen(entry, flags)) < 0 && errno == ENXIO && kind == S_IFIFO) {
+        if (poll(&signals, 1, READER_MS) > 0) {
+            errno = ECANCELED;
+            return -1;
+        }
+    }
+    return fd;
+}
+
 /* Opens the file that is there, for writing. Returns -1 with errno; with `planted`, if it is one. */
 static int open_existing(const struct output *output, bool *planted)
 {
     int entry = find_entry(output->folder, last_part(output->name), output->caller.uid, 0, planted);
-    int fd = entry >= 0 && !*planted ? reopen(entry, WRITE_FLAGS) : -1, code = errno;
+    int fd = entry >= 0 && !*planted ? open_entry_for_writing(entry, output->interrupt) : -1;
+    int code = errno;
 
     if (entry >= 0)
         close(entry);
@@ -150,6 +175,8 @@ static const char *open_file(struct output *output)
         if (output->fd < 0 && errno != ENOENT)
             break;
     }
+    if (output->fd < 0 && errno == ECANCELED)
+        output->error = ECANCELED;
     return output->fd >= 0 ? NULL : strerror(errno);
 }
 
@@ -232,13 +259,14 @@ static const char *open_named(struct output *output)
     return reason;
 }
 
-const char *output_open(struct output *output, const char *name, const struct caller *caller)
+const char *output_open(struct output *output, const char *name, const struct caller *caller,
+                        int interrupt)
 {
     const int fd = named_descriptor(name);
 
     *output = (struct output){.fd = -1,
                               .folder = -1,
-                              .interrupt = -1,
+                              .interrupt = interrupt,
                               .name = name,
                               .is_descriptor = fd >= 0,
                               .caller = *caller};

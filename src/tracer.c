@@ -217,7 +217,7 @@ int tracer_open(struct tracer *tracer, size_t num_probes, size_t ring_size, char
         .one_link = tracer_kernel_version() >= TRACER_MULTI_SINCE,
         .num_probes = num_probes,
         .dispatch = -1,
-        .interrupt = -1,
+        .interrupt = tracer->interrupt,
     };
     raise_files_limit();
     setrlimit(RLIMIT_MEMLOCK, &unlimited); /* until 5.11, maps count as locked memory */
@@ -372,8 +372,7 @@ static int load(struct tracer *tracer, const char *name, bool multi, char *error
     return -1;
 }
 
-/* Whether a signal has come that is to end it all. */
-static bool is_interrupted(const struct tracer *tracer)
+bool tracer_is_interrupted(const struct tracer *tracer)
 {
     struct pollfd signals = {.fd = tracer->interrupt, .events = POLLIN};
 
@@ -385,7 +384,7 @@ static int load_all(struct tracer *tracer, const struct program *program, bool m
 {
     tracer->programs = memory_grow(NULL, program->num_functions, sizeof(tracer->programs[0]));
     for (size_t i = 0; i != program->num_functions; ++i) {
-        int fd = is_interrupted(tracer)
+        int fd = tracer_is_interrupted(tracer)
                      ? -1
                      : load(tracer, program->functions[i].name, multi, error, error_size);
         uint32_t key = (uint32_t)i;
@@ -529,7 +528,7 @@ static int attach_places(struct tracer *tracer, const struct places *places, siz
         add_link(tracer, fd);
         return 0;
     }
-    if (errno != EINVAL || is_interrupted(tracer))
+    if (errno != EINVAL || tracer_is_interrupted(tracer))
         return -1;
     if (count == 1) {
         add_refusal(refusals, places->functions[first], places->locations[first]);
@@ -646,7 +645,7 @@ static int attach_all(struct tracer *tracer, const struct program *program, pid_
         for (size_t j = 0; j != function->num_locations; ++j) {
             const struct location *location = function->locations[j];
             int result = 0;
-            if (is_interrupted(tracer)) {
+            if (tracer_is_interrupted(tracer)) {
                 errno = EINTR;
                 return -1;
             }
@@ -721,7 +720,7 @@ int tracer_attach(struct tracer *tracer, const struct program *program, pid_t pi
     struct refusals refusals = {0};
     int result = attach_all(tracer, program, pid, &refusals);
 
-    if (result != 0 && !is_interrupted(tracer))
+    if (result != 0 && !tracer_is_interrupted(tracer))
         explain_attach(error, error_size);
     else if (result == 0 && refusals.count != 0)
         result = explain_refusals(tracer, program, pid, &refusals, refused, error, error_size);

@@ -168,7 +168,7 @@ static void flushes_complete_lines(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     write_line(&output, "one");
     output_string(&output, "two");
     check_file(folder->file, "");
@@ -220,7 +220,7 @@ static void writes_batches(void **state)
     size_t size, before_flush;
     char *text, *at;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t i = 0; i != count; ++i) {
         output_string(&output, "line ");
         output_unsigned(&output, i);
@@ -255,7 +255,7 @@ static void long_lines_are_whole(void **state)
     size_t size, at = 0;
     char *text;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t nth = 0; nth != 40; ++nth) {
         for (size_t i = 0; i != pieces; ++i) {
             char *room = output_reserve(&output, OUTPUT_RESERVE_MAX);
@@ -315,7 +315,7 @@ static void file_is_emptied(void **state)
     struct output output;
 
     write_file(folder->file, "what was there\n");
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_false(output.created);
     check_file(folder->file, "what was there\n");
     assert_int_equal(output_begin(&output), 0);
@@ -341,7 +341,7 @@ static void new_file_is_the_callers(void **state)
 
     only_root();
     assert_int_equal(chown(folder->path, CALLER, GROUP), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     assert_true(output.created);
     assert_int_equal(fstat(output.fd, &stat), 0);
     assert_int_equal(stat.st_uid, CALLER);
@@ -389,14 +389,14 @@ static void rights_come_back(void **state)
                      0); /* a change of ids sets it to fs.suid_dumpable */
     before = rights_now();
     assert_int_equal(chown(folder->path, CALLER, GROUP), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(output_close(&output), 0); /* which removes the file */
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(access(folder->file, F_OK), -1);
-    assert_non_null(output_open(&output, "/nonexistent/file", &stranger));
+    assert_non_null(output_open(&output, "/nonexistent/file", &stranger, -1));
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(setgroups(0, NULL), 0);
@@ -439,7 +439,8 @@ static int open_with_a_capability(const char *path)
         return 1;
     if (access(path, F_OK) != 0 || open(path, O_WRONLY | O_CLOEXEC) < 0)
         return 2; /* the capability is there */
-    if (output_open(&output, path, &root) == NULL || output_open(&output, path, &stranger) == NULL)
+    if (output_open(&output, path, &root, -1) == NULL ||
+        output_open(&output, path, &stranger, -1) == NULL)
         return 3;
     return open(path, O_WRONLY | O_CLOEXEC) < 0 ? 4 : 0; /* and is there again */
 }
@@ -474,17 +475,17 @@ static void files_of_root_are_refused(void **state)
     write_file(folder->file, "precious\n");
     for (mode_t mode = 0600; mode <= 0644; mode += 044) {
         assert_int_equal(chmod(folder->file, mode), 0);
-        reason = output_open(&output, folder->file, &stranger);
+        reason = output_open(&output, folder->file, &stranger, -1);
         assert_non_null(reason);
         check_string("reason", reason, "Permission denied for the user who called");
         output_close(&output);
     }
     assert_int_equal(chmod(folder->file, 0602), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     output_close(&output);
     assert_int_equal(chmod(folder->path, 0700), 0);
     assert_int_equal(chown(folder->path, STRANGER, STRANGER), 0);
-    assert_non_null(output_open(&output, folder->file, &stranger));
+    assert_non_null(output_open(&output, folder->file, &stranger, -1));
     output_close(&output);
     check_file(folder->file, "precious\n");
 }
@@ -497,7 +498,7 @@ static void old_file_keeps_its_owner(void **state)
     struct stat stat;
 
     write_file(folder->file, "");
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_int_equal(output_begin(&output), 0);
     assert_int_equal(fstat(output.fd, &stat), 0);
     assert_int_equal(stat.st_uid, geteuid());
@@ -510,10 +511,10 @@ static void begins_what_is_no_file(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, "/dev/null", self()));
+    assert_null(output_open(&output, "/dev/null", self(), -1));
     assert_int_equal(output_begin(&output), 0);
     output_close(&output);
-    assert_null(output_open(&output, NULL, self()));
+    assert_null(output_open(&output, NULL, self(), -1));
     assert_int_equal(output_begin(&output), 0);
     output_close(&output);
 }
@@ -526,7 +527,7 @@ static void names_without_a_folder(void **state)
 
     assert_non_null(getcwd(before, sizeof(before)));
     assert_int_equal(chdir(folder->path), 0);
-    assert_null(output_open(&output, "file", self()));
+    assert_null(output_open(&output, "file", self(), -1));
     assert_int_equal(chdir(before), 0);
     write_line(&output, "here");
     assert_int_equal(output_flush(&output), 0);
@@ -544,7 +545,7 @@ static void own_links_are_followed(void **state)
     snprintf(link, sizeof(link), "%s.link", folder->path);
     write_file(folder->file, "old\n");
     assert_int_equal(symlink(folder->file, link), 0);
-    assert_null(output_open(&output, link, self())); /* /tmp is sticky; the link is ours */
+    assert_null(output_open(&output, link, self(), -1)); /* /tmp is sticky; the link is ours */
     unlink(link);
     assert_int_equal(output_begin(&output), 0);
     write_line(&output, "new");
@@ -573,7 +574,7 @@ static void check_link(const struct folder *folder, mode_t mode, uid_t folder_ow
     assert_int_equal(chown(other, folder_owner, folder_owner), 0);
     assert_int_equal(symlink(folder->file, link), 0);
     assert_int_equal(lchown(link, link_owner, link_owner), 0);
-    reason = output_open(&output, link, self());
+    reason = output_open(&output, link, self(), -1);
     unlink(link);
     rmdir(other);
     if (is_followed) {
@@ -621,7 +622,7 @@ static void check_file_of(const struct folder *folder, mode_t mode, uid_t owner,
     write_file(file, "precious\n");
     assert_int_equal(chmod(file, 0666), 0);
     assert_int_equal(chown(file, owner, owner), 0);
-    reason = output_open(&output, file, &stranger);
+    reason = output_open(&output, file, &stranger, -1);
     if (reason == NULL)
         assert_int_equal(output_begin(&output), 0);
     output_close(&output);
@@ -700,7 +701,7 @@ static void check_race(const struct folder *folder, uid_t owner, int unlink_afte
     race.plant_before = plant_before;
     race.target = folder->file;
     race.entry = entry;
-    reason = output_open(&output, entry, self());
+    reason = output_open(&output, entry, self(), -1);
     race.entry = NULL;
     if (reason == NULL)
         assert_int_equal(output_begin(&output), 0);
@@ -742,16 +743,16 @@ static void links_to_planted_links_are_refused(void **state)
         assert_int_equal(symlink(folder->file, planted), 0);
         assert_int_equal(lchown(planted, i == 0 ? STRANGER : 0, 0), 0);
         if (i == 0)
-            check_string("reason", output_open(&output, link, self()), PLANTED);
+            check_string("reason", output_open(&output, link, self(), -1), PLANTED);
         else
-            assert_null(output_open(&output, link, self()));
+            assert_null(output_open(&output, link, self(), -1));
         output_close(&output);
         check_file(folder->file, "precious\n");
         assert_int_equal(unlink(planted), 0);
         assert_int_equal(unlink(link), 0);
     }
     assert_int_equal(symlink("link", link), 0);
-    check_string("reason", output_open(&output, link, self()), strerror(ELOOP));
+    check_string("reason", output_open(&output, link, self(), -1), strerror(ELOOP));
     output_close(&output);
     assert_int_equal(unlink(link), 0);
     assert_int_equal(rmdir(other), 0);
@@ -764,10 +765,10 @@ static void only_its_own_file_is_removed(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     output_close(&output);
     assert_int_equal(access(folder->file, F_OK), -1);
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_int_equal(unlink(folder->file), 0);
     write_file(folder->file, "another's\n");
     output_close(&output);
@@ -781,7 +782,7 @@ static void file_is_appended_to(void **state)
     struct output output;
     int fd;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_true((fcntl(output.fd, F_GETFL) & O_APPEND) != 0);
     assert_true((fcntl(output.fd, F_GETFD) & FD_CLOEXEC) != 0);
     write_line(&output, "ours");
@@ -804,10 +805,10 @@ static void file_cannot_be_opened(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    check_string("reason", output_open(&output, "/nonexistent/file", self()),
+    check_string("reason", output_open(&output, "/nonexistent/file", self(), -1),
                  "No such file or directory");
     output_close(&output);
-    check_string("reason", output_open(&output, folder->path, self()), "Is a directory");
+    check_string("reason", output_open(&output, folder->path, self(), -1), "Is a directory");
     output_close(&output);
 }
 
@@ -817,7 +818,7 @@ static void standard_output(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, NULL, self()));
+    assert_null(output_open(&output, NULL, self(), -1));
     assert_int_equal(fstat(output.fd, &opened), 0);
     assert_int_equal(fstat(STDOUT_FILENO, &standard), 0);
     assert_int_equal(opened.st_ino, standard.st_ino);
@@ -833,7 +834,7 @@ static void counts_what_a_full_disk_loses(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, "/dev/full", self()));
+    assert_null(output_open(&output, "/dev/full", self(), -1));
     write_line(&output, "one");
     write_line(&output, "two");
     output_string(&output, "three");
@@ -863,7 +864,7 @@ static void counts_what_is_written_in_part(void **state)
     struct rlimit before, small;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t i = 0; i != 10; ++i)
         write_line(&output, "123456789");
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -886,7 +887,7 @@ static void open_on(struct output *output, int fd)
     char name[32];
 
     snprintf(name, sizeof(name), "/dev/fd/%d", fd);
-    assert_null(output_open(output, name, self()));
+    assert_null(output_open(output, name, self(), -1));
 }
 
 static void reader_is_gone(void **state)
@@ -954,7 +955,7 @@ static void names_of_descriptors(void **state)
     for (size_t i = 0; i != sizeof(forms) / sizeof(forms[0]); ++i) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
         snprintf(name, sizeof(name), forms[i], ends[1]);
-        assert_null(output_open(&output, name, self()));
+        assert_null(output_open(&output, name, self(), -1));
         assert_int_equal(output_begin(&output), 0);
         write_line(&output, "line");
         assert_int_equal(output_flush(&output), 0);
@@ -988,17 +989,17 @@ static void descriptors_that_cannot_be_written(void **state)
     write_file(folder->file, "precious\n");
     assert_true((fd = open(folder->file, O_RDONLY | O_CLOEXEC)) >= 0);
     snprintf(name, sizeof(name), "/dev/fd/%d", fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     close(fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     assert_true((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0); /* one that is reopened */
     snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     close(fd);
-    assert_non_null(output_open(&output, "/dev/fd/99999999999999999999", self()));
+    assert_non_null(output_open(&output, "/dev/fd/99999999999999999999", self(), -1));
     output_close(&output);
     check_file(folder->file, "precious\n");
 }
@@ -1021,7 +1022,7 @@ static void close_is_looked_at(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     write_line(&output, "one");
     assert_int_equal(output_flush(&output), 0);
     failing_fd = output.fd;

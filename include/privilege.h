@@ -21,8 +21,9 @@ struct identity {
 };
 
 /*
- * Who called: by SUDO_UID and SUDO_GID; without them, root. Returns 0, or -1 with a sentence in
- * `error` if they are not plain numbers.
+ * Who called: by SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER, the first that is set; without
+ * them, root. Returns 0, or -1 with a sentence in `error` if they are not plain numbers, or name no
+ * user. The environment may be empty after that.
  */
 int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size);
 

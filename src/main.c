@@ -410,8 +410,11 @@ static int run_tracer(struct run *run)
     if (privilege_check(run->error, sizeof(run->error)) != 0)
         return say(COULD_NOT_TRACE, run->error);
     run->tracer.interrupt = open_signals();
-    if (run->tracer.interrupt < 0)
-        return say(COULD_NOT_TRACE, "signals cannot be waited for");
+    if (run->tracer.interrupt < 0) {
+        snprintf(run->error, sizeof(run->error), "signals cannot be waited for: %s",
+                 strerror(errno));
+        return say(COULD_NOT_TRACE, run->error);
+    }
     status = open_output(run);
     if (status == 0 && !tracer_is_interrupted(&run->tracer))
         status = prepare(run);

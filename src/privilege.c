@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <inttypes.h>
 #include <linux/capability.h>
+#include <pwd.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,8 @@
 #include <unistd.h>
 
 #include <seccomp.h>
+
+#include "memory.h"
 
 /* nobody and nogroup, the overflow ids of every Linux (/proc/sys/kernel/overflowuid) */
 #define NOBODY 65534
@@ -61,23 +64,52 @@ static int parse_id(const char *text, uint32_t *id)
     return 0;
 }
 
-int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size)
+/*
+ * Who called, as sudo says (with a group), or else pkexec (a uid) or doas (a name); these users have
+ * the groups of their logins. Without any of them, nothing changes. Returns 0, or -1.
+ */
+static int find_caller(struct identity *invoker)
 {
     const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+    const char *pkexec = getenv("PKEXEC_UID"), *doas = getenv("DOAS_USER");
+    const struct passwd *user;
+    char *name;
+
+    if (uid != NULL || gid != NULL)
+        return uid == NULL || gid == NULL || parse_id(uid, &invoker->caller) != 0
+                   ? -1
+                   : parse_id(gid, &invoker->caller_group);
+    if (pkexec == NULL && doas == NULL)
+        return 0;
+    if (pkexec != NULL && parse_id(pkexec, &invoker->caller) != 0)
+        return -1;
+    name = memory_format("%s", doas != NULL ? doas : "");
+    clearenv(); /* the libraries that look up a user must not believe it */
+    user = pkexec != NULL ? getpwuid(invoker->caller) : getpwnam(name);
+    free(name);
+    if (user == NULL)
+        return -1;
+    invoker->caller = user->pw_uid;
+    invoker->caller_group = user->pw_gid;
+    return 0;
+}
+
+int privilege_find_invoker(struct identity *invoker, char *error, size_t error_size)
+{
+    bool sudo;
 
     if (geteuid() != 0) {
         *invoker = (struct identity){geteuid(), getegid(), geteuid(), getegid()};
         return 0;
     }
     *invoker = (struct identity){.uid = NOBODY, .gid = NOBODY};
-    if (uid == NULL && gid == NULL)
-        return 0;
-    if (uid == NULL || gid == NULL || parse_id(uid, &invoker->caller) != 0 ||
-        parse_id(gid, &invoker->caller_group) != 0) {
-        snprintf(
-            error, error_size,
-            "SUDO_UID and SUDO_GID have to be the numbers of a user and a group; unset both to "
-            "run on as nobody");
+    sudo = getenv("SUDO_UID") != NULL || getenv("SUDO_GID") != NULL;
+    if (find_caller(invoker) != 0) {
+        snprintf(error, error_size, "%s; unset %s to run on as nobody",
+                 sudo ? "SUDO_UID and SUDO_GID have to be the numbers of a user and a group"
+                      : "PKEXEC_UID has to be the number, or DOAS_USER the name, of a user of this "
+                        "machine",
+                 sudo ? "both" : "them");
         return -1;
     }
     if (invoker->caller != 0)

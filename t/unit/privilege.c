@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,6 +85,8 @@ static int find(const char *uid, const char *gid, struct identity *invoker, char
 {
     unsetenv("SUDO_UID");
     unsetenv("SUDO_GID");
+    unsetenv("PKEXEC_UID");
+    unsetenv("DOAS_USER");
     if (uid != NULL)
         setenv("SUDO_UID", uid, 1);
     if (gid != NULL)
@@ -140,6 +143,54 @@ static void finds_invoker(void **state)
         assert_int_equal(invoker.uid, cases[i].invoker.uid);
         assert_int_equal(invoker.gid, cases[i].invoker.gid);
         check_string("error", error, "");
+    }
+}
+
+/* pkexec says a uid, doas a name; sudo says more, and counts first. */
+static void finds_invoker_of_others(void **state)
+{
+    static const struct {
+        const char *sudo, *pkexec, *doas;
+        bool is_found;
+    } cases[] = {
+        {NULL, "%u", NULL, true},          {NULL, NULL, "%s", true},
+        {NULL, "%u", "no-such", true},     {"7", "nonsense", "no-such", true},
+        {NULL, "", NULL, false},           {NULL, "1x", "%s", false},
+        {NULL, "4294967294", NULL, false}, {NULL, NULL, "", false},
+        {NULL, NULL, "no-such", false},    {NULL, NULL, "1", false},
+    };
+    const struct passwd *user = getpwuid(1); /* of every Linux: bin, or daemon */
+    const gid_t group = user != NULL ? user->pw_gid : 0;
+    char name[64], number[] = "1";
+
+    (void)state;
+    only_root();
+    assert_non_null(user);
+    snprintf(name, sizeof(name), "%s", user->pw_name);
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        const char *pkexec = cases[i].pkexec, *doas = cases[i].doas;
+        struct identity invoker = {9, 9, 9, 9};
+        char error[256] = "";
+        (void)find(NULL, NULL, &invoker, error, sizeof(error)); /* none is set */
+        if (cases[i].sudo != NULL)
+            assert_int_equal(setenv("SUDO_UID", "7", 1) | setenv("SUDO_GID", "7", 1), 0);
+        if (pkexec != NULL)
+            setenv("PKEXEC_UID", strcmp(pkexec, "%u") == 0 ? number : pkexec, 1);
+        if (doas != NULL)
+            setenv("DOAS_USER", strcmp(doas, "%s") == 0 ? name : doas, 1);
+        assert_int_equal(privilege_find_invoker(&invoker, error, sizeof(error)),
+                         cases[i].is_found ? 0 : -1);
+        check_string("error", error,
+                     cases[i].is_found
+                         ? ""
+                         : "PKEXEC_UID has to be the number, or DOAS_USER the name, of a user of "
+                           "this machine; unset them to run on as nobody");
+        if (cases[i].is_found) {
+            assert_int_equal(invoker.caller, cases[i].sudo != NULL ? 7 : 1);
+            assert_int_equal(invoker.uid, invoker.caller);
+            assert_int_equal(invoker.caller_group, cases[i].sudo != NULL ? 7 : group);
+            assert_int_equal(invoker.gid, invoker.caller_group);
+        }
     }
 }
 
@@ -675,16 +726,23 @@ static void explanations_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_invoker),          cmocka_unit_test(finds_invoker_without_root),
-        cmocka_unit_test(refuses_what_is_no_id),  cmocka_unit_test(hardens),
+        cmocka_unit_test(finds_invoker),
+        cmocka_unit_test(finds_invoker_without_root),
+        cmocka_unit_test(finds_invoker_of_others),
+        cmocka_unit_test(refuses_what_is_no_id),
+        cmocka_unit_test(hardens),
         cmocka_unit_test(forbidden_calls_end_it),
 #ifdef __x86_64__
         cmocka_unit_test(other_doors_are_closed),
 #endif
-        cmocka_unit_test(reads_one_descriptor),   cmocka_unit_test(what_is_needed_is_let),
-        cmocka_unit_test(says_what_it_lacks),     cmocka_unit_test(stays_undumpable),
-        cmocka_unit_test(drops_without_root),     cmocka_unit_test(names_what_lacks),
-        cmocka_unit_test(explains_refusals),      cmocka_unit_test(explanations_fit),
+        cmocka_unit_test(reads_one_descriptor),
+        cmocka_unit_test(what_is_needed_is_let),
+        cmocka_unit_test(says_what_it_lacks),
+        cmocka_unit_test(stays_undumpable),
+        cmocka_unit_test(drops_without_root),
+        cmocka_unit_test(names_what_lacks),
+        cmocka_unit_test(explains_refusals),
+        cmocka_unit_test(explanations_fit),
     };
 
     shared = mmap(NULL, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -9,8 +9,9 @@
 
 /*
  * Maps the read-only pages of the files that the target's probes stand in, as if the process had
- * read them. What cannot be mapped stays as it is: that is no error. Before target_settle.
+ * read them. What cannot be mapped within a second, or before `interrupt` is readable, stays as it is:
+ * that is no error. Before target_settle.
  */
-void pages_map(const struct target *target);
+void pages_map(const struct target *target, int interrupt);
 
 #endif

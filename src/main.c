@@ -362,7 +362,7 @@ static int trace(struct run *run)
     if (tracer_load(&run->tracer, &run->program, options->debug, run->error, sizeof(run->error)) !=
         0)
         return run->error[0] != '\0' ? status : 0; /* a signal ended it */
-    pages_map(&run->target);
+    pages_map(&run->target, run->tracer.interrupt);
     if (stream_open(&stream, run->tracer.maps.ring, run->ring_size) != 0) {
         snprintf(run->error, sizeof(run->error), "the ring cannot be mapped: %s", strerror(errno));
     } else if (tracer_attach(&run->tracer, &run->program, run->target.pid, say_refused, run->error,

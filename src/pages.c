@@ -3,9 +3,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -101,7 +105,7 @@ static void map_files(const struct target *target, const struct files *files, in
     free(line);
 }
 
-void pages_map(const struct target *target)
+static void map_pages(const struct target *target)
 {
     struct files files = find_files(target);
     char path[64];
@@ -116,4 +120,37 @@ void pages_map(const struct target *target)
     for (size_t i = 0; i != files.count; ++i)
         free(files.names[i]);
     free(files.names);
+}
+
+/* Mapping pages of a disk at work takes some 0.1 s. */
+#define PATIENCE_MS 1000
+#define KILL_MS     100
+
+/*
+ * In a process of its own, which can be killed: a page of a file system in user space (FUSE), or one
+ * that another process is to provide (userfaultfd), may never come.
+ */
+void pages_map(const struct target *target, int interrupt)
+{
+    int ends[2];
+    struct pollfd fds[] = {{.fd = -1}, {.fd = interrupt, .events = POLLIN}};
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    fds[0].fd = ends[0]; /* hangs up when the child ends */
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        map_pages(target);
+        _exit(0);
+    }
+    close(ends[1]);
+    if (child > 0) {
+        (void)poll(fds, 2, PATIENCE_MS);
+        kill(child, SIGKILL);
+        if (poll(fds, 1, KILL_MS) > 0) /* else the kernel does not let it go yet */
+            (void)waitpid(child, NULL, 0);
+    }
+    close(ends[0]);
 }

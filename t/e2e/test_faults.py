@@ -18,6 +18,7 @@ import signal
 import stat
 import struct
 import subprocess
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -221,6 +222,48 @@ def test_closed_descriptors(serve: Serve, tmp_path: Path, pid: str) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0
     assert file.read_text() == "1 2 TxStatus   200\n"
+
+
+# A page of the server's own binary that never comes: another thread was to provide it, and does not.
+HOLE = """
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+__attribute__((constructor)) static void begin(void)
+{
+    const size_t size = 1 << 16;
+    const int binary = open("/proc/self/exe", O_RDONLY), faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    const off_t end = lseek(binary, 0, SEEK_END) & ~(off_t)(size - 1);
+    void *hole = mmap(NULL, size, PROT_READ, MAP_PRIVATE, binary, end - (off_t)size);
+    struct uffdio_api api = {.api = UFFD_API};
+    struct uffdio_register range = {{(unsigned long)hole, size}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    if (hole == MAP_FAILED || ioctl(faults, UFFDIO_API, &api) != 0 || ioctl(faults, UFFDIO_REGISTER, &range) != 0)
+        abort();
+}
+"""
+
+
+def test_page_that_never_comes(serve: Serve, trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server traps whoever reads its memory. It is traced all the same, and nothing stays behind."""
+    source, library = tmp_path / "hole.c", tmp_path / "hole.so"
+    source.write_text(HOLE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # a tmpfs, whose files userfaultfd(2) takes
+        binary = Path(folder, "server")
+        shutil.copy(BUILD / "t" / "standin" / "standin-2026-06", binary)
+        os.truncate(binary, binary.stat().st_size + (1 << 20))
+        with monkeypatch.context() as context:
+            context.setenv("LD_PRELOAD", str(library))
+            server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n", binary=binary)
+        tracer = trace(server)
+        assert Path(f"/proc/{tracer.process.pid}/task/{tracer.process.pid}/children").read_text() == ""
+        server.play()
+        assert tracer.wait_lines(1) == ["1 2 TxStatus   200"]
+        assert tracer.stop() == 0
 
 
 # --- h2olog is killed ---

@@ -127,8 +127,8 @@ static void map_pages(const struct target *target)
 #define KILL_MS     100
 
 /*
- * In a process of its own, which can be killed: a page of a file system in user space (FUSE), or one
- * that another process is to provide (userfaultfd), may never come.
+ * In a process of its own, which can be killed: a page of a file system in user space (FUSE) or of a
+ * network may never come.
  */
 void pages_map(const struct target *target, int interrupt)
 {

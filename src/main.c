@@ -16,6 +16,7 @@
 
 #include "event/record.h"
 #include "event/ring.h"
+#include "interrupt.h"
 #include "kernel/attach.h"
 #include "kernel/compile.h"
 #include "kernel/load.h"
@@ -51,6 +52,7 @@ struct run {
     struct selection selection;
     struct program program;
     struct maps maps;
+    int signals; /* signalfd of those that end the run; -1: not open */
     struct loaded loaded;
     struct attached attached;
     struct output output, messages;
@@ -275,7 +277,7 @@ static int check_places(struct run *run)
     return COULD_NOT_TRACE;
 }
 
-/* Finds the probes, and puts them together as one program. */
+/* Finds the probes, and puts them together as one program; in part, if it was interrupted. */
 static int prepare(struct run *run)
 {
     const struct options *options = &run->options;
@@ -284,6 +286,8 @@ static int prepare(struct run *run)
 
     if (open_target(run) != 0)
         return COULD_NOT_TRACE;
+    if (interrupt_is_due(run->signals))
+        return 0;
     say_doubts(run);
     version_open(&run->version, operand_native(), &run->notes);
     chosen = selection_open(&run->selection, options, &run->version, &run->error);
@@ -298,6 +302,8 @@ static int prepare(struct run *run)
     run->ring_size = ring_round_size(options->buffer);
     if (maps_open(&run->maps, run->selection.num_probes, run->ring_size, &run->error) != 0)
         return COULD_NOT_TRACE;
+    if (interrupt_is_due(run->signals))
+        return 0;
     wanted = (struct program_settings){
         .probes = run->selection.probes,
         .num_probes = run->selection.num_probes,
@@ -384,7 +390,7 @@ static int trace(struct run *run)
     const struct options *options = &run->options;
     struct ring ring;
     struct source source;
-    const int signals = open_signals();
+    const int signals = run->signals;
     struct attach_request request = {.program = &run->program,
                                      .loaded = &run->loaded,
                                      .notes = &run->notes,
@@ -392,15 +398,10 @@ static int trace(struct run *run)
                                      .signals = signals};
     int status = COULD_NOT_TRACE;
 
-    if (signals < 0) {
-        error_set(&run->error, ERROR_FAILED, "signals cannot be waited for: %s", strerror(errno));
-        return status;
-    }
-    run->output.interrupt = run->messages.interrupt = signals;
     if (load_program(&run->loaded, &run->program, &run->maps, options->debug != 0, signals,
                      &run->error) != 0)
         return run->error.status == ERROR_INTERRUPTED ? 0 : status;
-    pages_map(run->process.pid, &run->notes);
+    pages_map(run->process.pid, &run->notes, signals);
     if (ring_open(&ring, run->maps.fds.ring, run->ring_size) != 0) {
         error_set(&run->error, ERROR_FAILED, "the ring cannot be mapped: %s", strerror(errno));
     } else if (attach_all(&run->attached, &request, say_refused, &run->error) != 0) {
@@ -422,10 +423,11 @@ static int trace(struct run *run)
 static int open_output(struct run *run)
 {
     const struct caller caller = {run->invoker.caller, run->invoker.caller_group};
-    const char *reason = output_open(&run->output, run->options.write, &caller);
+    const char *reason = output_open(&run->output, run->options.write, &caller, run->signals);
 
     output_open_messages(&run->messages);
-    return reason == NULL ? 0 : say_output(run, "write", reason);
+    run->messages.interrupt = run->signals;
+    return reason == NULL || run->output.error == ECANCELED ? 0 : say_output(run, "write", reason);
 }
 
 /* NFS and disk quotas can refuse what was written as late as at close(2). */
@@ -447,10 +449,15 @@ static int run_tracer(struct run *run)
     drop_harden();
     if (diagnose_capabilities(&run->error) != 0)
         return say(COULD_NOT_TRACE, run->error.text);
+    run->signals = open_signals();
+    if (run->signals < 0) {
+        error_set(&run->error, ERROR_FAILED, "cannot wait for signals: %s", strerror(errno));
+        return say(COULD_NOT_TRACE, run->error.text);
+    }
     status = open_output(run);
-    if (status == 0)
+    if (status == 0 && !interrupt_is_due(run->signals))
         status = prepare(run);
-    if (status == 0)
+    if (status == 0 && !interrupt_is_due(run->signals))
         status = trace(run);
     if (run->error.text[0] != '\0')
         say(status, run->error.text);
@@ -483,13 +490,13 @@ static int close_standard_output(int status)
 
 /*
  * Occupies any closed standard descriptor, so that a later open() cannot reuse its number, with one
- * that cannot be written (0: read).
+ * that can be neither read nor written: -w /dev/fd/0 must not throw the lines away.
  */
 static void take_closed_descriptors(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
         if (fcntl(fd, F_GETFD) < 0)
-            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+            (void)!open("/dev/null", O_PATH);
     }
 }
 
@@ -500,7 +507,8 @@ int main(int argc, char **argv)
                       .output.fd = -1,
                       .messages.fd = -1,
                       .loaded = LOADED_NONE,
-                      .maps = MAPS_NONE};
+                      .maps = MAPS_NONE,
+                      .signals = -1};
     int status = 0;
 
     take_closed_descriptors();

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -159,7 +160,7 @@ static int conclude(const struct loop *loop, int failure)
 {
     const struct output *output = loop->session->output;
     struct output *messages = loop->session->messages;
-    char *name;
+    char *name, lost[64] = "";
 
     print_total(loop);
     if (failure != 0)
@@ -169,9 +170,10 @@ static int conclude(const struct loop *loop, int failure)
     if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
         return failure != 0;
     name = escape_string(output->name != NULL ? output->name : "standard output");
-    output_say(messages, "h2olog: cannot write %s: %s; %" PRIu64 " lines lost", name,
-               output->error == ECANCELED ? "nobody reads it" : strerror(output->error),
-               output->dropped);
+    if (output->dropped != 0)
+        snprintf(lost, sizeof(lost), "; %" PRIu64 " lines lost", output->dropped);
+    output_say(messages, "h2olog: cannot write %s: %s%s", name,
+               output->error == ECANCELED ? "nobody reads it" : strerror(output->error), lost);
     free(name);
     return 1;
 }

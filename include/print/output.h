@@ -33,10 +33,12 @@ struct output {
 /*
  * Opens standard output (NULL), or a file, append-only, as the user who called; what is in it stays
  * until output_begin. /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are the descriptor
- * itself. Refuses a file, FIFO or link that another user has put into a folder like /tmp. Returns
- * NULL, or the reason of the failure as words for a message.
+ * itself. Refuses a file, FIFO or link that another user has put into a folder like /tmp. Waits until
+ * a FIFO has a reader, but not when `interrupt` is readable (-1: never): then the error is ECANCELED.
+ * Returns NULL, or the reason of the failure as words for a message.
  */
-const char *output_open(struct output *output, const char *name, const struct caller *caller);
+const char *output_open(struct output *output, const char *name, const struct caller *caller,
+                        int interrupt);
 
 /* Standard error, for output_say. */
 void output_open_messages(struct output *output);

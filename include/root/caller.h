@@ -22,7 +22,7 @@ struct identity {
 };
 
 /*
- * Finds who called: by SUDO_UID and SUDO_GID; without them, it is root. Without uid 0, it is the
+ * Finds who called: by SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER, the first that is set; without them, it is root. Clears the environment if it has to look up a user. Without uid 0, it is the
  * user that h2olog runs as. Returns 0, or -1 with `error` set if the variables are not plain
  * numbers.
  */

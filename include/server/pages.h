@@ -11,8 +11,9 @@
 
 /*
  * Maps the read-only pages of the modules that have probes, as if the process had read them. A page
- * that cannot be mapped is left out: that is no error. Call this before notes_close_files.
+ * that cannot be mapped within a second, or before `signals` is readable, is left out: that is no error.
+ * Call this before notes_close_files.
  */
-void pages_map(pid_t pid, const struct notes *notes);
+void pages_map(pid_t pid, const struct notes *notes, int signals);
 
 #endif

@@ -28,30 +28,81 @@ static const char *last_part(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-static int open_folder(const char *path)
+/* The folder of a file; `path` is relative to `base`. Returns -1 with errno. */
+static int open_folder(int base, const char *path)
 {
     char *folder = memory_format("%.*s", (int)(last_part(path) - path), path);
-    int fd = open(folder[0] != '\0' ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC), code = errno;
+    const int flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
+    int fd = openat(base, folder[0] != '\0' ? folder : ".", flags), code = errno;
 
     free(folder);
     errno = code;
     return fd;
 }
 
-/*
- * Whether another user has put this entry into a folder like /tmp, where everybody can add entries
- * and only their owner can replace them. A file or a FIFO would show that user what strangers sent
- * to the server, a link would make us empty another file. These are the rules of the kernel's
- * fs.protected_symlinks, _regular and _fifos, which can be off.
- */
-static bool is_planted(int folder, const char *name, uid_t caller)
+/* A folder like /tmp: everybody can add entries, and only their owner can replace them. */
+static bool is_shared(const struct stat *folder)
 {
     const mode_t shared = S_ISVTX | S_IWOTH;
-    struct stat above, entry;
 
-    return fstat(folder, &above) == 0 && (above.st_mode & shared) == shared &&
-           fstatat(folder, name, &entry, AT_SYMLINK_NOFOLLOW) == 0 && entry.st_uid != caller &&
-           entry.st_uid != above.st_uid;
+    return (folder->st_mode & shared) == shared;
+}
+
+/* Where a link leads that is open itself (O_PATH), to be freed; NULL: it is no link. */
+static char *read_link(int fd)
+{
+    char path[PATH_MAX];
+    const ssize_t size = readlinkat(fd, "", path, sizeof(path));
+
+    return size >= 0 && (size_t)size < sizeof(path) ? memory_format("%.*s", (int)size, path) : NULL;
+}
+
+/*
+ * Opens an entry of a folder with O_PATH. In a shared one, that is the link itself, if it is one, and
+ * `planted` says whether another user has put it there: a file or a FIFO would show that user what
+ * strangers sent to the server, a link would make h2olog empty another file. These are the rules of
+ * the kernel's fs.protected_symlinks, _regular and _fifos, which can be off. What is checked is what
+ * is opened, whatever becomes of its name meanwhile.
+ */
+static int open_entry(int folder, const char *name, uid_t caller, bool *planted)
+{
+    struct stat above, entry;
+    int fd;
+
+    if (fstat(folder, &above) != 0)
+        return -1;
+    if (!is_shared(&above))
+        return openat(folder, name, O_PATH | O_CLOEXEC);
+    fd = openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    *planted = fd >= 0 &&
+               (fstat(fd, &entry) != 0 || (entry.st_uid != caller && entry.st_uid != above.st_uid));
+    return fd;
+}
+
+/* As many links as the kernel follows. */
+#define LINKS_MAX 40
+
+/*
+ * The same of a path, relative to `base`, following what links open_entry leaves. Returns -1 with
+ * errno.
+ */
+static int find_entry(int base, const char *path, uid_t caller, int links, bool *planted)
+{
+    const int folder = open_folder(base, path);
+    int fd = folder >= 0 ? open_entry(folder, last_part(path), caller, planted) : -1, code;
+    char *target = fd >= 0 && !*planted ? read_link(fd) : NULL;
+
+    if (target != NULL) {
+        close(fd);
+        errno = ELOOP;
+        fd = links < LINKS_MAX ? find_entry(folder, target, caller, links + 1, planted) : -1;
+    }
+    code = errno;
+    free(target);
+    if (folder >= 0)
+        close(folder);
+    errno = code;
+    return fd;
 }
 
 /* Opens once more what is open, in another way. Returns -1 with errno. */
@@ -63,16 +114,54 @@ static int reopen(int fd, int flags)
     return open(path, flags);
 }
 
+/* How often a FIFO without a reader is tried: poll(2) cannot wait for one. */
+#define READER_MS 20
+
+/*
+ * Opens what find_entry has found. A FIFO or a terminal could keep open(2) waiting, and a signal that
+ * is blocked would not end that. Returns -1 with errno; ECANCELED, if there was an interrupt.
+ */
+static int open_entry_for_writing(int entry, int interrupt)
+{
+    struct pollfd signals = {.fd = interrupt, .events = POLLIN};
+    struct stat file;
+    const mode_t kind = fstat(entry, &file) == 0 ? file.st_mode & S_IFMT : 0;
+    const int flags = WRITE_FLAGS | (kind == S_IFIFO || kind == S_IFCHR ? O_NONBLOCK : 0);
+    int fd;
+
+    while ((fd = reopen(entry, flags)) < 0 && errno == ENXIO && kind == S_IFIFO) {
+        if (poll(&signals, 1, READER_MS) > 0) {
+            errno = ECANCELED;
+            return -1;
+        }
+    }
+    return fd;
+}
+
+/* Opens the file that is there, for writing. Returns -1 with errno; with `planted`, if it is one. */
+static int open_existing(const struct output *output, bool *planted)
+{
+    int entry = find_entry(output->folder, last_part(output->name), output->caller.uid, 0, planted);
+    int fd = entry >= 0 && !*planted ? open_entry_for_writing(entry, output->interrupt) : -1;
+    int code = errno;
+
+    if (entry >= 0)
+        close(entry);
+    errno = code;
+    return fd;
+}
+
 /* Opens or creates the file. Returns NULL, or why that failed. */
 static const char *open_file(struct output *output)
 {
     const char *name = last_part(output->name);
+    bool planted = false;
 
     if (name[0] == '\0') { /* "folder/" */
         errno = EISDIR;
         return strerror(errno);
     }
-    output->folder = open_folder(output->name);
+    output->folder = open_folder(AT_FDCWD, output->name);
     if (output->folder < 0)
         return strerror(errno);
     for (int i = 0; i != 10 && output->fd < 0; ++i) { /* it can go between the one and the other */
@@ -80,12 +169,14 @@ static const char *open_file(struct output *output)
         output->created = output->fd >= 0;
         if (output->fd >= 0 || errno != EEXIST)
             break;
-        if (is_planted(output->folder, name, output->caller.uid))
+        output->fd = open_existing(output, &planted);
+        if (planted)
             return "it is another user's, in a folder where everybody can put files";
-        output->fd = openat(output->folder, name, WRITE_FLAGS);
         if (output->fd < 0 && errno != ENOENT)
             break;
     }
+    if (output->fd < 0 && errno == ECANCELED)
+        output->error = ECANCELED;
     return output->fd >= 0 ? NULL : strerror(errno);
 }
 
@@ -168,13 +259,14 @@ static const char *open_named(struct output *output)
     return reason;
 }
 
-const char *output_open(struct output *output, const char *name, const struct caller *caller)
+const char *output_open(struct output *output, const char *name, const struct caller *caller,
+                        int interrupt)
 {
     const int fd = named_descriptor(name);
 
     *output = (struct output){.fd = -1,
                               .folder = -1,
-                              .interrupt = -1,
+                              .interrupt = interrupt,
                               .name = name,
                               .is_descriptor = fd >= 0,
                               .caller = *caller};

@@ -30,24 +30,52 @@ static int parse_id(const char *text, uint32_t *id)
     return 0;
 }
 
-int caller_find(struct identity *identity, struct error *error)
+/*
+ * Who called: sudo(8) says a uid and a gid, pkexec(1) a uid, doas(1) a name. The first that is set counts;
+ * the users of the last two get the group of their login. Returns 0, or -1.
+ */
+static int read_environment(struct identity *identity)
 {
     const char *uid = getenv("SUDO_UID"), *gid = getenv("SUDO_GID");
+    const char *pkexec = getenv("PKEXEC_UID"), *doas = getenv("DOAS_USER");
+    const struct passwd *user;
+    char *name;
+
+    if (uid != NULL || gid != NULL)
+        return uid == NULL || gid == NULL || parse_id(uid, &identity->caller) != 0
+                   ? -1
+                   : parse_id(gid, &identity->caller_group);
+    if (pkexec == NULL && doas == NULL)
+        return 0;
+    if (pkexec != NULL && parse_id(pkexec, &identity->caller) != 0)
+        return -1;
+    name = memory_format("%s", doas != NULL ? doas : "");
+    clearenv(); /* no variable of the caller decides where libraries look up a user */
+    user = pkexec != NULL ? getpwuid(identity->caller) : getpwnam(name);
+    free(name);
+    if (user == NULL)
+        return -1;
+    identity->caller = user->pw_uid;
+    identity->caller_group = user->pw_gid;
+    return 0;
+}
+
+int caller_find(struct identity *identity, struct error *error)
+{
+    bool is_sudo;
 
     if (geteuid() != 0) {
         *identity = (struct identity){geteuid(), getegid(), geteuid(), getegid()};
         return 0;
     }
     *identity = (struct identity){.uid = NOBODY, .gid = NOBODY};
-    if (uid == NULL && gid == NULL)
-        return 0;
-    if (uid == NULL || gid == NULL || parse_id(uid, &identity->caller) != 0 ||
-        parse_id(gid, &identity->caller_group) != 0) {
+    is_sudo = getenv("SUDO_UID") != NULL || getenv("SUDO_GID") != NULL;
+    if (read_environment(identity) != 0)
         return error_set(
-            error, ERROR_FAILED,
-            "SUDO_UID and SUDO_GID must be numeric ids of a user and a group; unset both to run on "
-            "as nobody");
-    }
+            error, ERROR_USAGE, "%s; unset %s to run on as nobody",
+            is_sudo ? "SUDO_UID and SUDO_GID must be numeric ids of a user and a group"
+                    : "PKEXEC_UID must be the id, or DOAS_USER the name, of a user of this machine",
+            is_sudo ? "both" : "them");
     if (identity->caller != 0)
         identity->uid = identity->caller;
     if (identity->caller != 0 && identity->caller_group != 0)

@@ -3,9 +3,13 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "memory.h"
@@ -99,7 +103,7 @@ static void map_files(pid_t pid, const struct files *files, int memory)
     free(line);
 }
 
-void pages_map(pid_t pid, const struct notes *notes)
+static void map_pages(pid_t pid, const struct notes *notes)
 {
     struct files files = find_files(notes);
     char path[64];
@@ -114,4 +118,37 @@ void pages_map(pid_t pid, const struct notes *notes)
     for (size_t i = 0; i != files.count; ++i)
         free(files.names[i]);
     free(files.names);
+}
+
+/* Mapping pages of a disk at work takes some 0.1 s. */
+#define PATIENCE_MS 1000
+#define KILL_MS     100
+
+/*
+ * In a process of its own, which can be killed: a page of a file system in user space (FUSE) or of a
+ * network may never come.
+ */
+void pages_map(pid_t pid, const struct notes *notes, int signals)
+{
+    int ends[2];
+    struct pollfd fds[] = {{.fd = -1}, {.fd = signals, .events = POLLIN}};
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return;
+    fds[0].fd = ends[0]; /* hangs up when the child ends */
+    child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        map_pages(pid, notes);
+        _exit(0);
+    }
+    close(ends[1]);
+    if (child > 0) {
+        (void)poll(fds, 2, PATIENCE_MS);
+        kill(child, SIGKILL);
+        if (poll(fds, 1, KILL_MS) > 0) /* else the kernel does not let it go yet */
+            (void)waitpid(child, NULL, 0);
+    }
+    close(ends[0]);
 }

@@ -402,7 +402,7 @@ def test_reader_that_leaves(serve: Serve, trace: Trace, reader: MakeReader, kind
     assert time.monotonic() - start < (2.0 if program == "h2olog" else 10.0) * SLOWNESS
     _, *said = tracer.messages().splitlines()
     if kind == "terminal":
-        assert (status, said) == (1, ["h2olog: cannot write standard output: Input/output error; 0 lines lost"])
+        assert (status, said) == (1, ["h2olog: cannot write standard output: Input/output error"])
     else:
         assert (status, said) == (0, [])
     assert memory.switched_on() == set()
@@ -416,8 +416,18 @@ def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader
         one.readable = -1
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # close(2) sends a RST
     assert tracer.process.wait(PATIENCE) == 1
-    sentence = "h2olog: cannot write standard output: Connection reset by peer; 0 lines lost"
+    sentence = "h2olog: cannot write standard output: Connection reset by peer"
     assert tracer.messages().splitlines()[1:] == [sentence]
+
+
+def test_reader_of_a_connection_that_is_closed(serve: Serve, trace: Trace, reader: MakeReader) -> None:
+    """Its FIN alone says only that it writes no more. The first line gets a RST, and the next one the error."""
+    server, one = serve(script=SCRIPT), reader("tcp socket")
+    tracer = one.start(trace, server)
+    one.close()
+    stays_idle(tracer, 0.3)
+    check_played(server)
+    assert tracer.process.wait(PATIENCE) in (0, 1)  # EPIPE, or ECONNRESET where poll(2) tells of the RST first
 
 
 @pytest.mark.parametrize("kind", ["unix socket", "tcp socket"])
@@ -474,6 +484,16 @@ def test_standard_output_is_not_open(
         assert run_with(redirection, "-p", str(server.pid), *options) == (1, said)
     assert memory.switched_on() == set()
     assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["/dev/fd/0", "/proc/self/fd/0", "/dev/fd/9"])
+def test_closed_descriptor_is_refused(serve: Serve, name: str) -> None:
+    """What h2olog opens itself under the number of a closed standard descriptor is not the caller's output."""
+    server = serve()
+    memory = Memory(server)
+    said = NOT_OPEN.replace("standard output", name)
+    assert run_with("<&- 9>&-", "-p", str(server.pid), "-w", name) == (1, said)
+    assert memory.switched_on() == set()
 
 
 @pytest.mark.parametrize("options", [["-l"], ["-h"], ["-V"], ["-l", "-t", "accept"], ["-l", "-p"]])
@@ -614,6 +634,74 @@ def test_wrong_usage_when_the_server_ends(serve: Serve) -> None:
     assert in_time
     assert (out, process.returncode) == ("", 2)
     assert err == "h2olog: this server has no tracepoint 'quicly:no_such'; h2olog -l -p PID lists those that it has\n"
+
+
+def ignoring(ignored: bool) -> Before:
+    """As a script starts what it runs in the background: SIGINT is ignored."""
+    return lambda: ignored and signal.signal(signal.SIGINT, signal.SIG_IGN) and None
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_before_compiling(serve: Serve, home: Path, number: int, ignored: bool) -> None:
+    """While the server's binary is read: h2olog ends, and leaves no file behind."""
+    server, file = serve(), home / "out"
+    memory = Memory(server)
+    command = [str(BUILD / "h2olog"), "-d", "-w", str(file), "-p", str(server.pid)]
+    for _ in range(20):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignoring(ignored)) as process:
+            try:
+                in_time = stop_at_binary(process, server.binary)
+                assert file.exists() or not in_time
+                process.send_signal(number)
+                process.send_signal(signal.SIGCONT)
+                _, said = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
+        if in_time:
+            break
+    assert in_time
+    assert (said, process.returncode) == (b"", 0)
+    assert not file.exists()
+    assert memory.switched_on() == set()
+
+
+def wait_for_reader(process: subprocess.Popen[bytes]) -> None:
+    """Until h2olog has taken over the signals, and is likely to wait for who reads its FIFO."""
+    status = Path(f"/proc/{process.pid}/status")
+    wait_until(lambda: re.search(r"^SigBlk:\t0+$", status.read_text(), re.M) is None, "the signals to be blocked")
+    time.sleep(0.2 * SLOWNESS)
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("number, ignored", [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_signal_while_nobody_reads_a_fifo(serve: Serve, home: Path, number: int, ignored: bool) -> None:
+    server, fifo = serve(), home / "fifo"
+    memory = Memory(server)
+    os.mkfifo(fifo)
+    command = [str(BUILD / "h2olog"), "-d", "-w", str(fifo), "-p", str(server.pid)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=ignoring(ignored)) as process:
+        try:
+            wait_for_reader(process)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (said, process.returncode) == (b"", 0)
+    assert fifo.is_fifo()
+    assert memory.switched_on() == set()
+
+
+def test_reader_of_a_fifo_that_comes_late(serve: Serve, trace: Trace, home: Path) -> None:
+    server, fifo = serve(script=SCRIPT), home / "fifo"
+    os.mkfifo(fifo)
+    tracer = trace(server, "-w", str(fifo), attached=False)
+    wait_for_reader(tracer.process)
+    with fifo.open() as lines:
+        tracer.wait_attached()
+        check_played(server)
+        assert [lines.readline() for _ in LINES] == [f"{line}\n" for line in LINES]
+        assert tracer.stop() == 0
 
 
 def test_refusal_when_the_server_ends(serve: Serve) -> None:

@@ -27,7 +27,7 @@ void printed_open(struct output *output)
 {
     const struct caller nobody = {0, 0};
 
-    check(output_open(output, NULL, &nobody) == NULL);
+    check(output_open(output, NULL, &nobody, -1) == NULL);
     if (output->fd > STDERR_FILENO)
         close(output->fd);
     output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* should there ever be a full batch */

@@ -171,7 +171,7 @@ void printed_open(struct output *output)
     int fd = memfd_create("printed", MFD_CLOEXEC);
 
     assert_true(fd >= 0);
-    assert_null(output_open(output, NULL, &nobody));
+    assert_null(output_open(output, NULL, &nobody, -1));
     if (output->fd > STDERR_FILENO)
         close(output->fd);
     output->fd = fd;

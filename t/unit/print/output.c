@@ -168,7 +168,7 @@ static void flushes_complete_lines(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     write_line(&output, "one");
     output_string(&output, "two");
     check_file(folder->file, "");
@@ -220,7 +220,7 @@ static void writes_batches(void **state)
     size_t size, before_flush;
     char *text, *at;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t i = 0; i != count; ++i) {
         output_string(&output, "line ");
         output_unsigned(&output, i);
@@ -255,7 +255,7 @@ static void long_lines_are_whole(void **state)
     size_t size, at = 0;
     char *text;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t nth = 0; nth != 40; ++nth) {
         for (size_t i = 0; i != pieces; ++i) {
             char *room = output_reserve(&output, OUTPUT_RESERVE_MAX);
@@ -315,7 +315,7 @@ static void file_is_emptied(void **state)
     struct output output;
 
     write_file(folder->file, "what was there\n");
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_false(output.created);
     check_file(folder->file, "what was there\n");
     assert_int_equal(output_begin(&output), 0);
@@ -341,7 +341,7 @@ static void new_file_is_the_callers(void **state)
 
     only_root();
     assert_int_equal(chown(folder->path, CALLER, GROUP), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     assert_true(output.created);
     assert_int_equal(fstat(output.fd, &stat), 0);
     assert_int_equal(stat.st_uid, CALLER);
@@ -389,14 +389,14 @@ static void rights_come_back(void **state)
                      0); /* a change of ids sets it to fs.suid_dumpable */
     before = rights_now();
     assert_int_equal(chown(folder->path, CALLER, GROUP), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(output_close(&output), 0); /* which removes the file */
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(access(folder->file, F_OK), -1);
-    assert_non_null(output_open(&output, "/nonexistent/file", &stranger));
+    assert_non_null(output_open(&output, "/nonexistent/file", &stranger, -1));
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(setgroups(0, NULL), 0);
@@ -439,7 +439,8 @@ static int open_with_a_capability(const char *path)
         return 1;
     if (access(path, F_OK) != 0 || open(path, O_WRONLY | O_CLOEXEC) < 0)
         return 2; /* the capability is there */
-    if (output_open(&output, path, &root) == NULL || output_open(&output, path, &stranger) == NULL)
+    if (output_open(&output, path, &root, -1) == NULL ||
+        output_open(&output, path, &stranger, -1) == NULL)
         return 3;
     return open(path, O_WRONLY | O_CLOEXEC) < 0 ? 4 : 0; /* and is there again */
 }
@@ -474,17 +475,17 @@ static void files_of_root_are_refused(void **state)
     write_file(folder->file, "precious\n");
     for (mode_t mode = 0600; mode <= 0644; mode += 044) {
         assert_int_equal(chmod(folder->file, mode), 0);
-        reason = output_open(&output, folder->file, &stranger);
+        reason = output_open(&output, folder->file, &stranger, -1);
         assert_non_null(reason);
         check_string("reason", reason, "Permission denied for the user who called");
         output_close(&output);
     }
     assert_int_equal(chmod(folder->file, 0602), 0);
-    assert_null(output_open(&output, folder->file, &stranger));
+    assert_null(output_open(&output, folder->file, &stranger, -1));
     output_close(&output);
     assert_int_equal(chmod(folder->path, 0700), 0);
     assert_int_equal(chown(folder->path, STRANGER, STRANGER), 0);
-    assert_non_null(output_open(&output, folder->file, &stranger));
+    assert_non_null(output_open(&output, folder->file, &stranger, -1));
     output_close(&output);
     check_file(folder->file, "precious\n");
 }
@@ -497,7 +498,7 @@ static void old_file_keeps_its_owner(void **state)
     struct stat stat;
 
     write_file(folder->file, "");
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_int_equal(output_begin(&output), 0);
     assert_int_equal(fstat(output.fd, &stat), 0);
     assert_int_equal(stat.st_uid, geteuid());
@@ -510,10 +511,10 @@ static void begins_what_is_no_file(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, "/dev/null", self()));
+    assert_null(output_open(&output, "/dev/null", self(), -1));
     assert_int_equal(output_begin(&output), 0);
     output_close(&output);
-    assert_null(output_open(&output, NULL, self()));
+    assert_null(output_open(&output, NULL, self(), -1));
     assert_int_equal(output_begin(&output), 0);
     output_close(&output);
 }
@@ -526,7 +527,7 @@ static void names_without_a_folder(void **state)
 
     assert_non_null(getcwd(before, sizeof(before)));
     assert_int_equal(chdir(folder->path), 0);
-    assert_null(output_open(&output, "file", self()));
+    assert_null(output_open(&output, "file", self(), -1));
     assert_int_equal(chdir(before), 0);
     write_line(&output, "here");
     assert_int_equal(output_flush(&output), 0);
@@ -544,7 +545,7 @@ static void own_links_are_followed(void **state)
     snprintf(link, sizeof(link), "%s.link", folder->path);
     write_file(folder->file, "old\n");
     assert_int_equal(symlink(folder->file, link), 0);
-    assert_null(output_open(&output, link, self())); /* /tmp is sticky; the link is ours */
+    assert_null(output_open(&output, link, self(), -1)); /* /tmp is sticky; the link is ours */
     unlink(link);
     assert_int_equal(output_begin(&output), 0);
     write_line(&output, "new");
@@ -573,7 +574,7 @@ static void check_link(const struct folder *folder, mode_t mode, uid_t folder_ow
     assert_int_equal(chown(other, folder_owner, folder_owner), 0);
     assert_int_equal(symlink(folder->file, link), 0);
     assert_int_equal(lchown(link, link_owner, link_owner), 0);
-    reason = output_open(&output, link, self());
+    reason = output_open(&output, link, self(), -1);
     unlink(link);
     rmdir(other);
     if (is_followed) {
@@ -621,7 +622,7 @@ static void check_file_of(const struct folder *folder, mode_t mode, uid_t owner,
     write_file(file, "precious\n");
     assert_int_equal(chmod(file, 0666), 0);
     assert_int_equal(chown(file, owner, owner), 0);
-    reason = output_open(&output, file, &stranger);
+    reason = output_open(&output, file, &stranger, -1);
     if (reason == NULL)
         assert_int_equal(output_begin(&output), 0);
     output_close(&output);
@@ -649,16 +650,125 @@ static void trusted_files_are_opened(void **state)
     check_file_of(*state, 0755, 12345, true);
 }
 
+/*
+ * What another process does meanwhile: it unlinks `entry` after so many calls of openat(2) for its
+ * name, and makes it a stranger's link to `target` before a later one.
+ */
+static struct {
+    const char *entry, *target;
+    int calls, unlink_after, plant_before;
+} race;
+
+/* The linker puts the one for the openat that output.c calls (--wrap). */
+int __real_openat(int folder, const char *name, int flags, mode_t mode);
+int __wrap_openat(int folder, const char *name, int flags, mode_t mode);
+
+int __wrap_openat(int folder, const char *name, int flags, mode_t mode)
+{
+    const bool is_raced = race.entry != NULL && strcmp(name, strrchr(race.entry, '/') + 1) == 0;
+    int fd, code;
+
+    if (is_raced && ++race.calls == race.plant_before) {
+        assert_int_equal(symlink(race.target, race.entry), 0);
+        assert_int_equal(lchown(race.entry, STRANGER, STRANGER), 0);
+    }
+    fd = __real_openat(folder, name, flags, mode);
+    code = errno;
+    if (is_raced && race.calls == race.unlink_after)
+        assert_int_equal(unlink(race.entry), 0);
+    errno = code;
+    return fd;
+}
+
+/* In a folder like /tmp, what the name of `owner`'s file stands for changes. */
+static void check_race(const struct folder *folder, uid_t owner, int unlink_after, int plant_before,
+                       bool is_opened)
+{
+    char other[128], entry[160];
+    struct output output;
+    const char *reason;
+
+    only_root();
+    write_file(folder->file, "precious\n");
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(entry, sizeof(entry), "%s/entry", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, 01777), 0);
+    write_file(entry, "old\n");
+    assert_int_equal(chown(entry, owner, owner), 0);
+    race.calls = 0;
+    race.unlink_after = unlink_after;
+    race.plant_before = plant_before;
+    race.target = folder->file;
+    race.entry = entry;
+    reason = output_open(&output, entry, self(), -1);
+    race.entry = NULL;
+    if (reason == NULL)
+        assert_int_equal(output_begin(&output), 0);
+    output_close(&output);
+    unlink(entry);
+    rmdir(other);
+    assert_true(race.calls >= unlink_after);
+    check_file(folder->file, "precious\n");
+    if (is_opened)
+        assert_null(reason);
+    else
+        check_string("reason", reason, PLANTED);
+}
+
+/* What is looked at is what is opened, whatever becomes of its name. */
+static void races_are_lost(void **state)
+{
+    check_race(*state, STRANGER, 1, 2, false); /* gone, and there again as a link */
+    check_race(*state, STRANGER, 1, 3, false); /* the same, but not there at the second look */
+    check_race(*state, geteuid(), 2, 3, true); /* the caller's own one, after it was looked at */
+}
+
+/* The links of a chain are looked at one by one. */
+static void links_to_planted_links_are_refused(void **state)
+{
+    struct folder *folder = *state;
+    char other[128], link[160], planted[160];
+    struct output output;
+
+    only_root();
+    write_file(folder->file, "precious\n");
+    snprintf(other, sizeof(other), "%s.other", folder->path);
+    snprintf(link, sizeof(link), "%s/link", other);
+    snprintf(planted, sizeof(planted), "%s/planted", other);
+    assert_int_equal(mkdir(other, 0700), 0);
+    assert_int_equal(chmod(other, 01777), 0);
+    for (int i = 0; i != 2; ++i) { /* the second is root's own, too */
+        assert_int_equal(symlink("planted", link), 0);
+        assert_int_equal(symlink(folder->file, planted), 0);
+        assert_int_equal(lchown(planted, i == 0 ? STRANGER : 0, 0), 0);
+        if (i == 0)
+            check_string("reason", output_open(&output, link, self(), -1), PLANTED);
+        else
+            assert_null(output_open(&output, link, self(), -1));
+        output_close(&output);
+        check_file(folder->file, "precious\n");
+        assert_int_equal(unlink(planted), 0);
+        assert_int_equal(unlink(link), 0);
+    }
+    assert_int_equal(symlink("link", link), 0);
+    check_string("reason", output_open(&output, link, self(), -1), strerror(ELOOP));
+    output_close(&output);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(rmdir(other), 0);
+    check_file(folder->file, "precious\n");
+}
+
 /* The file of a run that came to nothing goes, and not what has its name by then. */
 static void only_its_own_file_is_removed(void **state)
 {
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     output_close(&output);
     assert_int_equal(access(folder->file, F_OK), -1);
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_int_equal(unlink(folder->file), 0);
     write_file(folder->file, "another's\n");
     output_close(&output);
@@ -672,7 +782,7 @@ static void file_is_appended_to(void **state)
     struct output output;
     int fd;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     assert_true((fcntl(output.fd, F_GETFL) & O_APPEND) != 0);
     assert_true((fcntl(output.fd, F_GETFD) & FD_CLOEXEC) != 0);
     write_line(&output, "ours");
@@ -695,10 +805,10 @@ static void file_cannot_be_opened(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    check_string("reason", output_open(&output, "/nonexistent/file", self()),
+    check_string("reason", output_open(&output, "/nonexistent/file", self(), -1),
                  "No such file or directory");
     output_close(&output);
-    check_string("reason", output_open(&output, folder->path, self()), "Is a directory");
+    check_string("reason", output_open(&output, folder->path, self(), -1), "Is a directory");
     output_close(&output);
 }
 
@@ -708,7 +818,7 @@ static void standard_output(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, NULL, self()));
+    assert_null(output_open(&output, NULL, self(), -1));
     assert_int_equal(fstat(output.fd, &opened), 0);
     assert_int_equal(fstat(STDOUT_FILENO, &standard), 0);
     assert_int_equal(opened.st_ino, standard.st_ino);
@@ -724,7 +834,7 @@ static void counts_what_a_full_disk_loses(void **state)
     struct output output;
 
     (void)state;
-    assert_null(output_open(&output, "/dev/full", self()));
+    assert_null(output_open(&output, "/dev/full", self(), -1));
     write_line(&output, "one");
     write_line(&output, "two");
     output_string(&output, "three");
@@ -754,7 +864,7 @@ static void counts_what_is_written_in_part(void **state)
     struct rlimit before, small;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     for (size_t i = 0; i != 10; ++i)
         write_line(&output, "123456789");
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
@@ -777,7 +887,7 @@ static void open_on(struct output *output, int fd)
     char name[32];
 
     snprintf(name, sizeof(name), "/dev/fd/%d", fd);
-    assert_null(output_open(output, name, self()));
+    assert_null(output_open(output, name, self(), -1));
 }
 
 static void reader_is_gone(void **state)
@@ -845,7 +955,7 @@ static void names_of_descriptors(void **state)
     for (size_t i = 0; i != sizeof(forms) / sizeof(forms[0]); ++i) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
         snprintf(name, sizeof(name), forms[i], ends[1]);
-        assert_null(output_open(&output, name, self()));
+        assert_null(output_open(&output, name, self(), -1));
         assert_int_equal(output_begin(&output), 0);
         write_line(&output, "line");
         assert_int_equal(output_flush(&output), 0);
@@ -879,17 +989,17 @@ static void descriptors_that_cannot_be_written(void **state)
     write_file(folder->file, "precious\n");
     assert_true((fd = open(folder->file, O_RDONLY | O_CLOEXEC)) >= 0);
     snprintf(name, sizeof(name), "/dev/fd/%d", fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     close(fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     assert_true((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0); /* one that is reopened */
     snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-    check_string(name, output_open(&output, name, self()), closed);
+    check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
     close(fd);
-    assert_non_null(output_open(&output, "/dev/fd/99999999999999999999", self()));
+    assert_non_null(output_open(&output, "/dev/fd/99999999999999999999", self(), -1));
     output_close(&output);
     check_file(folder->file, "precious\n");
 }
@@ -912,7 +1022,7 @@ static void close_is_looked_at(void **state)
     struct folder *folder = *state;
     struct output output;
 
-    assert_null(output_open(&output, folder->file, self()));
+    assert_null(output_open(&output, folder->file, self(), -1));
     write_line(&output, "one");
     assert_int_equal(output_flush(&output), 0);
     failing_fd = output.fd;
@@ -985,6 +1095,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_files_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_files_are_opened, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(races_are_lost, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(links_to_planted_links_are_refused, folder_open,
+                                        folder_close),
         cmocka_unit_test_setup_teardown(only_its_own_file_is_removed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_is_appended_to, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(file_cannot_be_opened, folder_open, folder_close),

@@ -1,6 +1,9 @@
 #include "child.h"
 
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "root/caller.h"
@@ -13,6 +16,8 @@ static int find(const char *uid, const char *gid, struct identity *identity, str
 {
     unsetenv("SUDO_UID");
     unsetenv("SUDO_GID");
+    unsetenv("PKEXEC_UID");
+    unsetenv("DOAS_USER");
     if (uid != NULL)
         setenv("SUDO_UID", uid, 1);
     if (gid != NULL)
@@ -72,6 +77,53 @@ static void finds_caller(void **state)
     }
 }
 
+/* pkexec says a uid, doas a name; sudo says more, and counts first. */
+static void finds_caller_of_others(void **state)
+{
+    static const struct {
+        const char *sudo, *pkexec, *doas;
+        bool is_found;
+    } cases[] = {
+        {NULL, "%u", NULL, true},          {NULL, NULL, "%s", true},
+        {NULL, "%u", "no-such", true},     {"7", "nonsense", "no-such", true},
+        {NULL, "", NULL, false},           {NULL, "1x", "%s", false},
+        {NULL, "4294967294", NULL, false}, {NULL, NULL, "", false},
+        {NULL, NULL, "no-such", false},    {NULL, NULL, "1", false},
+    };
+    const struct passwd *user = getpwuid(1); /* of every Linux: bin, or daemon */
+    const gid_t group = user != NULL ? user->pw_gid : 0;
+    char name[64], number[] = "1";
+
+    (void)state;
+    child_needs_root();
+    assert_non_null(user);
+    snprintf(name, sizeof(name), "%s", user->pw_name);
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        const char *pkexec = cases[i].pkexec, *doas = cases[i].doas;
+        struct identity identity = {9, 9, 9, 9};
+        struct error error = {0};
+        (void)find(NULL, NULL, &identity, &error); /* none is set */
+        if (cases[i].sudo != NULL)
+            assert_int_equal(setenv("SUDO_UID", "7", 1) | setenv("SUDO_GID", "7", 1), 0);
+        if (pkexec != NULL)
+            setenv("PKEXEC_UID", strcmp(pkexec, "%u") == 0 ? number : pkexec, 1);
+        if (doas != NULL)
+            setenv("DOAS_USER", strcmp(doas, "%s") == 0 ? name : doas, 1);
+        assert_int_equal(caller_find(&identity, &error), cases[i].is_found ? 0 : -1);
+        check_string("error", error.text,
+                     cases[i].is_found
+                         ? ""
+                         : "PKEXEC_UID must be the id, or DOAS_USER the name, of a user of this "
+                           "machine; unset them to run on as nobody");
+        if (cases[i].is_found) {
+            assert_int_equal(identity.caller, cases[i].sudo != NULL ? 7 : 1);
+            assert_int_equal(identity.uid, identity.caller);
+            assert_int_equal(identity.caller_group, cases[i].sudo != NULL ? 7 : group);
+            assert_int_equal(identity.gid, identity.caller_group);
+        }
+    }
+}
+
 static void refuses_what_is_no_id(void **state)
 {
     static const char *const words[] = {
@@ -127,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_caller),
         cmocka_unit_test(finds_caller_without_root),
+        cmocka_unit_test(finds_caller_of_others),
         cmocka_unit_test(refuses_what_is_no_id),
     };
 

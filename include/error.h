@@ -1,17 +1,18 @@
 /*
- * What went wrong, as one struct that is passed to whatever can fail.
+ * An error: the exit status and a sentence for the user. Functions that can fail get a pointer to
+ * it.
  */
 #ifndef H2OLOG_ERROR_H
 #define H2OLOG_ERROR_H
 
 #include <stdbool.h>
 
-/* What a run ended with. The values are h2olog's exit status, but for ERROR_INTERRUPTED. */
+/* The values are exit statuses of h2olog, except ERROR_INTERRUPTED. */
 enum error_status {
     ERROR_NONE = 0,
-    ERROR_FAILED = 1,     /* it could not trace, or could not write */
+    ERROR_FAILED = 1,     /* tracing or writing failed */
     ERROR_USAGE = 2,      /* the command line is wrong */
-    ERROR_INTERRUPTED = 3 /* a signal ended it before tracing began; there is nothing to say */
+    ERROR_INTERRUPTED = 3 /* a signal arrived before tracing began; there is no message */
 };
 
 struct error {
@@ -20,13 +21,14 @@ struct error {
 };
 
 /*
- * Sets the status and the text. Returns -1, so that a function can return what this returns. A text
- * that is too long is cut at a character. The arguments have to be escaped (print/escape.h).
+ * Sets the status and the text. Returns -1, so that callers can write `return error_set(...)`. Long
+ * text is truncated at a character boundary. The arguments must be escaped already
+ * (print/escape.h).
  */
 __attribute__((format(printf, 3, 4))) int error_set(struct error *error, enum error_status status,
                                                     const char *format, ...);
 
-/* Says that a signal ended it. Returns -1. */
+/* Sets ERROR_INTERRUPTED. Returns -1. */
 int error_interrupt(struct error *error);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * Ending early: a descriptor that is readable once a signal has come that ends the run.
+ * Ending early: a descriptor (a signalfd) that is readable when a signal that ends the run is
+ * pending.
  */
 #ifndef H2OLOG_INTERRUPT_H
 #define H2OLOG_INTERRUPT_H
 
 #include <stdbool.h>
 
-/* Whether such a signal has come. A descriptor of -1 says that none ever does. */
+/* Whether a signal is pending. Always false for a descriptor of -1. */
 bool interrupt_is_due(int signals);
 
 #endif

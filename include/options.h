@@ -1,6 +1,6 @@
 /*
- * The command line. Parsing, --help, the manual page and the completions are made from
- * one table, src/options.def.
+ * The command line. The parser, --help, the manual page and the completions are made from one
+ * table, src/options.def.
  */
 #ifndef H2OLOG_OPTIONS_H
 #define H2OLOG_OPTIONS_H
@@ -13,7 +13,7 @@
 #include "error.h"
 #include "view.h"
 
-/* Words of the command line; they live as long as it does. */
+/* Words that point into argv. */
 struct options_words {
     const char **words;
     size_t count;
@@ -26,21 +26,21 @@ struct options {
     struct options_words response_headers;
     bool application_data;
     const char *write; /* NULL: standard output */
-    size_t buffer;     /* bytes of the ring; 0: not given */
+    size_t buffer;     /* size of the ring in bytes; 0: not given */
     bool keep_root;
     int debug; /* how often -d was given */
     bool list, help, version;
 };
 
 /*
- * Parses the command line. Returns 0, or -1 with a sentence in `error`: wrong usage.
- * options_dispose is due in either case.
+ * Parses the command line. Returns 0, or -1 with `error` set (ERROR_USAGE). Call options_dispose in
+ * either case.
  */
 int options_parse(struct options *options, int argc, char **argv, struct error *error);
 
 void options_dispose(struct options *options);
 
-/* What --help prints. */
+/* Prints the text of --help. */
 void options_print_help(FILE *file);
 
 #endif

@@ -1,6 +1,5 @@
 /*
- * The loop of a run, from the first event to the last: waits for the source, decodes its events, passes them
- * to the sink, and says what was lost.
+ * The main loop: waits for events, decodes them, passes them to the sink, and reports losses.
  */
 #ifndef H2OLOG_SESSION_H
 #define H2OLOG_SESSION_H
@@ -29,12 +28,12 @@ struct session {
     struct output *output;
     struct output *messages; /* standard error */
     int signals;             /* signalfd */
-    bool reports;            /* -d: says events per second every 10 s, and losses of each probe */
+    bool reports; /* -d: report events per second every 10 s, and losses of each probe at the end */
 };
 
 /*
- * Runs until the server ends, a signal comes, or nobody reads the output any more. Returns h2olog's exit
- * status.
+ * Runs until the server ends, a signal arrives, or the reader of the output is gone. Returns the
+ * exit status of h2olog.
  */
 int session_run(struct session *session);
 

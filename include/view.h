@@ -1,6 +1,6 @@
 /*
- * The table of modes. A row says what a mode traces, what the capture adds to the arguments of the probes, and
- * where records go. No other module knows a mode by name. src/views.def has the rows.
+ * The table of modes. A row says what a mode traces, what the capture adds to the arguments of the
+ * probes, and where records go. No other module knows a mode by name. src/views.def has the rows.
  */
 #ifndef H2OLOG_VIEW_H
 #define H2OLOG_VIEW_H
@@ -16,23 +16,23 @@
 struct view {
     const char *name; /* as on the command line */
     const char *help; /* for --help and the manual */
-    /* Globs of the probes that it traces ("quicly:*"), and of exceptions. Each ends with NULL. */
+    /* Globs of the traced probes ("quicly:*"), and of exceptions. Each list ends with NULL. */
     const char *probes[VIEW_GLOBS_MAX], *except[VIEW_GLOBS_MAX];
-    const char *needs;  /* glob of probes without which it is of no use; NULL: there are none */
-    bool prints_events; /* a line is an event: -t and -a apply */
-    bool layers;        /* lines say which layer and thread they are of */
+    const char *needs;  /* glob; the view fails if no probe matches; NULL: no such condition */
+    bool prints_events; /* each line is an event, so -t and -a apply */
+    bool layers;        /* lines have the members provider and tid */
     struct program_additions capture;
     struct sink (*sink)(const struct sink_settings *settings); /* the printer */
 };
 
-/* The row of a name, or (NULL) the default one; NULL if there is none. */
+/* Returns the view with this name, NULL if there is none. The name NULL is the default view. */
 const struct view *view_find(const char *name);
 
 /* All rows, in the order of --help. */
 extern const struct view views[];
 extern const size_t num_views;
 
-/* Whether the view traces a probe, unless the command line names others. */
+/* Whether the view traces a probe if the command line has no -t. */
 bool view_traces(const struct view *view, const char *provider, const char *probe);
 
 #endif

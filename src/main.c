@@ -229,8 +229,9 @@ static void say_attached(const struct run *run, struct output *messages)
     char text[32];
 
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    output_say(messages, "%s Attaching pid=%d (%s)", text, (int)run->process.pid,
-               run->process.command);
+    output_say(messages, "%s Attaching: tracing PID %d (%s): %zu probe%s attached", text,
+               (int)run->process.pid, run->process.command, run->attached.num_probes,
+               run->attached.num_probes != 1 ? "s" : "");
 }
 
 static int open_signals(void)

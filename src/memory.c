@@ -8,7 +8,7 @@
 static void *must(void *memory)
 {
     if (memory == NULL) {
-        fputs("h2olog: there is no memory left on this machine\n", stderr);
+        fputs("h2olog: out of memory\n", stderr);
         exit(1);
     }
     return memory;

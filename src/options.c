@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "print/escape.h"
 
-/* The views that an option goes with. */
+/* The views to which an option applies. */
 enum option_views { ANY_VIEW, EVENT_VIEWS };
 
 static const struct option_row {
@@ -58,7 +58,7 @@ static int parse_pid(const char *text, pid_t *pid, struct error *error)
     return 0;
 }
 
-/* 512K, 4M, 1G, or bytes. */
+/* Parses a size: 512K, 4M, 1G, or a number of bytes. */
 static int parse_size(const char *text, size_t *size, struct error *error)
 {
     static const char units[] = "KMG";
@@ -83,7 +83,7 @@ static int parse_size(const char *text, size_t *size, struct error *error)
     return 0;
 }
 
-/* A field name as HTTP has it (RFC 9110, 5.6.2), or a pseudo-header's. */
+/* Checks that it is a field name of HTTP (RFC 9110, 5.6.2), or the name of a pseudo-header. */
 static int check_header(const char *name, struct error *error)
 {
     size_t length = strlen(name), pseudo = name[0] == ':';
@@ -105,7 +105,7 @@ static int apply(struct options *options, const struct option_row *row, const ch
     switch (row->letter) {
     case 'p':
         if (options->pid != 0)
-            return fail(error, "-p takes one process id; trace '%s' with an h2olog of its own",
+            return fail(error, "-p takes only one process id; start another h2olog to trace '%s'",
                         argument);
         return parse_pid(argument, &options->pid, error);
     case 't':
@@ -153,10 +153,10 @@ static const struct option_row *find_row(int letter)
     return NULL;
 }
 
-/* What getopt_long wants to know, from the table. */
+/* Makes the arguments of getopt_long from the table. */
 static void make_getopt(char *letters, struct option *longs)
 {
-    *letters++ = ':'; /* a missing argument is told from an unknown option */
+    *letters++ = ':'; /* getopt_long then returns ':' for a missing argument */
     for (size_t i = 0; i != NUM_ROWS; ++i) {
         *letters++ = rows[i].letter;
         if (rows[i].argument != NULL)
@@ -178,7 +178,7 @@ static int explain_getopt(int got, char **argv, struct error *error)
     if (got == ':' && row != NULL) {
         error_set(error, ERROR_USAGE, "-%c (--%s) needs its %s%s", row->letter, row->name,
                   row->argument != NULL ? row->argument : "argument",
-                  row->letter == 'p' ? "; if pgrep gave none, no h2o runs here" : "");
+                  row->letter == 'p' ? "; if it came from pgrep, no h2o is running" : "");
         return -1;
     }
     if (row != NULL)
@@ -186,7 +186,7 @@ static int explain_getopt(int got, char **argv, struct error *error)
     return fail(error, "there is no option '%s'; h2olog --help lists them", word);
 }
 
-/* The names of the views, or of those whose lines are events: "http, quic or all". To be freed. */
+/* Lists the views, or those that print events: "http, quic or all". Free it with free(). */
 static char *list_views(bool of_events_only)
 {
     char *list = memory_format("%s", "");
@@ -216,21 +216,19 @@ static int parse_view(struct options *options, int argc, char **argv, struct err
 
     options->view = view_find(name);
     if (options->view != NULL && optind + 1 < argc)
-        return fail(error, "'%s' is one argument too many; h2olog --help shows what goes where",
-                    argv[optind + 1]);
+        return fail(error, "unexpected argument '%s'; see h2olog --help", argv[optind + 1]);
     if (options->view != NULL)
         return 0;
     names = list_views(false);
     escaped = escape_string(name);
-    error_set(error, ERROR_USAGE,
-              "'%s' is not something to trace: say %s (and -p before a process id)", escaped,
-              names);
+    error_set(error, ERROR_USAGE, "there is no mode '%s'; use %s, and -p before a process id",
+              escaped, names);
     free(escaped);
     free(names);
     return -1;
 }
 
-/* Refuses options that the view has no use for. `seen` has a bit for each row. */
+/* Refuses options that do not apply to the view. `seen` has one bit per row. */
 static int check_view(const struct options *options, unsigned seen, struct error *error)
 {
     for (size_t i = 0; i != NUM_ROWS; ++i) {
@@ -239,7 +237,7 @@ static int check_view(const struct options *options, unsigned seen, struct error
             options->list)
             continue;
         names = list_views(true);
-        error_set(error, ERROR_USAGE, "-%c goes with %s, not with %s", rows[i].letter, names,
+        error_set(error, ERROR_USAGE, "-%c applies to %s, not to %s", rows[i].letter, names,
                   options->view->name);
         free(names);
         return -1;
@@ -256,9 +254,9 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
 
     *options = (struct options){.view = view_find(NULL)};
     make_getopt(letters, longs);
-    unsetenv("POSIXLY_CORRECT"); /* a mode may stand before the options */
+    unsetenv("POSIXLY_CORRECT"); /* the mode may precede the options */
     opterr = 0;
-    optind = 0; /* from the start, also when called once more */
+    optind = 0; /* start from the beginning, also in a second call */
     while ((got = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const struct option_row *row = got == '?' || got == ':' ? NULL : find_row(got);
         if (row == NULL)
@@ -280,7 +278,7 @@ void options_dispose(struct options *options)
     free(options->response_headers.words);
 }
 
-/* Text in a column that begins at `indent`, as wide as a terminal of 80. */
+/* Prints text in a column from `indent` to 79. */
 static void print_wrapped(FILE *file, const char *text, int indent)
 {
     int column = indent;
@@ -301,7 +299,7 @@ static void print_wrapped(FILE *file, const char *text, int indent)
 void options_print_help(FILE *file)
 {
     fputs("Usage: h2olog [http|quic|all] -p PID [OPTION]...\n"
-          "Traces a running h2o server and prints what it does, until it ends or Ctrl-C.\n\n",
+          "Traces a running h2o server and prints its events, until it ends or Ctrl-C.\n\n",
           file);
     for (size_t i = 0; i != num_views; ++i) {
         fprintf(file, "  %-5s ", views[i].name);
@@ -316,12 +314,12 @@ void options_print_help(FILE *file)
         print_wrapped(file, rows[i].help, 30);
     }
     fputs("\nExamples:\n"
-          "  sudo h2olog                       without -p: the servers that run here\n"
-          "  sudo h2olog -p PID                the requests and responses of one\n"
-          "  sudo h2olog -p PID -s set-cookie  of response headers, only that\n"
-          "  sudo h2olog quic -p PID | jq      QUIC, as JSON\n"
-          "  h2olog -l                         the tracepoints there are\n\n"
-          "Exit status: 0, the server ended, or Ctrl-C; 1, it could not trace;\n"
-          "2, wrong usage.\n",
+          "  sudo h2olog                       list the running servers\n"
+          "  sudo h2olog -p PID                trace requests and responses\n"
+          "  sudo h2olog -p PID -s set-cookie  print only this response header\n"
+          "  sudo h2olog quic -p PID | jq      trace QUIC, as JSON\n"
+          "  h2olog -l                         list all tracepoints\n\n"
+          "Exit status: 0 if the server ended, or at Ctrl-C; 1 if h2olog could not trace;\n"
+          "2 for wrong usage.\n",
           file);
 }

@@ -13,13 +13,13 @@
 
 #include "print/escape.h"
 
-/* The longest time from an event of a quiet server to its line. */
+/* The longest time from an event to its line on a quiet server. */
 #define TICK_MS 50
 
 /* How often -d reports. */
 #define REPORT_NS ((uint64_t)10 * 1000 * 1000 * 1000)
 
-/* A run of the loop. */
+/* The state of the loop. */
 struct loop {
     const struct session *session;
     uint64_t events, lost, malformed;
@@ -42,7 +42,7 @@ static void take_event(void *context, const struct event *event)
     }
     if (loop->malformed++ == 0)
         output_say(session->messages,
-                   "h2olog: an event is malformed, and left out; so will be others like it");
+                   "h2olog: an event is malformed; it and others like it are left out");
 }
 
 static void take_loss(void *context, uint64_t count)
@@ -82,7 +82,7 @@ static void drain(struct loop *loop)
     output_flush(session->output);
 }
 
-/* Takes a signal. Returns whether it ends the run. */
+/* Reads a signal. Returns whether it ends the run. */
 static bool take_signal(const struct session *session)
 {
     struct signalfd_siginfo signal;
@@ -100,8 +100,8 @@ static bool take_signal(const struct session *session)
 }
 
 /*
- * Waits for a batch, the clock, or the end. Returns whether it is the end; then `failure` is 0, or
- * the errno of a poll(2) that failed.
+ * Waits for a batch of events or TICK_MS. Returns whether the run ends. If poll(2) failed, sets
+ * `failure` to its errno.
  */
 static bool wait_for_events(const struct session *session, int *failure)
 {
@@ -111,7 +111,7 @@ static bool wait_for_events(const struct session *session, int *failure)
         {.fd = session->signals, .events = POLLIN},
         {.fd = session->process->pidfd, .events = POLLIN},
         {.fd = source->fd, .events = POLLIN},
-        {.fd = output->fd}, /* POLLERR, POLLHUP: nobody reads it any more */
+        {.fd = output->fd}, /* POLLERR, POLLHUP: the reader is gone */
     };
     int ready;
 
@@ -167,7 +167,7 @@ static int conclude(const struct loop *loop, int failure)
         output_say(messages, "h2olog: cannot wait for events: %s", strerror(failure));
     if (process_has_ended(loop->session->process))
         say_ended(loop->session);
-    if (output->error == 0 || output->error == EPIPE) /* whoever read has seen enough */
+    if (output->error == 0 || output->error == EPIPE) /* EPIPE: the reader has closed it */
         return failure != 0;
     name = escape_string(output->name != NULL ? output->name : "standard output");
     if (output->dropped != 0)
@@ -194,7 +194,7 @@ int session_run(struct session *session)
     }
     maps_close_gate(session->maps);
     attach_close(session->attached);
-    drain(&loop); /* after a failed write, too: what is lost is counted */
+    drain(&loop); /* also after a failed write: it counts the lost lines */
     if (session->sink->finish != NULL) {
         session->sink->finish(session->sink->state);
         output_flush(session->output);

@@ -1,6 +1,6 @@
 /*
- * Event -> record: the values of an event, found by what they are. No length or offset in an event is
- * trusted: it was made from memory of a process that strangers talk to.
+ * Decodes an event to a record, in which values are found by their role. No length or offset in an
+ * event is trusted, because the event comes from the memory of an untrusted process.
  */
 #ifndef H2OLOG_EVENT_RECORD_H
 #define H2OLOG_EVENT_RECORD_H
@@ -15,16 +15,16 @@
 #include "server/signature.h"
 #include "server/version.h"
 
-/* What an event says of a request. */
+/* What an event says about a request. */
 enum record_kind {
     RECORD_OTHER,
-    RECORD_REQUEST,         /* a request arrived: ROLE_HTTP_VERSION */
+    RECORD_REQUEST,         /* a request begins: ROLE_HTTP_VERSION */
     RECORD_REQUEST_HEADER,  /* ROLE_NAME, ROLE_VALUE */
     RECORD_STATUS,          /* a response begins: ROLE_STATUS */
     RECORD_RESPONSE_HEADER, /* ROLE_NAME, ROLE_VALUE */
 };
 
-/* What a value is, in whichever place its signature has it. */
+/* The meaning of a value, independent of its place in the signature. */
 enum record_role {
     ROLE_CONNECTION, /* h2o's number of the connection */
     ROLE_REQUEST,    /* h2o's number of the request in the connection */
@@ -43,19 +43,19 @@ struct value {
         uint64_t number; /* UNSIGNED, TIED, STAMP */
         int64_t integer; /* SIGNED */
         struct {
-            const uint8_t *bytes; /* the others: in the event; NULL if they could not be read */
+            const uint8_t *bytes; /* other kinds: points into the event; NULL: could not be read */
             size_t size;          /* bytes captured */
             uint64_t full_size;   /* bytes in the server */
         };
     };
 };
 
-/* The most fields of a signature: rtt makes four of one argument, and conn and time can be added. */
+/* The most fields of a signature: rtt becomes four fields, and conn and time can be added. */
 #define RECORD_FIELDS_MAX (PROBE_ARGUMENTS_MAX + 6)
 
 struct record {
-    unsigned id;     /* of the probe, among those that are traced */
-    bool is_printed; /* false: it only tells when a connection begins or ends */
+    unsigned id;     /* index of the probe among the traced ones */
+    bool is_printed; /* false: the event only says when a connection begins or ends */
     enum record_kind kind;
     const struct signature *signature;
     const int8_t *roles; /* by enum record_role: index of the value, -1 if there is none */
@@ -64,24 +64,23 @@ struct record {
     struct value values[RECORD_FIELDS_MAX]; /* in the order of the signature's fields */
 };
 
-/* What is known of the traced probes before the first event, and the connections since. */
+/* The table of the traced probes, made before the first event, and the known connections. */
 struct decoder {
     size_t num_probes;
-    bool application_data; /* -a: the fields of application data have values, too */
+    bool application_data; /* -a: fields with application data are captured, too */
     struct decoder_probe {
         const struct signature *signature;
         bool is_printed;
         enum record_kind kind;
         int8_t roles[NUM_ROLES];
-        enum connections_step step; /* what the probe tells of its connection, if it has one */
-        uint16_t conn_unread;       /* of event_head.flags: quicly's number could not be read */
+        enum connections_step step; /* what the probe says about its connection, if it has one */
+        uint16_t conn_unread;       /* bit of event_head.flags: quicly's number could not be read */
     } * probes;                     /* by the ids of the events */
     struct connections connections;
 };
 
 /*
- * Makes the table for `num_probes` probes, of which the first `num_printed` are printed. decoder_close is
- * due.
+ * Makes the table for `num_probes` probes; the first `num_printed` are printed. Call decoder_close.
  */
 void decoder_open(struct decoder *decoder, const struct server_probe *probes, size_t num_printed,
                   size_t num_probes, bool application_data);
@@ -89,25 +88,25 @@ void decoder_open(struct decoder *decoder, const struct server_probe *probes, si
 void decoder_close(struct decoder *decoder);
 
 /*
- * Decodes an event; the record points into its bytes. To be called for each event, in order. Returns 0, or
- * -1 if the event is malformed: its size is not what its fields say.
+ * Decodes an event; the record points into its bytes. To be called for each event, in order.
+ * Returns 0, or -1 if the event is malformed: its size is not what its fields say.
  */
 int decoder_decode(struct decoder *decoder, const struct event *event, struct record *record);
 
-/* The value of a role; NULL if the signature has none. */
+/* Returns the value with a role; NULL if the signature has none. */
 static inline const struct value *record_value(const struct record *record, enum record_role role)
 {
     return record->roles[role] < 0 ? NULL : &record->values[record->roles[role]];
 }
 
 /*
- * The values of an event by its signature alone: as many as that has fields. Returns as decoder_decode
- * does.
+ * The values of an event by its signature alone: as many as that has fields. Returns as
+ * decoder_decode does.
  */
 int record_decode(const struct signature *signature, bool application_data,
                   const struct event *event, struct event_head *head, struct value *values);
 
-/* An unsigned integer of 1, 2, 4 or 8 bytes in this machine's order; and a signed one. */
+/* Read an integer of 1, 2, 4 or 8 bytes in native byte order. */
 uint64_t record_unsigned(const uint8_t *bytes, size_t width);
 int64_t record_signed(const uint8_t *bytes, size_t width);
 

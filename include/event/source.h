@@ -1,6 +1,6 @@
 /*
- * Where events come from: the ring of a traced server, or a recording. A source gives events in the
- * order in which they happened, losses where they happened, and the clock of the events.
+ * A source of events, such as the ring of a traced server. It has events and losses in the order in
+ * which they happened, and the clock of the events.
  */
 #ifndef H2OLOG_EVENT_SOURCE_H
 #define H2OLOG_EVENT_SOURCE_H
@@ -17,7 +17,7 @@ struct event {
     size_t size;
 };
 
-/* What becomes of the events of a source. */
+/* Callbacks for the events of a source. */
 struct source_reader {
     void (*event)(void *context, const struct event *event);
     /* `count` events are missing at this point. */
@@ -27,11 +27,11 @@ struct source_reader {
 
 struct source {
     void *state;
-    int fd; /* poll(2) says POLLIN when there is something to drain; -1: there always is */
-    struct clock clock; /* drain sets it before it gives out an event */
-    /* Says whether the reader is about to wait in poll(2). No system call. */
+    int fd;             /* POLLIN: there are events to drain; -1: there always are */
+    struct clock clock; /* drain sets it before the first event */
+    /* Call it with true before poll(2), with false after. It makes no system call. */
     void (*set_waiting)(struct source *source, bool waiting);
-    /* Gives out what is there at the time of the call. */
+    /* Passes the events that are there at the time of the call to `reader`. */
     void (*drain)(struct source *source, const struct source_reader *reader);
 };
 

@@ -17,6 +17,7 @@
 struct attached {
     int *fds; /* closing them detaches */
     size_t count;
+    size_t num_probes; /* printed probes with an attached location */
 };
 
 /* What is to be attached, and to what. */

@@ -1,5 +1,5 @@
 /*
- * Files of bpf/ that are embedded into h2olog at build time, by their path below bpf/.
+ * Files of bpf/ that the build embeds into h2olog. `path` is relative to bpf/.
  */
 #ifndef H2OLOG_KERNEL_EMBEDDED_H
 #define H2OLOG_KERNEL_EMBEDDED_H
@@ -9,10 +9,10 @@ struct embedded_file {
     const char *content;
 };
 
-/* Ends with a row of NULLs. */
+/* The last row has NULLs. */
 extern const struct embedded_file embedded_files[];
 
-/* The content of one of them; it has to be there. */
+/* Returns the content of a file. Aborts if it is not embedded. */
 const char *embedded_get(const char *path);
 
 #endif

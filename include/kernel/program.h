@@ -1,6 +1,6 @@
 /*
- * Catalog and process -> the text of one BPF program: just the probes that were asked for and that
- * this server has, with every argument read the way this binary's notes say.
+ * Writes the text of one BPF program for the selected probes. It reads each argument as the notes
+ * of the server's binary say.
  */
 #ifndef H2OLOG_KERNEL_PROGRAM_H
 #define H2OLOG_KERNEL_PROGRAM_H
@@ -11,63 +11,65 @@
 
 #include "server/version.h"
 
-/* Descriptors of the maps that the program uses, for its text. */
+/* Descriptors of the maps that the program uses. They are numbers in its text. */
 struct program_maps {
-    int ring; /* where events go */
-    int lost; /* one entry: of each probe, and then in all, the events that there was no room for */
-    int scratch; /* where events are put together */
+    int ring;    /* the ring buffer for events */
+    int lost;    /* one entry: lost events of each probe, then of all probes */
+    int scratch; /* memory in which large events are built */
     int ties;    /* h2o's conn_id -> struct tie: quicly's connection */
     int entries; /* index of a function -> the function */
     int gate;    /* one entry: struct gate */
 };
 
-/* What the capture adds to the arguments of the probes, and leaves out. */
+/* What the capture adds to the arguments of the probes, and which events it leaves out. */
 struct program_additions {
-    bool connections; /* which QUIC connection an event of h2o belongs to */
-    bool http3_only;  /* leave out events of h2o that belong to none */
-    bool times;       /* when an event happened whose probe does not say so */
-    bool threads;     /* in which thread of the server */
+    bool connections; /* add the QUIC connection to events of h2o */
+    bool http3_only;  /* leave out events of h2o without a QUIC connection */
+    bool times;       /* add the time to events whose probe does not have it */
+    bool threads;     /* add the thread of the server */
 };
 
-/* What is captured. */
+/* What the program captures. */
 struct program_settings {
-    const struct server_probe *probes; /* their order gives the ids of the events */
+    const struct server_probe *probes; /* the id of an event is the index of its probe */
     size_t num_probes;
-    size_t num_printed;    /* the first so many are printed */
-    size_t num_followed;   /* so many more reach the reader; the rest only tie connections */
+    size_t num_printed;    /* the first ones, which are printed */
+    size_t num_followed;   /* after these, probes that only the reader needs; the rest only tie
+                              connections */
     bool application_data; /* -a */
     struct program_additions additions;
-    bool one_link;                  /* all locations hang on PROGRAM_DISPATCH */
-    uint64_t pid_device, pid_inode; /* of the server's pid namespace, which numbers the threads */
-    size_t watermark;               /* see ring_watermark */
-    const char *const *response_headers; /* -s: names, in any case */
+    bool one_link;                       /* all locations are attached to PROGRAM_DISPATCH */
+    uint64_t pid_device, pid_inode;      /* of the server's pid namespace, for thread ids */
+    size_t watermark;                    /* see ring_watermark */
+    const char *const *response_headers; /* -s: names, case-insensitive */
     size_t num_response_headers;         /* 0: all */
 };
 
-/* A function of the program: a probe at all the locations whose operands are the same. */
+/* A function of the program: one probe, at all locations with the same operands. */
 struct program_function {
     char name[16];
     const struct server_probe *traced;
     bool printed; /* its events are printed */
-    bool silent;  /* it only ties connections: no event comes of it */
+    bool silent;  /* it only ties connections, and writes no event */
     const struct location **locations;
     size_t num_locations;
 };
 
 struct program {
     char *text;
-    struct program_function *functions; /* their order gives the indices in `entries` */
+    struct program_function *functions; /* the index of a function is its index in `entries` */
     size_t num_functions;
 };
 
 /*
- * The function that finds the right one by the cookie of the location, where all hang on one link.
+ * With one link, all locations call this function. It finds the right one by the cookie of the
+ * location.
  */
 #define PROGRAM_DISPATCH "dispatch"
 
 /*
- * Writes the program. `skipped` is called for a location that cannot fire, or has an operand that
- * cannot be read: it is left out.
+ * Writes the program. Leaves out locations that cannot fire, or have an operand that cannot be
+ * read, and calls `skipped` for each. Call program_dispose.
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_settings *selection, const struct program_maps *maps,

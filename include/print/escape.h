@@ -1,6 +1,5 @@
 /*
- * What no printer may let through: bytes that strangers chose can neither forge a line nor move the
- * cursor.
+ * Escaping of untrusted bytes, so that they cannot forge a line or move the cursor of a terminal.
  */
 #ifndef H2OLOG_PRINT_ESCAPE_H
 #define H2OLOG_PRINT_ESCAPE_H
@@ -10,28 +9,28 @@
 
 #include "print/output.h"
 
-/* No byte takes more room than this in either form. */
+/* The most bytes that one byte becomes, in text and in JSON. */
 #define ESCAPE_EXPANSION 6
 
 /*
- * As a part of a line of text: UTF-8 passes as it is, but for control characters (all below 0x20
- * but the tab, 0x7f, and U+0080 to U+009F) and for bytes that are no UTF-8, which appear as \xNN.
+ * Prints bytes as text. Control characters (below 0x20 except the tab, 0x7f, U+0080 to U+009F) and
+ * bytes that are not valid UTF-8 become \xNN.
  */
 void escape_print(struct output *output, const uint8_t *bytes, size_t size);
 
 /*
- * As the inside of a JSON string: control characters as \u00XX, what is no UTF-8 as U+FFFD, a
- * sequence that breaks off as one.
+ * Prints bytes as the content of a JSON string. Control characters become \u00XX. Invalid UTF-8
+ * becomes U+FFFD, an incomplete sequence one U+FFFD.
  */
 void escape_print_json(struct output *output, const uint8_t *bytes, size_t size);
 
-/* What escape_print would print, NUL-terminated, to be freed: for messages. */
+/* Escapes as escape_print does, into a new string. Free it with free(). */
 char *escape_string(const char *text);
 
-/* Drops a character that is cut off at the end of a message: a long word in it does not fit. */
+/* Removes an incomplete UTF-8 sequence at the end of a truncated message. */
 void escape_mend(char *text);
 
-/* How many bytes at the end begin a UTF-8 sequence that was cut off there. */
+/* Returns the length of an incomplete UTF-8 sequence at the end, 0 if there is none. */
 size_t escape_cut(const uint8_t *bytes, size_t size);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * Record -> a line of JSON. What is printed of a probe is what the fields of its signature say, so a new
- * probe needs no code here.
+ * Prints records as JSON, one object per line. The fields of a signature say what is printed, so a
+ * new probe needs no code here.
  */
 #ifndef H2OLOG_PRINT_JSON_H
 #define H2OLOG_PRINT_JSON_H

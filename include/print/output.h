@@ -1,6 +1,6 @@
 /*
- * Where lines go: standard output, or a file. Lines are gathered and written in batches; what is
- * gathered is written when output_flush says so, or when there is no room for more.
+ * Output to standard output or a file. Lines are buffered, and written by output_flush or when the
+ * buffer is full.
  */
 #ifndef H2OLOG_PRINT_OUTPUT_H
 #define H2OLOG_PRINT_OUTPUT_H
@@ -14,42 +14,45 @@
 
 struct output {
     int fd;
-    int folder;       /* that the new file is in, until it is begun; -1: none */
-    int interrupt;    /* readable when nobody is to be waited for any more; -1: never */
-    const char *name; /* of the file, for messages; NULL: standard output */
+    int folder;       /* folder of a new file, until output_begin; else -1 */
+    int interrupt;    /* when it is readable, writes do not wait any more; -1: never */
+    const char *name; /* name of the file, for messages; NULL: standard output */
     struct caller caller;
-    bool is_descriptor; /* it was open already: standard output, /dev/fd/3 */
-    bool created;       /* there was no file of that name, and it is not begun */
-    bool waits;         /* a write can wait for a reader: it is no plain file */
+    bool is_descriptor; /* it was open before: standard output, /dev/fd/3 */
+    bool created;       /* this run created the file, and output_begin was not called yet */
+    bool waits;         /* a write can wait for a reader: it is not a regular file */
     char *buffer;
-    size_t used;      /* bytes gathered */
-    size_t line;      /* where the line that is being written begins */
-    int refusals;     /* how often it took nothing since the interrupt */
-    int error;        /* errno of the first write that failed, after which nothing is written */
-    uint64_t lines;   /* complete ones, in all */
-    uint64_t dropped; /* of these, lost to a failed write */
+    size_t used;      /* bytes in the buffer */
+    size_t line;      /* start of the current line in the buffer */
+    int refusals;     /* writes that took nothing since the interrupt */
+    int error;        /* errno of the first failed write; nothing is written after it */
+    uint64_t lines;   /* complete lines */
+    uint64_t dropped; /* complete lines that were not written */
 };
 
 /*
- * Opens standard output (NULL), or a file, append-only, as the user who called; what is in it stays
- * until output_begin. /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are the descriptor
- * itself. Refuses a file, FIFO or link that another user has put into a folder like /tmp. Waits until
- * a FIFO has a reader, but not when `interrupt` is readable (-1: never): then the error is ECANCELED.
- * Returns NULL, or the reason of the failure as words for a message.
+ * Opens standard output (name NULL), or a file for appending, with the rights of `caller`. Does not
+ * change the content. /dev/stdout, /dev/stderr, /dev/fd/N and /proc/self/fd/N are the descriptor
+ * itself. Refuses a file, FIFO or link of another user in a folder like /tmp. Waits until
+ * a FIFO has a reader, unless `interrupt` is readable (-1: never): then the reason is that of ECANCELED.
+ * Returns NULL, or the reason of the failure.
  */
 const char *output_open(struct output *output, const char *name, const struct caller *caller,
                         int interrupt);
 
-/* Standard error, for output_say. */
+/* Opens standard error, for output_say. */
 void output_open_messages(struct output *output);
 
 /*
- * Empties the file, now that there will be something to write. Returns 0, or -1 with errno. A new
- * file that it never comes to is removed by output_close.
+ * Empties the file. Call it when tracing is certain: output_close removes a new file for which it
+ * was not called. Returns 0, or -1 with errno.
  */
 int output_begin(struct output *output);
 
-/* Room for `size` bytes (at most OUTPUT_RESERVE_MAX); to be followed by output_advance. */
+/*
+ * Reserves `size` bytes (at most OUTPUT_RESERVE_MAX). Call output_advance with the bytes that were
+ * used.
+ */
 #define OUTPUT_RESERVE_MAX (size_t)(32 * 1024)
 char *output_reserve(struct output *output, size_t size);
 void output_advance(struct output *output, size_t size);
@@ -65,26 +68,26 @@ void output_hex(struct output *output, const uint8_t *bytes, size_t size);
 /* Ends a line. */
 void output_end_line(struct output *output);
 
-/* Writes a line, of printf's format, at once, as output_flush does. */
+/* Formats one line as printf does, and writes it at once, as output_flush does. */
 __attribute__((format(printf, 2, 3))) void output_say(struct output *output, const char *format,
                                                       ...);
 
-/* Takes back what has been written of a line. */
+/* Discards the current line. */
 void output_drop_line(struct output *output);
 
 /*
- * Writes the complete lines that are gathered, and waits for who reads them, but not when `interrupt`
- * is readable: then the error is ECANCELED. Returns 0, or -1 once a write has failed.
+ * Writes the complete lines, and waits for the reader. If `interrupt` is readable and the reader
+ * takes nothing, the error is ECANCELED. Returns 0, or -1 if this or an earlier write failed.
  */
 int output_flush(struct output *output);
 
 /*
- * To be called if poll(2) tells POLLERR or POLLHUP of `fd`: notes the error that a write would give,
- * EPIPE if it gives none.
+ * Call it if poll(2) reports POLLERR or POLLHUP for `fd`. Sets `error` to what a write would
+ * return, or to EPIPE.
  */
 void output_hung_up(struct output *output);
 
-/* Returns 0, or -1 with errno if close(2) tells that what was written is not stored. */
+/* Returns 0, or -1 with errno if close(2) reports that data was not stored. */
 int output_close(struct output *output);
 
 #endif

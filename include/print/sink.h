@@ -1,6 +1,6 @@
 /*
- * Where records go: a printer, or a stage that passes them on to another sink. A sink does not know where
- * records come from.
+ * Where records go: a printer, or a stage that passes them on to another sink. A sink does not know
+ * where records come from.
  */
 #ifndef H2OLOG_PRINT_SINK_H
 #define H2OLOG_PRINT_SINK_H
@@ -20,24 +20,24 @@ struct sink {
     int (*record)(void *state, const struct record *record);
     /* `count` events are missing between the last record and the next one. */
     void (*lost)(void *state, uint64_t count);
-    /* Called after each round of the source, at least every 50 ms; NULL if the sink has no use for it. */
+    /* Called after each drain of the source, at least every 50 ms; NULL: not needed. */
     void (*tick)(void *state, uint64_t now_ns);
-    /* No more records come: prints what was kept back; NULL if nothing ever is. */
+    /* Called after the last record: prints records that were kept back; NULL: not needed. */
     void (*finish)(void *state);
     /* Frees the state. */
     void (*close)(void *state);
 };
 
-/* What a sink is opened with. It has to outlive the sink, and so has all that it points to. */
+/* Settings of a sink. They, and what they point to, must outlive the sink. */
 struct sink_settings {
     struct output *output;             /* for lines; the caller flushes it */
     struct output *messages;           /* standard error */
     const struct server_probe *probes; /* by the ids of the records */
     size_t num_probes;
-    const struct clock *clock;         /* of the source */
-    bool application_data;             /* -a: print it */
-    bool layers;                       /* each line says which layer and thread it is of */
-    const struct address_range *files; /* where the server has files mapped, ascending */
+    const struct clock *clock;         /* clock of the source */
+    bool application_data;             /* -a: print application data */
+    bool layers;                       /* print provider and tid */
+    const struct address_range *files; /* the server's mapped files, ascending */
     size_t num_files;
 };
 

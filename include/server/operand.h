@@ -1,7 +1,6 @@
 /*
- * The operands of USDT notes ("-4@12(%rsp)"): where an argument of a probe lies when the probe
- * fires, in the assembler's syntax, as the compiler left it there. See systemtap's sys/sdt.h for
- * "N@OP".
+ * The operands of USDT notes ("-4@12(%rsp)"), in assembler syntax: where an argument is when the
+ * probe fires. systemtap's sys/sdt.h documents "N@OP".
  */
 #ifndef H2OLOG_SERVER_OPERAND_H
 #define H2OLOG_SERVER_OPERAND_H
@@ -32,25 +31,25 @@ struct operand {
     char base[OPERAND_REGISTER_MAX];  /* member of struct pt_regs; "" for none */
     char index[OPERAND_REGISTER_MAX]; /* the same */
     uint8_t scale;
-    uint8_t shift; /* the register's bits begin here: 8 for %ah to %dh */
+    uint8_t shift; /* first bit in the register: 8 for %ah to %dh */
 };
 
-/* The architecture that this program was compiled for. */
+/* Returns the architecture that this program was compiled for. */
 enum operand_arch operand_native(void);
 
 /*
- * Parses the first operand of *text and moves *text behind it and the blanks that follow. Returns
- * 0, or -1 for an operand that cannot be read by a BPF program (one that is relative to a symbol,
- * say) or is none.
+ * Parses the first operand of *text, and moves *text past it and the spaces after it. Returns 0, or
+ * -1 if it is not an operand, or one that a BPF program cannot read, for example relative to a
+ * symbol.
  */
 int operand_parse(enum operand_arch arch, const char **text, struct operand *operand);
 
-/* How many operands a note's arguments have. */
+/* Returns the number of operands in the arguments of a note. */
 size_t operand_count(enum operand_arch arch, const char *text);
 
 /*
- * Writes the C expression that has the operand's value, in the operand's size and with its sign,
- * inside a BPF function whose parameter is `struct pt_regs *ctx`. Returns what snprintf returns.
+ * Writes the C expression for the value of the operand, with its size and sign, for a BPF function
+ * with the parameter `struct pt_regs *ctx`. Returns what snprintf returns.
  */
 int operand_expression(const struct operand *operand, char *text, size_t size);
 

@@ -30,8 +30,8 @@ void clock_open(struct clock *clock)
 }
 
 /*
- * Both clocks are read three times, and the fastest reading counts: the thread can be preempted between
- * the two.
+ * Reads both clocks three times and uses the fastest reading, because the thread can be preempted
+ * between the two clocks.
  */
 void clock_read(struct clock *clock)
 {

@@ -5,7 +5,7 @@
 
 #include "memory.h"
 
-/* The table never has fewer slots. */
+/* The smallest table. */
 #define SLOTS_MIN ((size_t)1024)
 
 static void allocate(struct connections *connections, size_t num_slots)
@@ -27,7 +27,7 @@ void connections_close(struct connections *connections)
     *connections = (struct connections){0};
 }
 
-/* The slot where the search for an address begins: objects of one size differ in the middle bits. */
+/* The first slot of a search. Objects of one size differ in the middle bits of their addresses. */
 static size_t home(const struct connections *connections, uint64_t address)
 {
     return (size_t)(address * 0x9e3779b97f4a7c15 >> 32) & (connections->num_slots - 1);
@@ -38,7 +38,7 @@ static size_t after(const struct connections *connections, size_t slot)
     return (slot + 1) & (connections->num_slots - 1);
 }
 
-/* The connection at an address, or the free slot that it would have. */
+/* Finds the connection at an address, or the free slot for it. */
 static struct connection *find(struct connections *connections, uint64_t address)
 {
     size_t slot = home(connections, address);
@@ -48,7 +48,7 @@ static struct connection *find(struct connections *connections, uint64_t address
     return &connections->slots[slot];
 }
 
-/* Makes a new table, of those whose last event is later than `silent_since`. */
+/* Makes a new table. Keeps connections whose latest event is after `silent_since`. */
 static void rebuild(struct connections *connections, size_t num_slots, uint64_t silent_since)
 {
     struct connection *old = connections->slots;
@@ -66,7 +66,7 @@ static void rebuild(struct connections *connections, size_t num_slots, uint64_t 
     free(old);
 }
 
-/* Whether a search that begins at slot `from` comes to `to` no later than to `end`. */
+/* Whether a search from slot `from` reaches `to` before or at `end`. */
 static bool is_before(const struct connections *connections, size_t from, size_t to, size_t end)
 {
     const size_t mask = connections->num_slots - 1;
@@ -74,7 +74,7 @@ static bool is_before(const struct connections *connections, size_t from, size_t
     return ((to - from) & mask) <= ((end - from) & mask);
 }
 
-/* Frees a slot, and moves what is behind it and would not be found any more. */
+/* Frees a slot, and moves later entries that a search would not find any more. */
 static void forget(struct connections *connections, struct connection *connection)
 {
     size_t gap = (size_t)(connection - connections->slots), slot = gap;
@@ -93,7 +93,7 @@ static void forget(struct connections *connections, struct connection *connectio
     --connections->count;
 }
 
-/* Forgets the connection that ended CONNECTIONS_FREED ends ago, if it has not begun anew. */
+/* Forgets the connection that ended CONNECTIONS_FREED ends ago, unless its address is in use. */
 static void forget_freed(struct connections *connections)
 {
     uint64_t end = connections->freed + 1 - CONNECTIONS_FREED;
@@ -109,7 +109,7 @@ static void forget_freed(struct connections *connections)
         rebuild(connections, connections->num_slots / 2, 0);
 }
 
-/* Makes room: forgets those whose last event is in the first eighth of the time since the oldest. */
+/* Makes room: forgets connections whose latest event is in the oldest eighth of all. */
 static void forget_silent(struct connections *connections)
 {
     uint64_t oldest = connections->events;
@@ -135,7 +135,7 @@ static struct connection *add(struct connections *connections, uint64_t address)
     return connection;
 }
 
-/* Whether an event is of another connection than the one that was last at its address. */
+/* Whether an event belongs to a new connection at the address of `connection`. */
 static bool is_another(const struct connection *connection, enum connections_step step,
                        const uint32_t *conn)
 {

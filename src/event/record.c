@@ -43,14 +43,14 @@ int64_t record_signed(const uint8_t *bytes, size_t width)
     }
 }
 
-/* A value of no fixed size, which begins at *end. */
+/* Decodes a value of variable size, which begins at *end. */
 static int decode_variable(const struct field *field, const struct event *event, int unread,
                            size_t *end, struct value *value)
 {
     uint64_t size = record_unsigned(event->bytes + field->place, field->counter_width);
 
     value->full_size = size;
-    /* a string of just what is captured has been cut, or ends there: nobody knows */
+    /* a string of the captured size may be truncated or complete; treat it as truncated */
     if (field->kind == FIELD_TEXT && size == EVENT_STRING_MAX - 1 && field->max == EVENT_STRING_MAX)
         ++value->full_size;
     if (field->kind == FIELD_STATS && !stats_is_known_size(size))
@@ -102,7 +102,7 @@ int record_decode(const struct signature *signature, bool application_data,
     return end == event->size ? 0 : -1;
 }
 
-/* The probes that tell of a request, under every name that h2o gave them. */
+/* The probes of requests, with all names that h2o has used. */
 static const struct {
     const char *probe;
     enum record_kind kind;
@@ -114,7 +114,7 @@ static const struct {
     {"h2o:send_response_header", RECORD_RESPONSE_HEADER},
 };
 
-/* The probes that tell when a connection begins and ends. */
+/* The probes at the begin and the end of a connection. */
 static const struct {
     const char *probe;
     enum connections_step step;
@@ -125,7 +125,7 @@ static const struct {
     {"quicly:free", CONNECTIONS_ENDS},
 };
 
-/* The keys of the fields that have a role. */
+/* The keys of the fields with a role. */
 static const char *const role_keys[NUM_ROLES] = {
     [ROLE_CONNECTION] = "conn-id",
     [ROLE_REQUEST] = "req-id",
@@ -183,7 +183,7 @@ void decoder_close(struct decoder *decoder)
     connections_close(&decoder->connections);
 }
 
-/* Connections are numbered in the order of the first events that are printed of them. */
+/* Connections get numbers in the order of their first printed events. */
 static uint64_t follow(struct decoder *decoder, const struct decoder_probe *probe,
                        const struct record *record)
 {

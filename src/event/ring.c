@@ -7,17 +7,16 @@
 #include <unistd.h>
 
 /*
- * 500,000 events a second of 136 bytes, a header of usual length with all that is around it,
- * fill 6.8 MB in 0.1 s.
+ * 500,000 events per second with 136 bytes each (a typical header) fill 6.8 MB in 0.1 s.
  */
 #define RING_SIZE ((size_t)16 << 20)
 
-/* The reader is woken for a batch of this size: what fits into the cache. */
+/* The size of a batch, for which the reader is woken: it fits into the cache. */
 #define WATERMARK ((size_t)256 << 10)
 
 /*
- * Space is given back to the kernel in pieces of this size: giving it back record by record would slow down
- * the kernel side, which reads the same cache line.
+ * The reader releases space in pieces of this size. Releasing each record would slow down the
+ * kernel side, which reads the same cache line.
  */
 #define RELEASE_SIZE ((uint64_t)64 << 10)
 
@@ -43,7 +42,7 @@ size_t ring_watermark(size_t ring_size)
 }
 
 /*
- * The first page is the reader's, to write; behind it are the kernel's page and the data, to read.
+ * The first page is written by the reader. The kernel's page and the data follow, read-only.
  */
 int ring_open(struct ring *ring, int fd, size_t ring_size)
 {
@@ -77,7 +76,7 @@ static void announce(struct ring *ring, uint64_t count, const struct source_read
     reader->lost(reader->context, count);
 }
 
-/* Each event says how many had been lost before it, on whatever CPU. */
+/* Reports events that were lost before this one: each event has the count of all losses. */
 static void look_for_losses(struct ring *ring, const struct event *event,
                             const struct source_reader *reader)
 {
@@ -98,7 +97,7 @@ static void release(struct ring *ring)
 
 size_t ring_drain(struct ring *ring, uint64_t counted, const struct source_reader *reader)
 {
-    /* What comes during the round is left to the next one, so that each round ends. */
+    /* Later events are left to the next call, so that this one ends. */
     const uint64_t begin = ring->at, end = __atomic_load_n(ring->produced, __ATOMIC_ACQUIRE);
     uint64_t released = begin;
 

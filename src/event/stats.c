@@ -41,7 +41,7 @@ static bool has_pointer(const uint8_t *bytes, size_t size, const struct address_
 size_t stats_find(const uint8_t *bytes, size_t size, const struct address_range *files,
                   size_t num_files, const struct stats_layout *found[STATS_LAYOUTS_MAX])
 {
-    /* without one, the files are not known, or the pointer is to none of them: it tells nothing */
+    /* if no pointer into the files is found, the pointer cannot be used to choose */
     const bool pointer_tells = has_pointer(bytes, size, files, num_files);
     size_t count = 0;
 

@@ -193,19 +193,26 @@ static bool is_held(const struct attach_request *request, const struct location 
     return fd >= 0;
 }
 
-/* Whether no place is attached whose events are printed. */
-static bool is_all_refused(const struct program *program, const struct places *refusals)
+/* Counts the printed probes that have an attached location. The functions of a probe are adjacent. */
+static size_t count_probes(const struct program *program, const struct places *refusals)
 {
-    size_t left = 0;
+    const struct server_probe *latest = NULL;
+    size_t count = 0;
 
-    for (size_t i = 0; i != program->num_functions; ++i)
-        left += program->functions[i].printed ? program->functions[i].num_locations : 0;
-    for (size_t i = 0; i != refusals->count; ++i)
-        left -= program->functions[refusals->list[i].function].printed ? 1 : 0;
-    return left == 0;
+    for (size_t i = 0; i != program->num_functions; ++i) {
+        const struct program_function *function = &program->functions[i];
+        size_t left = function->num_locations;
+        for (size_t j = 0; j != refusals->count; ++j)
+            left -= refusals->list[j].function == i ? 1 : 0;
+        if (!function->printed || left == 0 || function->traced == latest)
+            continue;
+        latest = function->traced;
+        ++count;
+    }
+    return count;
 }
 
-/* Reports refusals: to `refused`, or as the error if nothing is left to trace. */
+/* Counts the probes. Reports refusals: to `refused`, or as the error if nothing is left to trace. */
 static int report_refusals(const struct attempt *attempt, attach_refused *refused,
                            struct error *error)
 {
@@ -213,11 +220,12 @@ static int report_refusals(const struct attempt *attempt, attach_refused *refuse
     const struct program *program = attempt->request->program;
     bool held;
 
+    attempt->attached->num_probes = count_probes(program, refusals);
     if (refusals->count == 0)
         return 0;
     /* only the first one is tried: closing a link takes 0.02 s, closing an event 0.1 s */
     held = is_held(attempt->request, refusals->list[0].location);
-    if (is_all_refused(program, refusals)) {
+    if (attempt->attached->num_probes == 0) {
         if (!held)
             return diagnose_refusal("uprobes", EINVAL, error);
         return error_set(
@@ -237,7 +245,7 @@ int attach_all(struct attached *attached, const struct attach_request *request,
     struct attempt attempt = {.request = request, .attached = attached};
     int result;
 
-    *attached = (struct attached){NULL, 0};
+    *attached = (struct attached){0};
     result = attach_modules(&attempt, error);
     if (result == 0)
         result = report_refusals(&attempt, refused, error);
@@ -250,5 +258,5 @@ void attach_close(struct attached *attached)
     for (size_t i = 0; i != attached->count; ++i)
         close(attached->fds[i]);
     free(attached->fds);
-    *attached = (struct attached){NULL, 0};
+    *attached = (struct attached){0};
 }

@@ -9,5 +9,5 @@ const char *embedded_get(const char *path)
         if (strcmp(file->path, path) == 0)
             return file->content;
     }
-    abort(); /* the build embeds what the program asks for */
+    abort(); /* the build embeds all files that the program uses */
 }

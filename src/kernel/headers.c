@@ -14,7 +14,7 @@
 #include "kernel/embedded.h"
 
 /*
- * The mount calls of Linux 5.2: in glibc's headers since 2.36; the same on every architecture.
+ * The mount system calls of Linux 5.2. glibc's headers have them since 2.36.
  */
 #ifndef SYS_fsopen
 #define SYS_fsopen   430
@@ -25,7 +25,7 @@
 #define FSCONFIG_CREATE      6    /* FSCONFIG_CMD_CREATE */
 #define ATTRIBUTES_NO_DEVICE 0x0e /* MOUNT_ATTR_NOSUID | _NODEV | _NOEXEC */
 
-/* Creates a tmpfs that is mounted nowhere. Returns the descriptor of its root, or -1 with errno. */
+/* Creates a tmpfs without mounting it. Returns a descriptor of its root, or -1 with errno. */
 static int open_memory(void)
 {
     int root = -1, context = (int)syscall(SYS_fsopen, "tmpfs", FLAG_CLOEXEC);
@@ -57,7 +57,7 @@ static void remove_tree(int root)
         unlinkat(root, folders[i], AT_REMOVEDIR);
 }
 
-/* The name of a folder has the PID, for people to read. The folder is locked while it is in use. */
+/* The name of a folder has the PID, for information. The folder is locked while it is in use. */
 #define FOLDER_NAME "h2olog."
 
 static const char *const parents[] = {"/run", "/dev/shm", "/tmp"};
@@ -76,7 +76,7 @@ static int open_locked(int parent, const char *name, int wait)
     return folder;
 }
 
-/* Removes the folders of this user that killed runs have left: those that are not locked. */
+/* Removes folders of this user that are not locked: killed runs have left them. */
 static void remove_stale(const char *parent)
 {
     DIR *entries = opendir(parent);
@@ -102,8 +102,8 @@ static void remove_stale(const char *parent)
 }
 
 /*
- * Creates and locks a folder that only this user can enter. In the parents, nobody but root can
- * rename it: they are root's, or have the sticky bit. Returns its descriptor, or -1 with errno.
+ * Creates and locks a folder that only this user can enter. Other users cannot rename it, because
+ * the parents belong to root or have the sticky bit. Returns its descriptor, or -1 with errno.
  */
 static int make_folder(struct headers *headers, const char *parent)
 {
@@ -121,7 +121,7 @@ static int make_folder(struct headers *headers, const char *parent)
     return folder;
 }
 
-/* Creates a file, and the folders of its path. Returns 0, or -1 with errno. */
+/* Creates a file and the folders of its path. Returns 0, or -1 with errno. */
 static int write_file(int root, const char *path, const char *content)
 {
     char parent[PATH_MAX];

@@ -41,8 +41,8 @@ static void print_defines(FILE *text, const struct program_settings *selection,
 }
 
 /*
- * Compares 8 bytes at a time, in any case: where the wanted byte is a letter, the bit that tells
- * upper case from lower is set before.
+ * Compares 8 bytes at a time. For letters, it first sets the bit that distinguishes upper and lower
+ * case.
  */
 static void print_comparison(FILE *text, const char *name, size_t length)
 {
@@ -61,7 +61,7 @@ static void print_comparison(FILE *text, const char *name, size_t length)
 static void print_header_filter(FILE *text, const struct program_settings *selection)
 {
     fprintf(text,
-            "/* Whether a response header is one of those that were asked for. */\n"
+            "/* Whether a response header is one of those of -s. */\n"
             "INLINE int header_wanted(u64 name, u64 length)\n{\n    u64 words[%d];\n\n",
             EVENT_NAME_MAX / 8);
     for (size_t i = 0; i != selection->num_response_headers; ++i) {
@@ -101,8 +101,8 @@ static void print_keep(FILE *text, const struct program_settings *selection)
 }
 
 /*
- * Declares the arguments that the capture reads, as the operands say. Returns -1 if one cannot be
- * read.
+ * Declares the arguments that the capture reads, with the expressions of their operands. Returns -1
+ * if one cannot be read.
  */
 static int print_arguments(FILE *text, enum operand_arch arch, const struct signature *signature,
                            const char *operands, bool application_data)
@@ -125,8 +125,8 @@ static int print_arguments(FILE *text, enum operand_arch arch, const struct sign
 }
 
 /*
- * How long the operands are that the signature has arguments for. Behind them, of arguments that are
- * not known, can be anything.
+ * Returns the length of the operands for which the signature has arguments. The operands of unknown
+ * arguments follow.
  */
 static int known_length(enum operand_arch arch, const struct signature *signature,
                         const char *operands)
@@ -153,7 +153,7 @@ static int print_function(FILE *text, enum operand_arch arch,
             known_length(arch, signature, operands), operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
             function->name, id, function->silent);
-    if (!selection->one_link) /* else PROGRAM_DISPATCH looks */
+    if (!selection->one_link) /* else PROGRAM_DISPATCH checks the gate */
         fputs("    if (!GATE->is_open)\n        return 0;\n", text);
     if (print_arguments(text, arch, signature, operands, selection->application_data) != 0)
         return -1;
@@ -161,7 +161,7 @@ static int print_function(FILE *text, enum operand_arch arch,
     return 0;
 }
 
-/* Whether a location can fire, and all operands of it that are wanted can be read. */
+/* Whether a location can fire, and all operands that are needed can be read. */
 static bool is_usable(enum operand_arch arch, const struct server_probe *traced,
                       const struct location *location)
 {
@@ -178,7 +178,7 @@ static bool is_usable(enum operand_arch arch, const struct server_probe *traced,
     return true;
 }
 
-/* The function of a probe for these operands, from index `first` on; a new one if there is none. */
+/* Finds the function for these operands, from index `first`, or adds one. */
 static struct program_function *find_function(struct program *program, size_t first,
                                               const struct server_probe *traced,
                                               const char *arguments)
@@ -243,7 +243,7 @@ void program_open(struct program *program, enum operand_arch arch,
     print_keep(text, selection);
     for (size_t i = 0; i != program->num_functions; ++i)
         print_function(text, arch, selection, &program->functions[i]);
-    fputs("/* All probes hang on one link; the cookie of the location says whose it is. */\n"
+    fputs("/* All locations share one link. The cookie of a location selects its function. */\n"
           "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n"
           "    if (GATE->is_open)\n"
           "        tail_call(ctx, MAP(ENTRIES_MAP), get_attach_cookie(ctx));\n"

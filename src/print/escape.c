@@ -6,9 +6,8 @@
 #include "memory.h"
 
 /*
- * The length of the UTF-8 sequence at `bytes`, 0 if there is none; then *bad is how many bytes
- * could have begun one (at least 1): Unicode's "maximal subpart" (Unicode 15, 3.9, table 3-7),
- * which one U+FFFD replaces.
+ * Returns the length of the UTF-8 sequence at `bytes`, 0 if it is not valid. Then *bad is the
+ * length of the "maximal subpart" (Unicode 15, 3.9, table 3-7), which one U+FFFD replaces.
  */
 static size_t sequence_length(const uint8_t *bytes, size_t size, size_t *bad)
 {
@@ -27,16 +26,16 @@ static size_t sequence_length(const uint8_t *bytes, size_t size, size_t *bad)
     else
         return 0;
     switch (bytes[0]) {
-    case 0xe0: /* shorter forms exist below */
+    case 0xe0: /* below: overlong */
         low = 0xa0;
         break;
-    case 0xed: /* surrogates above */
+    case 0xed: /* above: surrogates */
         high = 0x9f;
         break;
     case 0xf0:
         low = 0x90;
         break;
-    case 0xf4: /* beyond U+10FFFF above */
+    case 0xf4: /* above: beyond U+10FFFF */
         high = 0x8f;
         break;
     default:
@@ -53,13 +52,13 @@ static size_t sequence_length(const uint8_t *bytes, size_t size, size_t *bad)
     return length;
 }
 
-/* U+0080 to U+009F: terminals obey them. */
+/* U+0080 to U+009F: terminals treat them as control characters. */
 static bool is_c1(const uint8_t *bytes, size_t length)
 {
     return length == 2 && bytes[0] == 0xc2 && bytes[1] < 0xa0;
 }
 
-/* How many bytes from the start are plain ASCII: printable, and no `"` or `\` if it is for JSON. */
+/* Returns how many bytes need no escape: printable ASCII, for JSON without `"` and `\`. */
 static size_t plain_length(const uint8_t *bytes, size_t size, bool json)
 {
     size_t i = 0;
@@ -81,7 +80,7 @@ static char *print_x(char *to, uint8_t byte)
     return to;
 }
 
-/* One character that is not plain; returns how many bytes it took, and moves *to. */
+/* Escapes one character. Returns the number of bytes it has, and advances *to. */
 static size_t escape_text(char **to, const uint8_t *bytes, size_t size)
 {
     size_t bad, length = sequence_length(bytes, size, &bad);
@@ -115,7 +114,7 @@ static size_t escape_json(char **to, const uint8_t *bytes, size_t size)
         *(*to)++ = '\\';
         *(*to)++ = (char)bytes[0];
     } else if ((length == 1 && (bytes[0] < 0x20 || bytes[0] == 0x7f)) || is_c1(bytes, length)) {
-        uint8_t code = bytes[length - 1]; /* of U+0080 to U+009F, the second byte is the code */
+        uint8_t code = bytes[length - 1]; /* U+0080 to U+009F: the second byte is the code */
         memcpy(*to, "\\u00", 4);
         (*to)[4] = digits[code >> 4];
         (*to)[5] = digits[code & 15];
@@ -182,7 +181,7 @@ size_t escape_cut(const uint8_t *bytes, size_t size)
         size_t bad;
         if ((*start & 0xc0) == 0x80)
             continue;
-        /* a sequence that lacks nothing but what was cut off */
+        /* incomplete, but valid so far */
         return *start >= 0xc2 && *start <= 0xf4 && sequence_length(start, back, &bad) == 0 &&
                        bad == back
                    ? back

@@ -10,7 +10,7 @@
 #include "memory.h"
 #include "print/escape.h"
 
-/* The parts of a probe's lines that never change. */
+/* The constant parts of a probe's lines. */
 struct json_probe {
     char *begin;                   /* {"type":"packet-sent","seq": */
     char *layer;                   /* ,"provider":"quicly" */
@@ -62,7 +62,7 @@ static void print_address(struct output *output, const uint8_t *bytes)
     output_bytes(output, "\"", 1);
 }
 
-/* Leaves out the fields that may lie elsewhere in the server's version of the struct. */
+/* Leaves out fields whose place in the server's struct is not certain. */
 static void print_stats(const struct json *json, const struct value *value)
 {
     const struct stats_layout *layouts[STATS_LAYOUTS_MAX];
@@ -96,8 +96,8 @@ static void print_text(struct output *output, const struct value *value)
 }
 
 /*
- * Milliseconds since the epoch. A thread can be preempted between reading the clock and taking its
- * place in the ring, so times are kept from going backwards.
+ * Prints milliseconds since the epoch. A thread can be preempted between reading the clock and
+ * reserving its place in the ring, so a time before the previous one is replaced by that.
  */
 static void print_time(struct json *json, uint64_t time_ns)
 {
@@ -125,7 +125,7 @@ static void print_value(struct json *json, const struct field *field, const stru
     default:
         break;
     }
-    if (value->bytes == NULL) { /* it could not be read, which is not the same as empty */
+    if (value->bytes == NULL) { /* could not be read */
         output_string(output, "null");
         return;
     }
@@ -144,7 +144,7 @@ static void print_value(struct json *json, const struct field *field, const stru
     }
 }
 
-/* The statistics of a connection are fields of their own. */
+/* Prints one field. Each field of FIELD_STATS becomes a member. */
 static void print_field(struct json *json, const struct record *record, size_t nth)
 {
     struct output *output = json->settings->output;

@@ -4,7 +4,7 @@
 
 #include "print/escape.h"
 
-/* Prints text, and how many bytes of it were cut off. */
+/* Prints text, and the number of missing bytes. */
 static void print_text(struct output *output, const struct value *value)
 {
     size_t size = value->size;
@@ -46,7 +46,7 @@ static void print_status(struct output *output, const struct record *record)
     output_signed(output, record_value(record, ROLE_STATUS)->integer);
 }
 
-/* A line of each kind of record: its tag, and the values that it needs. */
+/* The lines: for each kind of record its tag, and the values that it needs. */
 static const struct line {
     const char *tag;
     void (*print)(struct output *output, const struct record *record);
@@ -79,14 +79,14 @@ static int print_record(void *state, const struct record *record)
     return 0;
 }
 
-/* Lines come first: both can go to one terminal. */
+/* Flushes the lines first, because both outputs can be the same terminal. */
 static void print_lost(void *state, uint64_t count)
 {
     const struct sink_settings *settings = state;
 
     output_flush(settings->output);
     output_say(settings->messages,
-               "h2olog: %" PRIu64 " events are lost here; a larger -b holds more", count);
+               "h2olog: %" PRIu64 " events are lost here; use a larger ring (-b)", count);
 }
 
 static void close_text(void *state)

@@ -15,7 +15,7 @@
 #define NATIVE_ORDER ELFDATA2MSB
 #endif
 
-/* A table larger than this is no linker's. */
+/* No linker writes a larger table. */
 #define TABLE_MAX (16 << 20)
 
 static bool read_at(int fd, uint64_t offset, void *bytes, size_t size)
@@ -23,7 +23,7 @@ static bool read_at(int fd, uint64_t offset, void *bytes, size_t size)
     return offset <= INT64_MAX && pread(fd, bytes, size, (off_t)offset) == (ssize_t)size;
 }
 
-/* Reads a table whole, to be freed; NULL if it cannot be read, or is empty. */
+/* Reads a table into new memory. Returns NULL if it cannot be read, or is empty. */
 static void *read_table(int fd, uint64_t offset, uint64_t size)
 {
     void *table;
@@ -130,7 +130,7 @@ int binary_find_semaphore(const struct binary *binary, uint64_t address, uint64_
     for (size_t i = 0; i != binary->num_segments; ++i) {
         const struct binary_segment *segment = &binary->segments[i];
         uint64_t into = address - segment->address;
-        /* what follows a segment in its last page is mapped with it */
+        /* the last page is mapped completely, also after the end of the segment */
         if (!segment->writable || address < segment->address ||
             into >= segment->size + (page - (segment->address + segment->size) % page) % page)
             continue;
@@ -140,7 +140,7 @@ int binary_find_semaphore(const struct binary *binary, uint64_t address, uint64_
     return -1;
 }
 
-/* The version behind "h2o/", if one begins there. */
+/* Reads the version after "h2o/", if there is one. */
 static bool copy_version(const char *text, size_t available, char *version, size_t size)
 {
     size_t length = 0;
@@ -183,6 +183,6 @@ bool binary_predates_probes(const char *version)
 
     if (sscanf(version, "%u.%u", &major, &minor) != 2)
         return false;
-    /* the two betas of 2.3.0 are of 2018; "2.3.0-DEV" is any later revision */
+    /* the betas of 2.3.0 are from 2018; "2.3.0-DEV" is any later revision */
     return major < 2 || (major == 2 && minor < 3) || strncmp(version, "2.3.0-beta", 10) == 0;
 }

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* x86_64's registers: as the assembler names them by size, and as struct pt_regs does. */
+/* Registers of x86_64: their assembler names by size, and their names in struct pt_regs. */
 static const struct {
-    const char *names[5]; /* 8, 4, 2, 1 bytes, and bits 8 to 15 */
+    const char *names[5]; /* 8, 4, 2 and 1 bytes; bits 8 to 15 */
     const char *member;
 } x86_registers[] = {
     {{"rax", "eax", "ax", "al", "ah"}, "ax"},       {{"rbx", "ebx", "bx", "bl", "bh"}, "bx"},
@@ -31,7 +31,7 @@ enum operand_arch operand_native(void)
 #endif
 }
 
-/* Moves *at over a character; false if it is not there. */
+/* Skips a character. Returns false if it is not there. */
 static bool skip(const char **at, char expected)
 {
     if (**at != expected)
@@ -54,7 +54,7 @@ static int parse_number(const char **at, int64_t *value)
     return 0;
 }
 
-/* A word of letters and digits. */
+/* Parses a word of letters and digits. */
 static size_t parse_word(const char **at, char *word, size_t size)
 {
     size_t length = 0;
@@ -87,7 +87,7 @@ static int parse_x86_register(const char **at, char *member, uint8_t *shift)
     return -1;
 }
 
-/* DISP(BASE,INDEX,SCALE), any of which may be missing, %REGISTER or $CONSTANT. */
+/* DISP(BASE,INDEX,SCALE), where each part is optional; %REGISTER; or $CONSTANT. */
 static int parse_x86(const char **at, struct operand *operand)
 {
     uint8_t shift = 0;
@@ -120,7 +120,7 @@ static int parse_x86(const char **at, struct operand *operand)
     return skip(at, ')') && shift == 0 ? 0 : -1;
 }
 
-/* xN, wN (the half of it) or sp. */
+/* xN, wN (its lower half) or sp. */
 static int parse_aarch64_register(const char **at, char *member)
 {
     char name[8], *end;
@@ -147,7 +147,7 @@ static void skip_blanks(const char **at)
         ++*at;
 }
 
-/* [BASE, OFFSET] or [BASE, INDEX, lsl N], REGISTER, or a CONSTANT without a mark. */
+/* [BASE, OFFSET], [BASE, INDEX, lsl N], REGISTER, or CONSTANT without a prefix. */
 static int parse_aarch64(const char **at, struct operand *operand)
 {
     if (!skip(at, '[')) {
@@ -229,7 +229,7 @@ size_t operand_count(enum operand_arch arch, const char *text)
         ++count;
         if (operand_parse(arch, &text, &operand) == 0)
             continue;
-        /* not one that can be read, but one all the same: the next begins behind the next " N@" */
+        /* counts, although it cannot be read; the next operand begins at the next " N@" */
         do {
             text += strcspn(text, " ");
             skip_blanks(&text);
@@ -246,7 +246,7 @@ int operand_expression(const struct operand *operand, char *text, size_t size)
 
     switch (operand->kind) {
     case OPERAND_CONSTANT:
-        /* the lowest int64_t has no literal of its own */
+        /* C has no literal for INT64_MIN */
         return snprintf(text, size, "(%c%u)0x%" PRIx64 "ULL", sign, bits, (uint64_t)operand->value);
     case OPERAND_REGISTER:
         if (operand->shift != 0)

@@ -14,10 +14,10 @@
 
 #include "memory.h"
 
-/* 256 MiB of pages of 4 KiB: a limit is needed, as a process can map any number of pages. */
+/* 256 MiB in pages of 4 KiB. A limit is needed, because a process can map any number of pages. */
 #define PAGES_MAX 65536
 
-/* Names of the files that have probes, as in /proc/PID/maps. */
+/* Names of the files with probes, as in /proc/PID/maps. */
 struct files {
     char **names;
     size_t count;
@@ -55,8 +55,8 @@ static struct files find_files(const struct notes *notes)
 }
 
 /*
- * Reads a byte of each page: to read it, the kernel maps the page into the process. Stops at a page
- * that cannot be read, such as one behind the end of its file. Returns the number of pages read.
+ * Reads one byte of each page, so that the kernel maps the page into the process. Stops at a page
+ * that cannot be read, such as one after the end of its file. Returns the number of pages read.
  */
 static size_t touch(int memory, uint64_t address, size_t count)
 {

@@ -239,7 +239,7 @@ class Tracer(Child):
         super().__init__(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.lines = Lines(self.process.stdout, "h2olog")
         self.messages = Lines(self.process.stderr, "h2olog")
-        self.messages.until(" Attaching pid=")
+        self.messages.until(" Attaching: ")
         self.seconds_to_attach = time.perf_counter() - start
         self.cpu_to_attach = self.cpu_ns() / 1e9
         self.seconds_to_detach = 0.0

@@ -169,7 +169,7 @@ class Tracer:
             self.wait_attached()
 
     def wait_attached(self) -> None:
-        wait_until(lambda: b" Attaching pid=" in self.err.read_bytes() or self.process.poll() is not None, "attaching")
+        wait_until(lambda: b" Attaching: " in self.err.read_bytes() or self.process.poll() is not None, "attaching")
         assert self.process.poll() is None, f"h2olog ended: {self.err.read_text(errors='replace')}"
 
     def lines(self) -> list[str]:

@@ -175,7 +175,7 @@ def test_place_of_another_tracer(
     assert tracer.stop() == 0
     assert tracer.lines() == ["1 2 RxProtocol HTTP/1.1", "1 2 TxStatus   200"]
     *sentences, attached = tracer.messages().splitlines()
-    assert sorted(sentences) == told_held(held) and " Attaching " in attached
+    assert sorted(sentences) == told_held(held) and " Attaching: " in attached
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -368,7 +368,7 @@ def test_stopped_and_resumed_while_it_starts(serve: Serve, trace: Trace, mode: s
     server = serve(script=REQUEST + "quicly:free conn=1 at=now\n")
     for _ in range(3):
         tracer = trace(server, mode, attached=False)
-        while tracer.process.poll() is None and " Attaching " not in tracer.messages():
+        while tracer.process.poll() is None and " Attaching: " not in tracer.messages():
             tracer.process.send_signal(signal.SIGSTOP)
             tracer.process.send_signal(signal.SIGCONT)
             time.sleep(random.uniform(0, 0.002))

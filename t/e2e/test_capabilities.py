@@ -89,7 +89,7 @@ def check_traced(server: Server, tracer: Tracer) -> None:
     assert server.play() == (COUNT, 0)
     assert tracer.wait_lines(COUNT) == LINES
     assert tracer.stop() == 0
-    assert re.fullmatch(rf"\S+ Attaching pid={server.pid} \(.*\)\n", tracer.messages()), tracer.messages()
+    assert re.fullmatch(rf"\S+ Attaching: tracing PID {server.pid} \(.*\): \d+ probes? attached\n", tracer.messages()), tracer.messages()
 
 
 # --- what is enough ---

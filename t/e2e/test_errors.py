@@ -139,9 +139,9 @@ def test_hostile_pid() -> None:
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["-p"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
-        (["--pid"], "-p (--pid) needs its PID; if pgrep gave none, no h2o runs here"),
-        (["-p", "1", "-p", "2"], "-p takes one process id; trace '2' with an h2olog of its own"),
+        (["-p"], "-p (--pid) needs its PID; if it came from pgrep, no h2o is running"),
+        (["--pid"], "-p (--pid) needs its PID; if it came from pgrep, no h2o is running"),
+        (["-p", "1", "-p", "2"], "-p takes only one process id; start another h2olog to trace '2'"),
         (["-p", "1", "-s"], "-s (--response-header) needs its NAME"),
         (["-p", "1", "-w"], "-w (--write) needs its FILE"),
         (["-p", "1", "-b"], "-b (--buffer) needs its SIZE"),
@@ -151,12 +151,12 @@ def test_hostile_pid() -> None:
         (["--nope=1", "-p", "1"], "there is no option '--nope=1'; h2olog --help lists them"),
         (["--no\npe\x1b[0m"], r"there is no option '--no\x0ape\x1b[0m'; h2olog --help lists them"),
         (["--debug=2", "-p", "1"], "'--debug=2': this option takes no argument"),
-        (["-p", "1", "2"], "'2' is not something to trace: say http, quic or all (and -p before a process id)"),
-        (["1"], "'1' is not something to trace: say http, quic or all (and -p before a process id)"),
-        (["-p", "1", "HTTP"], "'HTTP' is not something to trace: say http, quic or all (and -p before a process id)"),
-        (["http", "-p", "1", "more"], "'more' is one argument too many; h2olog --help shows what goes where"),
-        (["http", "http"], "'http' is one argument too many; h2olog --help shows what goes where"),
-        (["-p", "1", "--", "http", "-d"], "'-d' is one argument too many; h2olog --help shows what goes where"),
+        (["-p", "1", "2"], "there is no mode '2'; use http, quic or all, and -p before a process id"),
+        (["1"], "there is no mode '1'; use http, quic or all, and -p before a process id"),
+        (["-p", "1", "HTTP"], "there is no mode 'HTTP'; use http, quic or all, and -p before a process id"),
+        (["http", "-p", "1", "more"], "unexpected argument 'more'; see h2olog --help"),
+        (["http", "http"], "unexpected argument 'http'; see h2olog --help"),
+        (["-p", "1", "--", "http", "-d"], "unexpected argument '-d'; see h2olog --help"),
         (["-p", "1", "-s", ""], "-s takes the name of a header, such as content-type"),
         (["-p", "1", "-s", "a: b"], "'a: b' cannot be the name of a header; give -s the name alone"),
         (["-p", "1", "-s", "a\n"], r"'a\x0a' cannot be the name of a header; give -s the name alone"),
@@ -368,7 +368,7 @@ def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
     server = serve()
     words = ["-d", "-p", str(server.pid)]
     tracer = Tracer(tmp_path, *words, program="h2olog-single", attached=False, before=without(SYS_ADMIN))
-    wait_until(lambda: tracer.process.poll() is not None or " Attaching " in tracer.messages(), "the start")
+    wait_until(lambda: tracer.process.poll() is not None or " Attaching: " in tracer.messages(), "the start")
     status = tracer.stop()
     assert take_uprobe_events(server) == []
     if status != 0:

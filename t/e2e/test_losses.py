@@ -36,7 +36,7 @@ def stopped(process: subprocess.Popen[bytes], play: Callable[[], object]) -> Non
 
 def told_lost(tracer: Tracer) -> tuple[list[int], int]:
     """What text mode says of losses: where they are, and in all."""
-    here = re.findall(r"^h2olog: (\d+) events are lost here; a larger -b holds more$", tracer.messages(), re.M)
+    here = re.findall(r"^h2olog: (\d+) events are lost here; use a larger ring \(-b\)$", tracer.messages(), re.M)
     total = re.findall(r"^h2olog: (\d+) events were lost in all$", tracer.messages(), re.M)
     assert len(total) == (1 if here else 0)
     return [int(count) for count in here], int(total[0]) if total else 0
@@ -84,7 +84,7 @@ def test_text_loses_a_known_number(serve: Serve, tmp_path: Path, program: str, s
     position = lost = 0  # events that are accounted for
     _, *lines, total, of_probe = everything.read_text().split("\n")[:-1]
     for line in lines:
-        match = re.fullmatch(r"h2olog: (\d+) events are lost here; a larger -b holds more", line)
+        match = re.fullmatch(r"h2olog: (\d+) events are lost here; use a larger ring \(-b\)", line)
         if match is not None:
             position, lost = position + int(match.group(1)), lost + int(match.group(1))
         else:

@@ -228,11 +228,12 @@ def test_debug(serve: Serve, trace: Trace, program: str) -> None:
     server = serve()
     tracer = trace(server, program=program)
     assert tracer.stop() == 0
-    match = re.fullmatch(rf"({TIME}) Attaching pid=(\d+) \((.*)\)\n", tracer.messages())
+    match = re.fullmatch(rf"({TIME}) Attaching: tracing PID (\d+) \((.*)\): (\d+) probes? attached\n", tracer.messages())
     assert match is not None, tracer.messages()
     assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=PATIENCE)
     assert int(match.group(2)) == server.pid
     assert match.group(3) == f"{server.binary} -t 1"
+    assert int(match.group(4)) == 4  # the request, its headers, the response, its headers
 
 
 def test_report(serve: Serve, trace: Trace) -> None:
@@ -259,7 +260,7 @@ def test_debug_twice(serve: Serve, trace: Trace) -> None:
     tracer = trace(server, "-d")  # and one of trace()'s
     assert tracer.stop() == 0
     messages = tracer.messages()
-    assert len(re.findall(rf"^{TIME} Attaching pid={server.pid} ", messages, re.M)) == 1
+    assert len(re.findall(rf"^{TIME} Attaching: tracing PID {server.pid} ", messages, re.M)) == 1
     for probe in ("receive_request", "receive_request_header", "send_response", "send_response_header"):
         # its declaration, and below it where it stands: two places in the stand-in
         block = re.search(rf"^h2o:{probe}\(uint64_t conn_id, .*\n((?:    .*\n)+)", messages, re.M)
@@ -287,7 +288,7 @@ def test_what_the_server_lacks(serve: Serve, trace: Trace, tmp_path: Path, progr
         r"it is not in this build of h2o", missing
     )  # fmt: skip
     assert lacks == "this server lacks h2o:receive_request"
-    assert " Attaching pid=" in attaching
+    assert " Attaching: " in attaching
 
 
 # --- -b ---

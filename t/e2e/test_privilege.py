@@ -219,7 +219,7 @@ def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, name: s
     assert tracer.stop() == 0
     assert tracer.lines() == LINES
     (attached,) = tracer.messages().splitlines()
-    assert re.fullmatch(rf"\d+-\d\d-\d\dT\d\d:\d\d:\d\dZ Attaching pid={server.pid} \(.*\)", attached)
+    assert re.fullmatch(rf"\d+-\d\d-\d\dT\d\d:\d\d:\d\dZ Attaching: tracing PID {server.pid} \(.*\): \d+ probes? attached", attached)
     assert not mark.exists()
 
 
@@ -243,8 +243,8 @@ class Renamed(Server):
         self.pid = int(match.group(1))
 
 
-HOSTILE = b"h2o\n2026-11-22T12:23:01Z Attaching pid=1 (forged)\r\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
-ESCAPED = r"h2o\x0a2026-11-22T12:23:01Z Attaching pid=1 (forged)\x0d\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
+HOSTILE = b"h2o\n2026-11-22T12:23:01Z Attaching: tracing PID 1 (forged)\r\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
+ESCAPED = r"h2o\x0a2026-11-22T12:23:01Z Attaching: tracing PID 1 (forged)\x0d\x1b[2J\x07\x7f\xff\xc2\x9b31m\xe2\x80"
 
 
 def is_tame(text: bytes) -> bool:
@@ -261,7 +261,7 @@ def test_hostile_name_of_a_server(tmp_path: Path, options: list[str]) -> None:
     folder.mkdir()
     tracer = Tracer(folder, *options, "-p", str(server.pid), attached=False)
     try:
-        wait_until(lambda: b" Attaching pid=%d " % server.pid in tracer.err.read_bytes(), "attaching")
+        wait_until(lambda: b" Attaching: tracing PID %d " % server.pid in tracer.err.read_bytes(), "attaching")
         assert server.play() == (COUNT, 0)
         assert tracer.stop() == 0
     finally:
@@ -270,9 +270,9 @@ def test_hostile_name_of_a_server(tmp_path: Path, options: list[str]) -> None:
     out, err = tracer.out.read_bytes(), tracer.err.read_bytes()
     assert is_tame(out) and is_tame(err)
     assert out.count(b"\n") == COUNT
-    attached = [line for line in err.decode().split("\n") if " Attaching pid=" in line]
+    attached = [line for line in err.decode().split("\n") if " Attaching: " in line]
     assert len(attached) == 1
-    assert attached[0].endswith(f" Attaching pid={server.pid} ({ESCAPED} --script {script})")
+    assert re.search(re.escape(f" Attaching: tracing PID {server.pid} ({ESCAPED} --script {script}): ") + r"\d+ probes? attached$", attached[0])
 
 
 @pytest.mark.parametrize("options", [[], ["-l"]])
@@ -313,7 +313,7 @@ def test_hostile_notes(tmp_path: Path) -> None:
     folder.mkdir()
     tracer = Tracer(folder, "all", "-dd", "-t", "h2o:*", "-p", str(server.pid), attached=False)
     try:
-        wait_until(lambda: tracer.process.poll() is not None or b" Attaching pid=" in tracer.err.read_bytes(), "start")
+        wait_until(lambda: tracer.process.poll() is not None or b" Attaching: " in tracer.err.read_bytes(), "start")
         listed = run("-l", "-p", str(server.pid))
         assert server.play() == (1, 0)
         tracer.wait_lines(1)

@@ -184,7 +184,7 @@ def attaches(folder: Path, pid: int) -> str:
     folder.mkdir()
     tracer = Tracer(folder, "-d", "-p", str(pid))
     assert tracer.stop() == 0
-    return "".join(line + "\n" for line in tracer.messages().splitlines() if " Attaching pid=" not in line)
+    return "".join(line + "\n" for line in tracer.messages().splitlines() if " Attaching: " not in line)
 
 
 @pytest.mark.parametrize("words", KINDS)

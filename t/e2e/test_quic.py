@@ -497,7 +497,7 @@ def finish(tracer: Tracer) -> list[str]:
     """Ends it and returns its lines; nothing was lost, and it had nothing to complain of."""
     assert tracer.stop() == 0
     for line in tracer.messages().splitlines():
-        assert re.match(r"\S+ Attaching pid=|this server lacks|\S+ [\d.]+ events/s, 0 lost$", line), line
+        assert re.match(r"\S+ Attaching: |this server lacks|\S+ [\d.]+ events/s, 0 lost$", line), line
     return check_bytes(tracer.out.read_bytes())
 
 

@@ -235,8 +235,9 @@ static void check_program(enum operand_arch arch, const struct program_settings 
         expect_function(&at, arch, selection, &program->functions[i]);
         num_locations += program->functions[i].num_locations;
     }
-    expect(&at, "/* All probes hang on one link; the cookie of the location says whose it is. */\n"
-                "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n");
+    expect(&at,
+           "/* All locations share one link. The cookie of a location selects its function. */\n"
+           "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n");
     check(strchr(at, '}') != NULL && strcmp(strchr(at, '}'), "}\n") == 0);
     for (size_t i = 0; i != selection->num_probes; ++i)
         num_skipped -= selection->probes[i].probe->num_locations; /* may wrap, and back */

@@ -118,7 +118,7 @@ def measure(mode: str) -> tuple[float, float]:
         )  # fmt: skip
         assert tracer.stderr is not None
         line = tracer.stderr.readline()
-        assert " Attaching pid=" in line, line + tracer.stderr.read()
+        assert " Attaching: " in line, line + tracer.stderr.read()
         attached = time.monotonic()
         time.sleep(1)
         stopped = time.monotonic()

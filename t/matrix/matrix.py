@@ -160,7 +160,7 @@ def tracing(server: Standin, folder: Path, program: str, *words: str) -> Iterato
         )
     try:
         deadline = time.monotonic() + PATIENCE
-        while b" Attaching pid=" not in (said := (folder / "err").read_bytes()):
+        while b" Attaching: " not in (said := (folder / "err").read_bytes()):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Failure(f"{program} does not attach: {said.decode(errors='replace')[-500:]}")
             time.sleep(0.002)

@@ -20,7 +20,10 @@
 void report_changed(FILE *file, const struct selection *selection, const struct options *options,
                     const struct version *version);
 
-/* Prints a line for each thing that the mode promises and no probe of this server gives. */
+/*
+ * Prints a line for each thing that the mode promises and no probe of this server gives; with -t, for
+ * HTTP/3 where the mode leaves out all else.
+ */
 void report_missing(FILE *file, const struct options *options, const struct version *version);
 
 /*

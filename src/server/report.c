@@ -11,23 +11,36 @@ static const struct promise {
     const char *what;
     const char *tag, *type; /* of the lines, in text and in JSON */
     const char *probes[3];
+    bool of_http; /* of requests and responses of every version of HTTP */
     bool of_quic; /* a server without QUIC cannot give it anyway */
 } promises[] = {
-    {"requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, false},
+    {"requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, true, false},
     {"request headers",
      "RxHeader",
      "receive-request-header",
      {"h2o:receive_request_header"},
+     true,
      false},
     {"the status of responses",
      "TxStatus",
      "send-response",
      {"h2o:send_response", "h2o:send_response_status"},
+     true,
      false},
-    {"response headers", "TxHeader", "send-response-header", {"h2o:send_response_header"}, false},
-    {"accepted HTTP/3 connections", "", "h3s-accept", {"h2o:h3_accept", "h2o:h3s_accept"}, true},
-    {"QUIC", "", "quicly", {"quicly:*"}, false},
-    {"TLS", "", "picotls", {"picotls:*"}, false},
+    {"response headers",
+     "TxHeader",
+     "send-response-header",
+     {"h2o:send_response_header"},
+     true,
+     false},
+    {"accepted HTTP/3 connections",
+     "",
+     "h3s-accept",
+     {"h2o:h3_accept", "h2o:h3s_accept"},
+     false,
+     true},
+    {"QUIC", "", "quicly", {"quicly:*"}, false, false},
+    {"TLS", "", "picotls", {"picotls:*"}, false, false},
 };
 
 /* Since this date, h2o has fired the probes of requests and responses for HTTP/3 as well. No list says so. */
@@ -133,19 +146,6 @@ void report_changed(FILE *file, const struct selection *selection, const struct 
     print_new(file, selection, options, version);
 }
 
-static void print_broken_promise(FILE *file, const struct promise *promise, bool text,
-                                 const struct version *version, const char *known_as)
-{
-    const uint32_t first = version_known_since(promise->probes);
-    char since[32];
-
-    version_date(first, since, sizeof(since));
-    fprintf(file, "h2olog: this server (%s) has no probe for %s: %s %s are missing; %s%s\n",
-            known_as, promise->what, text ? promise->tag : promise->type, text ? "lines" : "events",
-            first > version->since ? "h2o has had it since " : "it is not in this build of h2o",
-            first > version->since ? since : "");
-}
-
 /* In how many places a probe of h2o stands. */
 static size_t num_places(const struct version *version, const char *name)
 {
@@ -158,16 +158,42 @@ static size_t num_places(const struct version *version, const char *name)
 }
 
 /*
- * h2o got the probes of requests and responses for HTTP/3 later than those of HTTP/1 and HTTP/2, of
- * the same names. Each version of HTTP has a place of its own.
+ * Whether the probes of requests and responses fire for HTTP/3. h2o got these later than those of
+ * HTTP/1 and HTTP/2, of the same names. Each version of HTTP has a place of its own.
  */
-static void print_no_http3(FILE *file, const struct version *version, const char *known_as)
+static bool has_http3(const struct version *version)
+{
+    return version->since >= HTTP3_SINCE || num_places(version, "receive_request") >= 3;
+}
+
+/* Whether only the events of HTTP/3 count, of what a promise gives. */
+static bool is_of_http3(const struct options *options, const struct promise *promise)
+{
+    return promise->of_http && options->view->capture.http3_only;
+}
+
+static void print_broken_promise(FILE *file, const struct promise *promise,
+                                 const struct options *options, const struct version *version,
+                                 const char *known_as)
+{
+    const bool text = !options->view->prints_events, http3 = is_of_http3(options, promise);
+    uint32_t first = version_known_since(promise->probes);
+    char since[32];
+
+    if (http3 && first < HTTP3_SINCE)
+        first = HTTP3_SINCE;
+    version_date(first, since, sizeof(since));
+    fprintf(file, "h2olog: this server (%s) has no probe for %s%s: %s %s are missing; %s%s\n",
+            known_as, promise->what, http3 ? " of HTTP/3" : "", text ? promise->tag : promise->type,
+            text ? "lines" : "events",
+            first > version->since ? "h2o has had it since " : "it is not in this build of h2o",
+            first > version->since ? since : "");
+}
+
+static void print_no_http3(FILE *file, const char *known_as)
 {
     char since[32];
 
-    if (version->since >= HTTP3_SINCE || !version_has(version, "quicly:*") ||
-        num_places(version, "receive_request") >= 3)
-        return;
     version_date(HTTP3_SINCE, since, sizeof(since));
     fprintf(file,
             "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
@@ -175,24 +201,44 @@ static void print_no_http3(FILE *file, const struct version *version, const char
             known_as, since);
 }
 
+/* What -t names is there, or an error; but of a probe of HTTP, the events of HTTP/3 can be missing. */
+static bool is_promised(const struct options *options, const struct promise *promise)
+{
+    bool named = false;
+
+    if (options->tracepoints.count == 0)
+        return traces(options->view, promise->probes[0]);
+    for (size_t i = 0; promise->probes[i] != NULL && !named; ++i)
+        named = selection_names(options, "h2o", strchr(promise->probes[i], ':') + 1);
+    return named && is_of_http3(options, promise);
+}
+
+static bool is_kept(const struct options *options, const struct promise *promise,
+                    const struct version *version)
+{
+    if (promise->of_quic && !version_has(version, "quicly:*"))
+        return true;
+    if (is_of_http3(options, promise) && !has_http3(version))
+        return false;
+    for (size_t i = 0; promise->probes[i] != NULL; ++i) {
+        if (version_has(version, promise->probes[i]))
+            return true;
+    }
+    return false;
+}
+
 void report_missing(FILE *file, const struct options *options, const struct version *version)
 {
-    const bool has_quic = version_has(version, "quicly:*");
     char known_as[128];
 
-    if (options->tracepoints.count != 0)
-        return;
     version_name(version, known_as, sizeof(known_as));
     for (size_t i = 0; i != sizeof(promises) / sizeof(promises[0]); ++i) {
-        const struct promise *promise = &promises[i];
-        bool kept = !traces(options->view, promise->probes[0]) || (promise->of_quic && !has_quic);
-        for (size_t j = 0; promise->probes[j] != NULL && !kept; ++j)
-            kept = version_has(version, promise->probes[j]);
-        if (!kept)
-            print_broken_promise(file, promise, !options->view->prints_events, version, known_as);
+        if (is_promised(options, &promises[i]) && !is_kept(options, &promises[i], version))
+            print_broken_promise(file, &promises[i], options, version, known_as);
     }
-    if (traces(options->view, "h2o:receive_request"))
-        print_no_http3(file, version, known_as);
+    if (options->tracepoints.count == 0 && traces(options->view, "h2o:receive_request") &&
+        version_has(version, "quicly:*") && !has_http3(version))
+        print_no_http3(file, known_as);
 }
 
 void report_lacking(FILE *file, const struct options *options, const struct version *version)

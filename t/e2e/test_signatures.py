@@ -211,8 +211,8 @@ def test_server_of_2019(serve: Serve, trace: Trace, standin: Binary) -> None:
     ]
     _, said = traced(serve, trace, binary, "quic", script=script)
     assert said == [
-        f"{server} probe for response headers: send-response-header events are missing; "
-        "h2o has had it since 2019-12-15",
+        f"{server} probe for response headers of HTTP/3: send-response-header events are missing; "
+        "h2o has had it since 2020-01-20",
         f"{server} probe for accepted HTTP/3 connections: h3s-accept events are missing; "
         "h2o has had it since 2019-12-18",
     ]

@@ -565,6 +565,10 @@ static void old_open(struct notes *notes, uint32_t date)
     "h2olog: this server (" name_of_version                                                        \
     ") has no probes for requests of HTTP/3: these are missing; "                                  \
     "h2o has had them since 2020-01-20\n"
+#define NO_HEADERS_OF_HTTP3(name_of_version)                                                       \
+    "h2olog: this server (" name_of_version                                                        \
+    ") has no probe for response headers of HTTP/3: send-response-header events are missing; "     \
+    "h2o has had it since 2020-01-20\n"
 static void old_servers_lack_what_is_promised(void **state)
 {
     static const struct {
@@ -584,14 +588,17 @@ static void old_servers_lack_what_is_promised(void **state)
              NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "TxHeader lines")
                  NO_HTTP3("h2o 2019-09-24 to 2019-11-26")},
         {20191001, "quic",
-         NO_HEADERS("h2o 2019-09-24 to 2019-11-26", "send-response-header events")
+         NO_HEADERS_OF_HTTP3("h2o 2019-09-24 to 2019-11-26")
              NO_TIES("h2o 2019-09-24 to 2019-11-26")},
         {20191130, "http",
          NO_HEADERS("h2o 2019-11-26 to 2019-12-06", "TxHeader lines")
              NO_HTTP3("h2o 2019-11-26 to 2019-12-06")},
         {20191216, "http", NO_HTTP3("h2o 2019-12-15 to 2019-12-18")},
         {20191218, "http", NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
-        {20191218, "quic", ""},
+        {20191216, "quic",
+         NO_HEADERS_OF_HTTP3("h2o 2019-12-15 to 2019-12-18")
+             NO_TIES("h2o 2019-12-15 to 2019-12-18")},
+        {20191218, "quic", NO_HEADERS_OF_HTTP3("h2o 2019-12-18 to 2020-01-31")},
         {20191218, "all", NO_HTTP3("h2o 2019-12-18 to 2020-01-31")},
         {20200131, "http", ""},
         {20200131, "quic", ""},
@@ -622,9 +629,38 @@ static void http3_is_a_third_place(void **state)
     said = said_of_target(&notes, "http", NULL);
     check_string("two places", said, NO_HTTP3("h2o 2019-12-18 to 2020-01-31"));
     free(said);
+    said = said_of_target(&notes, "quic", NULL);
+    check_string("quic", said, NO_HEADERS_OF_HTTP3("h2o 2019-12-18 to 2020-01-31"));
+    free(said);
     notes_add(&notes, "h2o", "receive_request", "8@%rax 8@%rbx -4@%edx");
     said = said_of_target(&notes, "http", NULL);
     check_string("three places", said, "");
+    free(said);
+    said = said_of_target(&notes, "quic", NULL);
+    check_string("three places", said, "");
+    free(said);
+    said = said_of_target(&notes, "quic", "send_response*");
+    check_string("three places", said, "");
+    free(said);
+    notes_close(&notes);
+}
+
+/* `quic` drops what is not of HTTP/3, also of what -t names. */
+static void http3_is_missing_of_what_is_named(void **state)
+{
+    struct notes notes;
+    char *said;
+
+    (void)state;
+    old_open(&notes, 20191218);
+    said = said_of_target(&notes, "quic", "send-response-header");
+    check_string("quic", said, NO_HEADERS_OF_HTTP3("h2o 2019-12-18 to 2020-01-31"));
+    free(said);
+    said = said_of_target(&notes, "quic", "quicly:*");
+    check_string("quic", said, "");
+    free(said);
+    said = said_of_target(&notes, "all", "send-response-header");
+    check_string("all", said, "");
     free(said);
     notes_close(&notes);
 }
@@ -817,6 +853,7 @@ int main(void)
         cmocka_unit_test(many_new_probes_are_one_line),
         cmocka_unit_test(old_servers_lack_what_is_promised),
         cmocka_unit_test(http3_is_a_third_place),
+        cmocka_unit_test(http3_is_missing_of_what_is_named),
         cmocka_unit_test(newer_servers_keep_promises),
         cmocka_unit_test(builds_can_lack_what_is_promised),
         cmocka_unit_test(quic_needs_quic),

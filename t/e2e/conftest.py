@@ -1,5 +1,7 @@
 """What the end-to-end tests stand on: the stand-in server, the tracer, and a script for the former.
 
+What several test files use, and is no part of these, is in support.py.
+
 Every test starts its own server on a port of the kernel's choice and ends what it started, so tests can run
 at the same time. A machine that cannot do BPF fails them, with the tracer's reason.
 """
@@ -11,10 +13,12 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +31,8 @@ import surroundings  # noqa: E402
 from surroundings import PidNamespace, children_of  # noqa: E402, F401
 
 surroundings.settle()
+
+pytest.register_assert_rewrite("support")
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
 DATA = Path(__file__).parents[1] / "data"
@@ -253,6 +259,65 @@ def pids() -> Iterator[PidNamespace]:
     made = PidNamespace()
     yield made
     made.close()
+
+
+class Room:
+    """A mount namespace whose folders for temporary files are empty, and where nobody else writes."""
+
+    FOLDERS = ["/tmp", "/run", "/dev/shm", "/var/tmp"]
+
+    def __init__(self) -> None:
+        mounts = " && ".join(f"mount -t tmpfs none {folder}" for folder in self.FOLDERS)
+        self.holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", f"{mounts} && echo && read line"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.holder.stdout is not None and self.holder.stdout.readline() == b"\n"
+        self.before = set(self.paths())  # mount(8) leaves something there itself
+
+    def start(
+        self, program: str, *arguments: str, before: Callable[[], None] | None = None,
+        stderr: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Starts h2olog in it; its binary comes along as a descriptor, as /tmp may be where it is."""
+        binary = os.open(BUILD / program, os.O_RDONLY)
+        try:
+            return subprocess.Popen(
+                ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", f"/proc/self/fd/{binary}", *arguments],
+                pass_fds=[binary], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
+                preexec_fn=before,
+            )  # fmt: skip
+        finally:
+            os.close(binary)
+
+    def paths(self) -> Iterator[Path]:
+        for folder in self.FOLDERS:
+            yield from Path(f"/proc/{self.holder.pid}/root{folder}").rglob("*")
+
+    def left(self) -> list[Path]:
+        """What is in those folders that was not there at first."""
+        return [path for path in self.paths() if path not in self.before]
+
+    def close(self) -> None:
+        self.holder.kill()
+        self.holder.communicate()
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    opened = Room()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """The program where everybody can start it."""
+    with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for program in ("h2olog", "h2olog-single"):
+            shutil.copy(BUILD / program, folder)
+        yield Path(folder)
 
 
 def mount_apart(kind: str, **options: str) -> int:

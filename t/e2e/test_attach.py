@@ -376,3 +376,29 @@ def test_stopped_and_resumed_while_it_starts(serve: Serve, trace: Trace, mode: s
         server.play()
         assert tracer.stop() == 0
         assert len(tracer.lines()) == (3 if mode == "http" else 1)
+
+
+# --- pages of the server ---
+
+
+def hanging_read() -> None:
+    """For `before`: pread(2) of a byte, by which pages of the server are mapped, never returns: nobody answers."""
+    numbers = {"x86_64": (17, 317), "aarch64": (67, 277)}[os.uname().machine]  # pread64, seccomp
+    rules = [(0x20, 0, 0, 0), (0x15, 0, 3, numbers[0]), (0x20, 0, 0, 32), (0x15, 0, 1, 1)]  # its third argument
+    rules += [(0x06, 0, 0, 0x7FC00000), (0x06, 0, 0, 0x7FFF0000)]  # SECCOMP_RET_USER_NOTIF, allow
+    filters = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(rules), ctypes.addressof(filters)))
+    listener = ctypes.CDLL(None).syscall(numbers[1], 1, 8, program)  # SECCOMP_FILTER_FLAG_NEW_LISTENER
+    if listener < 0:
+        raise OSError("seccomp")
+    os.dup2(listener, 0)  # kept open as standard input: without a listener, the call would fail
+
+
+def test_page_that_never_comes(serve: Serve, trace: Trace) -> None:
+    """As of a file system that does not answer. The server is traced all the same, and no process is left."""
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
+    tracer = trace(server, before=hanging_read)
+    assert Path(f"/proc/{tracer.process.pid}/task/{tracer.process.pid}/children").read_text() == ""
+    server.play()
+    assert tracer.wait_lines(1) == ["1 2 TxStatus   200"]
+    assert tracer.stop() == 0

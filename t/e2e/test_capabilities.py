@@ -11,11 +11,7 @@ from typing import Callable, Iterable, Iterator
 
 import pytest
 from conftest import BUILD, HAS_LINKS, KERNEL, PATIENCE, Server, Tracer, run, wait_until
-from test_errors import anywhere  # noqa: F401  (a fixture: the programs where everybody can start them)
-from test_life import COUNT, LINES, SCRIPT
-from test_privilege import status_of
-
-Serve = Callable[..., Server]
+from support import COUNT, LINES, SCRIPT, Serve, status_of
 
 COULD_NOT_TRACE = 1
 USER, GROUP = 2345, 6789
@@ -66,7 +62,7 @@ def without(name: str) -> list[str]:
 
 
 @pytest.fixture
-def start(tmp_path: Path, anywhere: Path) -> Iterator[Callable[..., Tracer]]:  # noqa: F811
+def start(tmp_path: Path, anywhere: Path) -> Iterator[Callable[..., Tracer]]:
     """Starts h2olog with capabilities: start(server.pid, ENOUGH)."""
     tracers: list[Tracer] = []
 
@@ -121,7 +117,7 @@ def test_other_modes_without_root(serve: Serve, start: Callable[..., Tracer], mo
     assert tracer.stop() == 0
 
 
-def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:
     """Its own processes everybody may look into: that takes no capability."""
     script = anywhere / "script"
     script.write_text(SCRIPT)
@@ -145,7 +141,7 @@ def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:  # n
         process.communicate()
 
 
-def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:  # noqa: F811
+def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:
     done = run(
         "-l", "-p", str(serve().pid), program=str(anywhere / "h2olog"), before=as_user(["CAP_SYS_PTRACE"])
     )
@@ -153,7 +149,7 @@ def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:  # noqa: F8
     assert "h2o:send_response(" in done.stdout
 
 
-def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:  # noqa: F811
+def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:
     """-w opens what that user may open, and SUDO_UID, of whoever it is, is not looked at."""
     folder = anywhere / "theirs"
     folder.mkdir()
@@ -174,7 +170,7 @@ def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere:
     )
 
 
-def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: Path) -> None:  # noqa: F811
+def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: Path) -> None:
     """`sudo -u USER h2olog` has the caller's SUDO_UID."""
 
     def before() -> None:
@@ -216,7 +212,7 @@ def test_no_capability_for_anothers_server(serve: Serve, start: Callable[..., Tr
 
 
 def test_binary_that_the_user_may_not_read(
-    serve: Serve, start: Callable[..., Tracer], anywhere: Path  # noqa: F811
+    serve: Serve, start: Callable[..., Tracer], anywhere: Path
 ) -> None:
     binary = anywhere / "server"
     binary.write_bytes(STANDIN.read_bytes())
@@ -267,7 +263,7 @@ class Mapper:
 
 
 @pytest.fixture
-def mapper(anywhere: Path) -> Iterator[Mapper]:  # noqa: F811
+def mapper(anywhere: Path) -> Iterator[Mapper]:
     started = Mapper(anywhere / "library.so")
     yield started
     started.process.kill()
@@ -278,7 +274,7 @@ READING_ALL = ["CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE", "CAP_DAC_READ_SEARCH"
 
 
 @pytest.mark.parametrize("capabilities", [["CAP_SYS_PTRACE"], ["CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE"], READING_ALL])
-def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[str]) -> None:  # noqa: F811
+def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[str]) -> None:
     """Where map_files cannot be used, it is found by its name."""
     words = ["-l", "-p", str(mapper.pid)]
     done = run(*words, program=str(anywhere / "h2olog"), before=as_user(capabilities))
@@ -287,7 +283,7 @@ def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) -> None:  # noqa: F811
+def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) -> None:
     """Only map_files leads to it; another file of its name is not taken for it."""
     library, program = anywhere / "library.so", str(anywhere / "h2olog")
     content = library.read_bytes()
@@ -308,7 +304,7 @@ def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) ->
         )
 
 
-def test_server_without_one_of_its_libraries(start: Callable[..., Tracer], anywhere: Path) -> None:  # noqa: F811
+def test_server_without_one_of_its_libraries(start: Callable[..., Tracer], anywhere: Path) -> None:
     """It is traced, and the library is told of."""
     script = anywhere / "script"
     script.write_text(SCRIPT)

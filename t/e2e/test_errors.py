@@ -7,10 +7,9 @@ import os
 import random
 import re
 import resource
-import shutil
 import signal
+import stat
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Callable, Iterator
@@ -20,11 +19,10 @@ from conftest import (
     BUILD, PATIENCE, PidNamespace, Server, Tracer, children_of, refusing, refusing_uprobes, run, take_uprobe_events,
     wait_until,
 )  # fmt: skip
+from support import PROGRAMS, Serve, without
 
-Serve = Callable[..., Server]
 Start = Callable[..., int]
 
-PROGRAMS = ["h2olog", "h2olog-single"]
 COULD_NOT_TRACE, WRONG_USAGE = 1, 2
 
 BPF_MAP_CREATE, BPF_PROG_LOAD = 0, 5
@@ -267,16 +265,6 @@ def test_process_without_the_probes_of_http(serve: Serve, tmp_path: Path) -> Non
 # --- who may not ---
 
 
-@pytest.fixture
-def anywhere() -> Iterator[Path]:
-    """The program where everybody can start it."""
-    with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
-        os.chmod(folder, 0o755)
-        for program in PROGRAMS:
-            shutil.copy(BUILD / program, folder)
-        yield Path(folder)
-
-
 def become_nobody() -> None:
     os.setgroups([])
     os.setgid(65534)
@@ -325,19 +313,6 @@ def test_file_that_cannot_be_opened(serve: Serve, tmp_path: Path) -> None:
 
 
 # --- a kernel that refuses ---
-
-
-def without(*capabilities: int) -> Callable[[], None]:
-    """For `before`: root, but not all of it."""
-
-    def drop() -> None:
-        import ctypes
-
-        for capability in capabilities:
-            if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
-                raise OSError("PR_CAPBSET_DROP")
-
-    return drop
 
 
 SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF = 19, 21, 24, 38, 39

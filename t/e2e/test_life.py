@@ -2,108 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import http.client
 import os
-import random
 import re
 import resource
 import signal
-import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Iterator, Set, Tuple
+from typing import Callable
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Server, Tracer, refusing, refusing_uprobes, soon_enough,
-    take_uprobe_events, wait_until,
+    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Room, Tracer, refusing, refusing_uprobes, soon_enough, take_uprobe_events,
+    wait_until,
 )  # fmt: skip
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-
-PROGRAMS = ["h2olog", "h2olog-single"]
-HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
-
-# 300 lines at once: more than are there in a round of a quiet server, less than wake the reader.
-COUNT = 300
-SCRIPT = f"repeat {COUNT}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
-LINES = [f"1 {number} TxStatus   200" for number in range(COUNT)]
-
+from support import COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, Memory, Serve, Trace, alive, objects_of
 
 # --- what tracing changes in a server ---
-
-
-class Memory:
-    """The code and the semaphores of a running server, as they are in its memory."""
-
-    def __init__(self, server: Server) -> None:
-        self.pid = server.pid
-        path = os.path.realpath(server.binary)
-        maps = [line.split(maxsplit=5) for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines()]
-        mapped = [(*parse_range(line[0]), line[1], int(line[2], 16)) for line in maps if line[5:] == [path]]
-        self.code = [(begin, end) for begin, end, mode, _ in mapped if "x" in mode]
-        is_fixed = server.binary.read_bytes()[16:18] == struct.pack("H", 2)  # ET_EXEC
-        base = 0 if is_fixed else min(begin for begin, _, _, offset in mapped if offset == 0)
-        self.semaphores = {name: base + address for name, address in read_notes(server.binary).items()}
-        assert self.code and len(self.semaphores) > 30
-
-    def read(self, begin: int, size: int) -> bytes:
-        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
-            memory.seek(begin)
-            return memory.read(size)
-
-    def switched_on(self) -> set[str]:
-        """The probes whose semaphore is not 0."""
-        return {name for name, address in self.semaphores.items() if self.read(address, 2) != b"\0\0"}
-
-    def read_code(self) -> list[bytes]:
-        return [self.read(begin, end - begin) for begin, end in self.code]
-
-
-def parse_range(text: str) -> tuple[int, int]:
-    begin, end = text.split("-")
-    return int(begin, 16), int(end, 16)
-
-
-def read_notes(binary: Path) -> dict[str, int]:
-    """Where the semaphore of each probe is, by readelf."""
-    notes = subprocess.run(["readelf", "-n", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
-    found = re.findall(r"Provider: (\w+)\n\s+Name: (\w+)\n\s+Location: \w+, Base: \w+, Semaphore: (\w+)\n", notes)
-    return {name if provider == "h2o" else f"{provider}:{name}": int(address, 16) for provider, name, address in found}
-
-
-Objects = Set[Tuple[str, int]]
-
-
-def objects_of(pid: int) -> Objects:
-    """The BPF objects that a process holds."""
-    return {
-        (kind, int(number))
-        for info in Path(f"/proc/{pid}/fdinfo").iterdir()
-        for kind, number in re.findall(r"^(prog_id|map_id|link_id):\t(\d+)$", info.read_text(), re.M)
-    }
-
-
-def alive(objects: Objects) -> Objects:
-    """
-    Those of them that there still are. They are not opened for that: on Linux 6.18, a program array that is opened
-    while it is being cleared is never freed.
-    """
-    libc, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-    get_next_id = {"prog_id": 11, "map_id": 12, "link_id": 31}  # BPF_PROG_GET_NEXT_ID and so on
-    found = set()
-    for kind, identity in objects:
-        attributes = ctypes.create_string_buffer(struct.pack("III", identity - 1, 0, 0), 12)
-        if libc.syscall(number, get_next_id[kind], attributes, 12) == 0:
-            if struct.unpack_from("II", attributes.raw)[1] == identity:
-                found.add((kind, identity))
-        else:
-            assert ctypes.get_errno() == errno.ENOENT
-    return found
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -190,55 +107,6 @@ def test_fails_to_attach(serve: Serve, trace: Trace, program: str) -> None:
     assert memory.switched_on() == set()
 
 
-class Room:
-    """A mount namespace whose folders for temporary files are empty, and where nobody else writes."""
-
-    FOLDERS = ["/tmp", "/run", "/dev/shm", "/var/tmp"]
-
-    def __init__(self) -> None:
-        mounts = " && ".join(f"mount -t tmpfs none {folder}" for folder in self.FOLDERS)
-        self.holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", f"{mounts} && echo && read line"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        assert self.holder.stdout is not None and self.holder.stdout.readline() == b"\n"
-        self.before = set(self.paths())  # mount(8) leaves something there itself
-
-    def start(
-        self, program: str, *arguments: str, before: Callable[[], None] | None = None,
-        stderr: int = subprocess.DEVNULL,
-    ) -> subprocess.Popen[bytes]:  # fmt: skip
-        """Starts h2olog in it; its binary comes along as a descriptor, as /tmp may be where it is."""
-        binary = os.open(BUILD / program, os.O_RDONLY)
-        try:
-            return subprocess.Popen(
-                ["nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", f"/proc/self/fd/{binary}", *arguments],
-                pass_fds=[binary], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr,
-                preexec_fn=before,
-            )  # fmt: skip
-        finally:
-            os.close(binary)
-
-    def paths(self) -> Iterator[Path]:
-        for folder in self.FOLDERS:
-            yield from Path(f"/proc/{self.holder.pid}/root{folder}").rglob("*")
-
-    def left(self) -> list[Path]:
-        """What is in those folders that was not there at first."""
-        return [path for path in self.paths() if path not in self.before]
-
-    def close(self) -> None:
-        self.holder.kill()
-        self.holder.communicate()
-
-
-@pytest.fixture
-def room() -> Iterator[Room]:
-    opened = Room()
-    yield opened
-    opened.close()
-
-
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("before", [None, refusing("fsopen", errno.ENOSYS)], ids=["memory", "folder"])
 def test_leaves_no_files(serve: Serve, room: Room, program: str, before: Callable[[], None] | None) -> None:
@@ -254,25 +122,6 @@ def test_leaves_no_files(serve: Serve, room: Room, program: str, before: Callabl
     failing = room.start(program, "-p", str(room.holder.pid), before=before)
     assert failing.wait(PATIENCE) == 1
     assert room.left() == []
-
-
-@pytest.mark.parametrize("program, rounds", [("h2olog", 10), ("h2olog-single", 4)])
-def test_killed_while_attaching(serve: Serve, room: Room, program: str, rounds: int) -> None:
-    server = serve()
-    memory = Memory(server)
-    code, start = memory.read_code(), time.monotonic()
-    process = room.start(program, "-p", str(server.pid))
-    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
-    took = time.monotonic() - start
-    for nth in range(rounds + 1):
-        if nth != 0:
-            process = room.start(program, "-p", str(server.pid))
-            time.sleep(took * (nth + random.random()) / rounds)
-        process.kill()
-        process.wait(PATIENCE)
-        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
-        assert room.left() == []
-    assert server.curl("/") == "Hello, world\n"
 
 
 # --- the end ---
@@ -371,28 +220,6 @@ def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
     out, err = pipeline.communicate(timeout=PATIENCE)
     assert (out, err, pipeline.returncode) == (b"1 0 TxStatus   200\n", b"", 0)
     assert memory.switched_on() == set()
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_full_disk(serve: Serve, trace: Trace, program: str) -> None:
-    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
-    memory = Memory(server)
-    tracer = trace(server, "-w", "/dev/full", program=program)
-    server.play()
-    assert tracer.process.wait(PATIENCE) == 1
-    _, sentence = tracer.messages().splitlines()
-    assert sentence == "h2olog: cannot write /dev/full: No space left on device; 1 lines lost"
-    assert memory.switched_on() == set()
-
-
-def test_full_disk_on_standard_output(serve: Serve, trace: Trace) -> None:
-    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
-    with open("/dev/full", "wb") as full:
-        tracer = trace(server, stdout=full.fileno())
-    server.play()
-    assert tracer.process.wait(PATIENCE) == 1
-    _, sentence = tracer.messages().splitlines()
-    assert sentence == "h2olog: cannot write standard output: No space left on device; 1 lines lost"
 
 
 # --- several of them ---

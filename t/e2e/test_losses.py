@@ -11,27 +11,14 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, wait_until
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-
-PROGRAMS = ["h2olog", "h2olog-single"]
+from support import PROGRAMS, Serve, Trace, anonymous_kib, stopped
 
 PACKET = "quicly:packet_sent conn=thread at=now pn=# len=1200 packet_type=3 ack_only=0\n"
 OLD_PACKET = "quicly:packet_commit conn=thread at=now pn=# len=1200 ack_only=0\n"
-
-
-def stopped(process: subprocess.Popen[bytes], play: Callable[[], object]) -> None:
-    """Does something while the tracer does not run."""
-    process.send_signal(signal.SIGSTOP)
-    stat = Path(f"/proc/{process.pid}/stat")
-    wait_until(lambda: stat.read_text().rpartition(") ")[2].startswith("T"), "the tracer to stop")
-    play()
-    process.send_signal(signal.SIGCONT)
 
 
 def told_lost(tracer: Tracer) -> tuple[list[int], int]:
@@ -385,12 +372,6 @@ def test_time_never_decreases(serve: Serve, trace: Trace) -> None:
 # --- memory ---
 
 
-def private_kib(pid: int) -> int:
-    match = re.search(r"^RssAnon:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
-    assert match is not None
-    return int(match.group(1))
-
-
 def has_address_sanitizer(pid: int) -> bool:
     return "/libasan.so" in Path(f"/proc/{pid}/maps").read_text()
 
@@ -401,10 +382,10 @@ def test_memory_is_bounded(serve: Serve, trace: Trace, mode: str, count: int) ->
     header = 'h2o:send_response_header conn_id=thread req_id=# name="name" name_len=4 value="value" value_len=5\n'
     server = serve(script=f"threads 2\nrepeat {count // 2}\n{PACKET if mode == 'quic' else header}end\n")
     tracer = trace(server, mode, "-w", "/dev/null")
-    before = private_kib(tracer.process.pid)
+    before = anonymous_kib(tracer.process.pid)
     assert "\nTHP_enabled:\t0\n" in Path(f"/proc/{tracer.process.pid}/status").read_text()
     assert server.play() == (count, 0)
-    after = private_kib(tracer.process.pid)
+    after = anonymous_kib(tracer.process.pid)
     assert abs(after - before) <= 1024, (before, after)
     if not has_address_sanitizer(tracer.process.pid):  # of its own, that takes tens of MiB
         assert before < 16 * 1024, before

@@ -18,11 +18,7 @@ from typing import Callable, Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, refusing, run, wait_until
-from test_life import COUNT, HTTP_PROBES, LINES, SCRIPT, Memory
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-Before = Callable[[], None]
+from support import HTTP_PROBES, LINES, SCRIPT, Before, Memory, Serve, Trace, check_played, cpu_seconds, without
 
 # The user who calls, and another one; neither is root or nobody, nor has a name.
 CALLER, STRANGER = 1235, 1234
@@ -81,10 +77,6 @@ def give(path: Path, owner: int, mode: int) -> None:
 def link_to(target: Path, link: Path, owner: int) -> None:
     link.symlink_to(target)
     os.lchown(link, owner, owner)
-
-
-def check_played(server: Server, count: int = COUNT) -> None:
-    assert server.play() == (count, 0)
 
 
 def refused(server: Server, file: Path | str, reason: str, *options: str, before: Before | None = None) -> None:
@@ -195,19 +187,6 @@ def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> Non
     sentence = "" if member else f"h2olog: cannot write {file}: {DENIED}\n"
     assert (said, process.returncode) == (sentence, 0 if member else 1)
     assert file.read_text() == ("".join(f"{line}\n" for line in LINES) if member else "old")
-
-
-def without(*capabilities: int) -> Before:
-    """For `before`: root, but not all of it."""
-
-    def drop() -> None:
-        import ctypes
-
-        for capability in capabilities:
-            if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
-                raise OSError("PR_CAPBSET_DROP")
-
-    return drop
 
 
 def test_folder_where_root_is_nobody(serve: Serve, trace: Trace, home: Path) -> None:
@@ -373,11 +352,6 @@ def reader(home: Path) -> Iterator[MakeReader]:
     yield make
     for one in readers:
         one.close()
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def stays_idle(tracer: Tracer, seconds: float) -> None:

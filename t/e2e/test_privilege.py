@@ -9,17 +9,11 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from conftest import BUILD, Server, Tracer, run, wait_until
-from test_life import COUNT, HTTP_PROBES, LINES, SCRIPT, Memory
+from support import COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, Before, Memory, Serve, Trace, status_of
 
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-Before = Callable[[], None]
-
-PROGRAMS = ["h2olog", "h2olog-single"]
 NOBODY, CALLER, GROUP = 65534, 1234, 5678
 
 
@@ -30,10 +24,6 @@ def environment(**variables: str) -> Before:
 
 def as_sudo(uid: object = CALLER, gid: object = GROUP) -> Before:
     return environment(SUDO_UID=str(uid), SUDO_GID=str(gid), SUDO_USER="somebody", SUDO_COMMAND="h2olog")
-
-
-def status_of(task: Path) -> dict[str, str]:
-    return dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
 
 
 # --- what is left of root when there is a line ---

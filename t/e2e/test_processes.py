@@ -7,10 +7,10 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import pytest
-from conftest import BUILD, PATIENCE, Tracer, run, wait_until
+from conftest import BUILD, PATIENCE, Tracer, children_of, run, wait_until
 
 COULD_NOT_TRACE, WRONG_USAGE = 1, 2
 STANDIN = BUILD / "t" / "standin" / "standin-2026-06"
@@ -100,10 +100,6 @@ def family(tmp_path: Path) -> Iterator[Family]:
     started = Family(tmp_path)
     yield started
     started.close()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_child(pid: int, name: str) -> int:

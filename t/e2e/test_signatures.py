@@ -13,16 +13,13 @@ from types import SimpleNamespace
 from typing import Callable, Iterator
 
 import pytest
-from conftest import BUILD, PATIENCE, Server, Tracer, run, wait_until
-from test_life import Memory
+from conftest import BUILD, PATIENCE, run, wait_until
+from support import PROGRAMS, Memory, Serve, Trace
 
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
 Binary = Callable[..., Path]
 
 ROOT = Path(__file__).parents[2]
 GENERATOR = ROOT / "misc" / "gen_quic_bpf.py"
-PROGRAMS = ["h2olog", "h2olog-single"]
 STANDIN = BUILD / "t" / "standin" / "standin-2026-06"
 LISTS = "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o"
 

@@ -1,0 +1,164 @@
+"""What several of the end-to-end tests use: scripts, what is switched on in a server, BPF objects, processes."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import signal
+import struct
+import subprocess
+from pathlib import Path
+from typing import Callable, Set, Tuple
+
+from conftest import Room, Server, Tracer, refusing, wait_until
+
+Serve = Callable[..., Server]
+Trace = Callable[..., Tracer]
+Before = Callable[[], None]
+
+PROGRAMS = ["h2olog", "h2olog-single"]
+
+# Somebody who is neither root nor nobody.
+STRANGER = 1234
+
+
+# --- what is traced ---
+
+
+HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
+
+# 300 lines at once: more than are there in a round of a quiet server, less than wake the reader.
+COUNT = 300
+SCRIPT = f"repeat {COUNT}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
+LINES = [f"1 {number} TxStatus   200" for number in range(COUNT)]
+
+
+def endless(rate: int) -> str:
+    return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
+
+
+def check_played(server: Server, count: int = COUNT) -> None:
+    assert server.play() == (count, 0)
+
+
+# --- what tracing changes in a server, and what the kernel holds for a tracer ---
+
+
+class Memory:
+    """The code and the semaphores of a running server, as they are in its memory."""
+
+    def __init__(self, server: Server) -> None:
+        self.pid = server.pid
+        path = os.path.realpath(server.binary)
+        maps = [line.split(maxsplit=5) for line in Path(f"/proc/{self.pid}/maps").read_text().splitlines()]
+        mapped = [(*parse_range(line[0]), line[1], int(line[2], 16)) for line in maps if line[5:] == [path]]
+        self.code = [(begin, end) for begin, end, mode, _ in mapped if "x" in mode]
+        is_fixed = server.binary.read_bytes()[16:18] == struct.pack("H", 2)  # ET_EXEC
+        base = 0 if is_fixed else min(begin for begin, _, _, offset in mapped if offset == 0)
+        self.semaphores = {name: base + address for name, address in read_notes(server.binary).items()}
+        assert self.code and len(self.semaphores) > 30
+
+    def read(self, begin: int, size: int) -> bytes:
+        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
+            memory.seek(begin)
+            return memory.read(size)
+
+    def switched_on(self) -> set[str]:
+        """The probes whose semaphore is not 0."""
+        return {name for name, address in self.semaphores.items() if self.read(address, 2) != b"\0\0"}
+
+    def read_code(self) -> list[bytes]:
+        return [self.read(begin, end - begin) for begin, end in self.code]
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    begin, end = text.split("-")
+    return int(begin, 16), int(end, 16)
+
+
+def read_notes(binary: Path) -> dict[str, int]:
+    """Where the semaphore of each probe is, by readelf."""
+    notes = subprocess.run(["readelf", "-n", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = re.findall(r"Provider: (\w+)\n\s+Name: (\w+)\n\s+Location: \w+, Base: \w+, Semaphore: (\w+)\n", notes)
+    return {name if provider == "h2o" else f"{provider}:{name}": int(address, 16) for provider, name, address in found}
+
+
+Objects = Set[Tuple[str, int]]
+
+
+def objects_of(pid: int) -> Objects:
+    """The BPF objects that a process holds."""
+    return {
+        (kind, int(number))
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir()
+        for kind, number in re.findall(r"^(prog_id|map_id|link_id):\t(\d+)$", info.read_text(), re.M)
+    }
+
+
+def alive(objects: Objects) -> Objects:
+    """
+    Those of them that there still are. They are not opened for that: on Linux 6.18, a program array that is opened
+    while it is being cleared is never freed.
+    """
+    libc, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+    get_next_id = {"prog_id": 11, "map_id": 12, "link_id": 31}  # BPF_PROG_GET_NEXT_ID and so on
+    found = set()
+    for kind, identity in objects:
+        attributes = ctypes.create_string_buffer(struct.pack("III", identity - 1, 0, 0), 12)
+        if libc.syscall(number, get_next_id[kind], attributes, 12) == 0:
+            if struct.unpack_from("II", attributes.raw)[1] == identity:
+                found.add((kind, identity))
+        else:
+            assert ctypes.get_errno() == errno.ENOENT
+    return found
+
+
+# --- processes ---
+
+
+def stopped(process: subprocess.Popen[bytes], play: Callable[[], object]) -> None:
+    """Does something while the tracer does not run."""
+    process.send_signal(signal.SIGSTOP)
+    stat = Path(f"/proc/{process.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(") ")[2].startswith("T"), "the tracer to stop")
+    play()
+    process.send_signal(signal.SIGCONT)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def anonymous_kib(pid: int) -> int:
+    match = re.search(r"^RssAnon:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    assert match is not None
+    return int(match.group(1))
+
+
+def status_of(task: Path) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+
+
+def without(*capabilities: int) -> Callable[[], None]:
+    """For `before`: root, but not all of it."""
+
+    def drop() -> None:
+        for capability in capabilities:
+            if ctypes.CDLL(None).prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+                raise OSError("PR_CAPBSET_DROP")
+
+    return drop
+
+
+# --- where the kernel refuses a file system that nobody sees ---
+
+
+# As in a container: what the kernel says to one who may not mount.
+NO_MOUNTS = refusing("fsopen", errno.EPERM)
+
+
+def folders_of(room: Room, pid: int) -> list[Path]:
+    return [path for path in room.left() if path.name.startswith(f"h2olog.{pid}.")]

@@ -21,6 +21,7 @@ struct server_probe {
     struct guess
         *guess;         /* no list knows it: `signature` was made of its operands, and is in here */
     size_t num_ignored; /* arguments that it has behind those of the signature */
+    bool is_traceable;  /* at some location it can fire, and its operands can be read */
 };
 
 struct version {
@@ -38,11 +39,15 @@ struct version {
  *
  * A signature is taken only if the operands can be its arguments: that of the version; or that of
  * the version for the first arguments of more (num_ignored); or that of another version. The last
- * two take operands of the very widths and signs that are declared.
+ * two take operands of the very widths and signs that are declared, and operands that can be read.
  */
 void version_open(struct version *version, enum operand_arch arch, const struct notes *notes);
 
 void version_dispose(struct version *version);
+
+/* Whether a probe can fire at a location, and all operands of it that are wanted can be read. */
+bool version_reads(enum operand_arch arch, const struct server_probe *traced,
+                   const struct location *location);
 
 /*
  * A version as text: "h2o 2020-06-05 to 2020-06-06", "h2o since 2026-06-10", "the source tree that

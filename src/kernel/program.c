@@ -161,23 +161,6 @@ static int print_function(FILE *text, enum operand_arch arch,
     return 0;
 }
 
-/* Whether a location can fire, and all operands that are needed can be read. */
-static bool is_usable(enum operand_arch arch, const struct server_probe *traced,
-                      const struct location *location)
-{
-    const char *text = location->arguments;
-    struct operand operand;
-
-    if (location->flaw != LOCATION_SOUND ||
-        operand_count(arch, text) != traced->signature->num_arguments + traced->num_ignored)
-        return false;
-    for (size_t i = 0; i != traced->signature->num_arguments; ++i) {
-        if (operand_parse(arch, &text, &operand) != 0)
-            return false;
-    }
-    return true;
-}
-
 /* Finds the function for these operands, from index `first`, or adds one. */
 static struct program_function *find_function(struct program *program, size_t first,
                                               const struct server_probe *traced,
@@ -208,7 +191,7 @@ static void add_functions(struct program *program, enum operand_arch arch,
     for (size_t i = 0; i != traced->probe->num_locations; ++i) {
         const struct location *location = &traced->probe->locations[i];
         struct program_function *function;
-        if (!is_usable(arch, traced, location)) {
+        if (!version_reads(arch, traced, location)) {
             skipped(traced, location);
             continue;
         }

@@ -66,7 +66,7 @@ static bool is_missed(const struct selection *selection, const struct options *o
 {
     const char *provider = traced->probe->provider, *probe = traced->probe->name;
 
-    if (traced->guess == NULL || selection_wants(options, traced))
+    if (traced->guess == NULL || !traced->is_traceable || selection_wants(options, traced))
         return false;
     return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
            (selection->needs_ties && selection_ties(provider, probe));
@@ -140,7 +140,7 @@ void report_changed(FILE *file, const struct selection *selection, const struct 
             print_missed(file, traced);
     }
     for (size_t i = 0; i != selection->num_probes; ++i) {
-        if (selection->probes[i].guess == NULL)
+        if (selection->probes[i].guess == NULL && selection->probes[i].is_traceable)
             print_read_otherwise(file, version, &selection->probes[i]);
     }
     print_new(file, selection, options, version);

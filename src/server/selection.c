@@ -29,6 +29,15 @@ bool selection_names(const struct options *options, const char *provider, const 
     return false;
 }
 
+/*
+ * Whether a probe can be traced, but nothing says what its arguments mean. One that cannot be traced at
+ * all is chosen as if it were known, so that the reason is printed for each location.
+ */
+static bool is_unknown(const struct server_probe *traced)
+{
+    return traced->guess != NULL && traced->is_traceable;
+}
+
 /* A probe that no list knows is traced if -t names it. */
 bool selection_wants(const struct options *options, const struct server_probe *traced)
 {
@@ -36,7 +45,7 @@ bool selection_wants(const struct options *options, const struct server_probe *t
 
     if (options->tracepoints.count != 0)
         return selection_names(options, provider, probe);
-    return traced->guess == NULL && view_traces(options->view, provider, probe);
+    return !is_unknown(traced) && view_traces(options->view, provider, probe);
 }
 
 bool selection_ties(const char *provider, const char *probe)
@@ -182,7 +191,7 @@ static void add_unprinted(struct selection *selection, const struct options *opt
 {
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
-        if (traced->guess == NULL && !selection_wants(options, traced) &&
+        if (!is_unknown(traced) && !selection_wants(options, traced) &&
             version_matches_any(globs, traced->probe->provider, traced->probe->name))
             add(selection, traced);
     }

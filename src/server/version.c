@@ -35,10 +35,37 @@ static const struct signature *find_signature(const struct probe *probe, uint32_
     return NULL;
 }
 
+/* Whether the first `count` operands of a location can be read. */
+static bool has_operands(enum operand_arch arch, const struct location *location, size_t count)
+{
+    const char *text = location->arguments;
+    struct operand operand;
+
+    for (size_t i = 0; i != count; ++i) {
+        if (operand_parse(arch, &text, &operand) != 0)
+            return false;
+    }
+    return true;
+}
+
+/*
+ * The operands that stand for those of a probe: of the first location where all can be read; if there
+ * is none, of the first one.
+ */
+static const char *probe_operands(enum operand_arch arch, const struct probe *probe)
+{
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        const struct location *location = &probe->locations[i];
+        if (has_operands(arch, location, operand_count(arch, location->arguments)))
+            return location->arguments;
+    }
+    return probe->locations[0].arguments;
+}
+
 static bool has_shape(enum operand_arch arch, const struct probe *probe,
                       const struct signature *signature)
 {
-    return operand_count(arch, probe->locations[0].arguments) == signature->num_arguments;
+    return operand_count(arch, probe_operands(arch, probe)) == signature->num_arguments;
 }
 
 /*
@@ -103,12 +130,12 @@ static bool location_passes(enum operand_arch arch, const struct location *locat
 
 /*
  * Whether the first operands of a probe pass a test at all of its places. Those that have another
- * number of operands than the first one are left out of the program.
+ * number of operands than probe_operands() are left out of the program.
  */
 static bool probe_passes(enum operand_arch arch, const struct probe *probe,
                          const struct signature *signature, operand_test *test)
 {
-    const size_t count = operand_count(arch, probe->locations[0].arguments);
+    const size_t count = operand_count(arch, probe_operands(arch, probe));
 
     for (size_t i = 0; i != probe->num_locations; ++i) {
         const struct location *location = &probe->locations[i];
@@ -119,6 +146,21 @@ static bool probe_passes(enum operand_arch arch, const struct probe *probe,
     return true;
 }
 
+/* Whether there is a location of which the operands of a signature can be read, and so compared. */
+static bool is_comparable(enum operand_arch arch, const struct probe *probe,
+                          const struct signature *signature)
+{
+    const size_t count = operand_count(arch, probe_operands(arch, probe));
+
+    for (size_t i = 0; i != probe->num_locations; ++i) {
+        if (operand_count(arch, probe->locations[i].arguments) == count &&
+            has_operands(arch, &probe->locations[i], signature->num_arguments))
+            return true;
+    }
+    return false;
+}
+
+/* By the number of operands alone, where they cannot be read: then nothing is printed of them. */
 static bool is_as_declared(enum operand_arch arch, const struct probe *probe,
                            const struct signature *signature)
 {
@@ -130,7 +172,8 @@ static bool is_extended(enum operand_arch arch, const struct probe *probe,
                         const struct signature *signature)
 {
     return signature->num_arguments != 0 &&
-           operand_count(arch, probe->locations[0].arguments) > signature->num_arguments &&
+           operand_count(arch, probe_operands(arch, probe)) > signature->num_arguments &&
+           is_comparable(arch, probe, signature) &&
            probe_passes(arch, probe, signature, operand_equals);
 }
 
@@ -145,7 +188,7 @@ static const struct signature *find_other(enum operand_arch arch, const struct p
         const struct signature *signature = &signatures[i];
         if (strcmp(signature->probe, probe->name) == 0 &&
             strcmp(signature->provider, probe->provider) == 0 &&
-            has_shape(arch, probe, signature) &&
+            has_shape(arch, probe, signature) && is_comparable(arch, probe, signature) &&
             probe_passes(arch, probe, signature, operand_equals) &&
             (newest == NULL || signature->since > newest->since))
             newest = signature;
@@ -168,7 +211,7 @@ static const struct signature *choose_signature(enum operand_arch arch, const st
 static int score_probe(enum operand_arch arch, const struct probe *probe,
                        const struct signature *signature, bool *matches)
 {
-    const char *text = probe->locations[0].arguments;
+    const char *text = probe_operands(arch, probe);
     int score = SCORE_NAME;
 
     *matches = is_as_declared(arch, probe, signature);
@@ -267,7 +310,7 @@ struct guess {
 static struct guess *guess_signature(enum operand_arch arch, const struct probe *probe)
 {
     struct guess *guess = memory_grow(NULL, 1, sizeof(*guess));
-    const char *text = probe->locations[0].arguments;
+    const char *text = probe_operands(arch, probe);
     bool is_signed[PROBE_ARGUMENTS_MAX];
     struct operand operand;
     size_t count = 0, size;
@@ -283,7 +326,9 @@ static struct guess *guess_signature(enum operand_arch arch, const struct probe 
         fprintf(declaration, "%s%sint%u_t arg%zu", count != 0 ? ", " : "",
                 operand.is_signed ? "" : "u", operand.size * 8u, count + 1);
     }
-    fputs(text[0] != '\0' ? ", ...)" : ")", declaration);
+    if (text[0] != '\0')
+        fputs(count != 0 ? ", ..." : "...", declaration);
+    fputs(")", declaration);
     fclose(declaration);
     guess->signature = generic_signatures[count];
     memcpy(guess->fields, guess->signature.fields,
@@ -297,6 +342,26 @@ static struct guess *guess_signature(enum operand_arch arch, const struct probe 
     return guess;
 }
 
+bool version_reads(enum operand_arch arch, const struct server_probe *traced,
+                   const struct location *location)
+{
+    const struct signature *signature = traced->signature;
+
+    return location->flaw == LOCATION_SOUND &&
+           operand_count(arch, location->arguments) ==
+               signature->num_arguments + traced->num_ignored &&
+           has_operands(arch, location, signature->num_arguments);
+}
+
+static bool is_traceable(enum operand_arch arch, const struct server_probe *traced)
+{
+    for (size_t i = 0; i != traced->probe->num_locations; ++i) {
+        if (version_reads(arch, traced, &traced->probe->locations[i]))
+            return true;
+    }
+    return false;
+}
+
 void version_open(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
     *version = (struct version){.num_traced = notes->num_probes};
@@ -308,11 +373,12 @@ void version_open(struct version *version, enum operand_arch arch, const struct 
         version->traced[i] = (struct server_probe){.probe = probe, .signature = signature};
         if (signature != NULL) {
             version->traced[i].num_ignored =
-                operand_count(arch, probe->locations[0].arguments) - signature->num_arguments;
+                operand_count(arch, probe_operands(arch, probe)) - signature->num_arguments;
         } else {
             version->traced[i].guess = guess_signature(arch, probe);
             version->traced[i].signature = &version->traced[i].guess->signature;
         }
+        version->traced[i].is_traceable = is_traceable(arch, &version->traced[i]);
     }
 }
 

@@ -304,6 +304,30 @@ def test_some_cannot_be_traced(serve: Serve, trace: Trace, tmp_path: Path, flaw:
         assert re.fullmatch(place + reason, line), line
 
 
+UNREADABLE = {
+    "inserted": (HEADER, CHANGED["inserted"][0]),
+    "fewer": (HEADER, CHANGED["fewer"][0]),
+    "appended": (HEADER, f"{HEADER[:-1]}, int reason)"),
+    "new": ("provider h2o {", "provider h2o {\n    probe brand_new(uint64_t what, int why);"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_changed_and_unreadable(
+    serve: Serve, trace: Trace, standin: Binary, tmp_path: Path, kind: str
+) -> None:
+    """Nothing is compared, so nothing is said to fit; and -t cannot trace it either."""
+    probe = "brand_new" if kind == "new" else "receive_request_header"
+    binary = change_notes(standin(DAY, UNREADABLE[kind]), tmp_path, unreadable, probe)
+    script = "\n".join(line for line in SCRIPT.split("\n") if f":{probe} " not in line)
+    _, said = traced(serve, trace, binary, "all", script=script)
+    assert said != []
+    for line in said:
+        assert re.fullmatch(rf"h2olog: h2o:{probe} at 0x[0-9a-f]+ is not traced: {FLAWS['operands'][1]}", line), line
+    done = run("-l", "-p", str(serve(binary=binary).pid), "-t", probe)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"h2o:{probe}(...)\n", "")
+
+
 def test_only_ties_are_left(serve: Serve, tmp_path: Path) -> None:
     """What is traced for its ties only prints nothing."""
     server = serve(binary=change_notes(STANDIN, tmp_path, unreadable, "send_response_header"))

@@ -516,6 +516,50 @@ static void what_changed_and_is_chosen(void **state)
     notes_close(&notes);
 }
 
+/*
+ * What cannot be traced is said for each of its places, when the program is put together. Nothing else
+ * is said of it: nothing fits, and -t is of no help.
+ */
+static void unreadable_probes_are_left_to_the_program(void **state)
+{
+    struct notes notes;
+    struct chosen chosen;
+    char *said;
+
+    (void)state;
+    notes_open(&notes, NULL);
+    for (int i = 0; i != 3; ++i) /* one of HTTP/3, too */
+        notes_add(&notes, "h2o", "receive_request", "8@%rax 8@%rbx -4@%ecx");
+    notes_add(&notes, "h2o", "receive_request_header",
+              "8@c(%rip) -4@x(%rip) 8@r(%rip) 8@n(%rip) 8@nl(%rip) 8@v(%rip) 8@vl(%rip)");
+    notes_add(&notes, "h2o", "send_response", "8@c(%rip) 8@r(%rip)");
+    notes_add(&notes, "h2o", "send_response_header", "8@%rax");
+    notes.probes[3].locations[0].flaw = LOCATION_NOT_CODE;
+    notes_add(&notes, "h2o", "brand_new", "8@c(%rip) -4@x(%rip)");
+    notes_add(&notes, "h2o", "h3s_accept", "8@c(%rip)");
+    notes_add(&notes, "quicly", "accept", "8@c(%rip)");
+    notes_add(&notes, "picotls", "free", "8@%rax");
+    for (size_t i = 0; i != 2; ++i) {
+        said = said_of_target(&notes, modes[2 * i], NULL);
+        check_string(modes[2 * i], said, "");
+        free(said);
+        chosen = (struct chosen){.options = {.view = view_find(modes[2 * i])}};
+        version_open(&chosen.version, OPERAND_X86_64, &notes);
+        chosen.result =
+            selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        check_chosen(&chosen,
+                     i == 0 ? "h2o:receive_request h2o:receive_request_header h2o:send_response "
+                              "h2o:send_response_header"
+                            : "h2o:receive_request h2o:receive_request_header h2o:send_response "
+                              "h2o:send_response_header h2o:brand_new h2o:h3s_accept quicly:accept "
+                              "picotls:free",
+                     "", "");
+        selection_dispose(&chosen.selection);
+        version_dispose(&chosen.version);
+    }
+    notes_close(&notes);
+}
+
 static void many_new_probes_are_one_line(void **state)
 {
     struct notes notes;
@@ -850,6 +894,7 @@ int main(void)
         cmocka_unit_test(real_servers_are_silent),
         cmocka_unit_test(what_changed_is_named),
         cmocka_unit_test(what_changed_and_is_chosen),
+        cmocka_unit_test(unreadable_probes_are_left_to_the_program),
         cmocka_unit_test(many_new_probes_are_one_line),
         cmocka_unit_test(old_servers_lack_what_is_promised),
         cmocka_unit_test(http3_is_a_third_place),

@@ -653,6 +653,89 @@ static void one_place_can_differ(void **state)
     notes_close(&notes);
 }
 
+/* What cannot be compared is not taken for anything by its number of arguments. */
+static void unreadable_operands_are_not_compared(void **state)
+{
+    static const struct {
+        const char *places[2];
+        const char *expected; /* NULL: a guess */
+        size_t num_ignored;
+        bool is_traceable;
+    } cases[] = {
+        {{"8@c(%rip) 8@r(%rip) -4@s(%rip) 8@x(%rip)", NULL}, NULL, 0, false},
+        {{"8@%rax 8@%rbx -4@s(%rip) 8@x(%rip)", NULL}, NULL, 0, false},
+        {{"8@c(%rip) 8@r(%rip)", NULL}, NULL, 0, false},
+        {{"8@c(%rip) 8@r(%rip) -4@s(%rip)", NULL}, RESPONSE, 0, false}, /* as many */
+        {{"8@%rax 8@%rbx -4@%ecx 8@x(%rip)", NULL}, RESPONSE, 1, true},
+        /* the places that can be read tell of the others */
+        {{"8@c(%rip) 8@r(%rip) -4@s(%rip) 8@x(%rip)", "8@%rax 8@%rbx -4@%ecx 8@%rdx"},
+         RESPONSE,
+         1,
+         true},
+        {{"8@c(%rip) 8@r(%rip)", "8@%rax 8@%rbx"}, NULL, 0, true},
+        {{"8@c(%rip) 8@r(%rip)", "8@%rax 8@%rbx -4@%ecx"}, RESPONSE, 0, true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct notes notes;
+        struct version version;
+        const struct server_probe *traced;
+        notes_open(&notes, "usdt-notes-2026-06.tsv");
+        notes_remove(&notes, "h2o", "send_response");
+        for (size_t j = 0; j != 2 && cases[i].places[j] != NULL; ++j)
+            notes_add(&notes, "h2o", "send_response", cases[i].places[j]);
+        version_open(&version, OPERAND_X86_64, &notes);
+        traced = find_traced(&version, "h2o", "send_response");
+        check_string(cases[i].places[0],
+                     traced->guess != NULL ? "a guess" : traced->signature->declaration,
+                     cases[i].expected != NULL ? cases[i].expected : "a guess");
+        assert_int_equal(traced->num_ignored, cases[i].num_ignored);
+        assert_int_equal(traced->is_traceable, cases[i].is_traceable);
+        version_dispose(&version);
+        notes_close(&notes);
+    }
+}
+
+/* Nor for that of another version. */
+static void unreadable_operands_are_of_no_other_version(void **state)
+{
+    struct notes notes;
+    struct version version;
+    const struct server_probe *traced;
+
+    (void)state;
+    notes_open(&notes, "usdt-notes-2026-06.tsv");
+    notes_remove(&notes, "quicly", "receive");
+    notes_add(&notes, "quicly", "receive", /* as many as of 2020 */
+              "8@c(%rip) -8@t(%rip) 8@d(%rip) 8@b(%rip) 8@n(%rip)");
+    version_open(&version, OPERAND_X86_64, &notes);
+    traced = find_traced(&version, "quicly", "receive");
+    assert_non_null(traced->guess);
+    assert_false(traced->is_traceable);
+    check_string("receive", traced->signature->declaration, "quicly:receive(...)");
+    version_dispose(&version);
+    notes_close(&notes);
+}
+
+/* Where a probe cannot fire, it is not traced. */
+static void flaws_are_not_traceable(void **state)
+{
+    struct notes notes;
+    struct version version;
+
+    (void)state;
+    for (int flaw = LOCATION_SOUND; flaw <= LOCATION_NO_SEMAPHORE; ++flaw) {
+        notes_open(&notes, NULL);
+        notes_add(&notes, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx");
+        notes.probes[0].locations[0].flaw = (enum location_flaw)flaw;
+        version_open(&version, OPERAND_X86_64, &notes);
+        assert_int_equal(version.traced[0].is_traceable, flaw == LOCATION_SOUND);
+        version_dispose(&version);
+        notes_close(&notes);
+    }
+}
+
 static void fewer_arguments(void **state)
 {
     struct notes notes;
@@ -781,6 +864,9 @@ int main(void)
         cmocka_unit_test(arguments_can_be_inserted),
         cmocka_unit_test(arguments_can_be_replaced),
         cmocka_unit_test(one_place_can_differ),
+        cmocka_unit_test(unreadable_operands_are_not_compared),
+        cmocka_unit_test(unreadable_operands_are_of_no_other_version),
+        cmocka_unit_test(flaws_are_not_traceable),
         cmocka_unit_test(fewer_arguments),
         cmocka_unit_test(operands_are_a_hint_only),
         cmocka_unit_test(globs),

@@ -7,6 +7,12 @@
 
 #include <stdbool.h>
 
+/*
+ * Opens the descriptor: blocks the signals, and ignores those that a write would raise. Returns -1
+ * with errno on error.
+ */
+int interrupt_open(void);
+
 /* Whether a signal is pending. Always false for a descriptor of -1. */
 bool interrupt_is_due(int signals);
 

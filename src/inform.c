@@ -1,0 +1,79 @@
+#include "inform.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "explain.h"
+#include "kernel/compile.h"
+#include "root/drop.h"
+#include "server/report.h"
+
+static void print_version(void)
+{
+    struct utsname name;
+    char library[64];
+    bool is_other;
+
+    uname(&name);
+    compile_library_version(library, sizeof(library));
+    is_other = strcmp(library, compile_built_with()) != 0;
+    printf("h2olog %s\nlibbcc %s%s%s%s\n%s %s %s\n", H2OLOG_VERSION, library,
+           is_other ? " (built with " : "", is_other ? compile_built_with() : "",
+           is_other ? ")" : "", name.sysname, name.release, name.machine);
+}
+
+/* Returns the exit status of a list of so many lines. */
+static int say_unless_listed(size_t count)
+{
+    if (count != 0)
+        return 0;
+    fputs("h2olog: no tracepoint matches; h2olog -l lists them all\n", stderr);
+    return ERROR_USAGE;
+}
+
+static int list_tracepoints(struct run *run)
+{
+    if (run->options.pid == 0)
+        return say_unless_listed(report_list(stdout, &run->options, NULL));
+    drop_harden();
+    if (run_open_server(run) != 0)
+        return explain_error(&run->error);
+    explain_doubts(run);
+    version_open(&run->version, operand_native(), &run->notes);
+    return say_unless_listed(report_list(stdout, &run->options, &run->version));
+}
+
+static int print(struct run *run)
+{
+    if (run->options.help)
+        options_print_help(stdout);
+    else if (run->options.version)
+        print_version();
+    else
+        return list_tracepoints(run);
+    return 0;
+}
+
+static int close_standard_output(int status)
+{
+    const bool failed = ferror(stdout) != 0;
+
+    errno = 0;
+    if (fclose(stdout) == 0 && !failed)
+        return status;
+    if (errno == EPIPE) /* whoever read has seen enough */
+        return status;
+    fprintf(stderr, "h2olog: cannot write standard output: %s\n",
+            errno == EBADF ? "it is closed, or not open for writing"
+            : errno != 0   ? strerror(errno)
+                           : "a write failed");
+    return ERROR_FAILED;
+}
+
+int inform(struct run *run)
+{
+    return close_standard_output(print(run));
+}

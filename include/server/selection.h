@@ -18,6 +18,7 @@ struct selection {
     size_t num_followed; /* so many more tell the reader when a connection begins and ends; the rest
                             tie h2o's connections to quicly's in the kernel */
     bool needs_ties;     /* events of connections of h2o are printed as JSON */
+    bool needs_lives;    /* events of any connections are */
 };
 
 /*
@@ -35,7 +36,10 @@ bool selection_names(const struct options *options, const char *provider, const 
 /* Whether -t, or the view without it, means a probe of the server. */
 bool selection_wants(const struct options *options, const struct server_probe *traced);
 
-/* Whether a probe says which connection of quicly's a connection of h2o's is. */
-bool selection_ties(const char *provider, const char *probe);
+/*
+ * Whether what is printed needs a probe for the connections: it says that one begins or ends, or which
+ * connection of quicly's one of h2o's is.
+ */
+bool selection_needs(const struct selection *selection, const char *provider, const char *probe);
 
 #endif

@@ -48,9 +48,10 @@ bool selection_wants(const struct options *options, const struct server_probe *t
     return !is_unknown(traced) && view_traces(options->view, provider, probe);
 }
 
-bool selection_ties(const char *provider, const char *probe)
+bool selection_needs(const struct selection *selection, const char *provider, const char *probe)
 {
-    return version_matches_any(tie_probes, provider, probe);
+    return (selection->needs_ties && version_matches_any(tie_probes, provider, probe)) ||
+           (selection->needs_lives && version_matches_any(life_probes, provider, probe));
 }
 
 /* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
@@ -200,7 +201,7 @@ static void add_unprinted(struct selection *selection, const struct options *opt
 int selection_open(struct selection *selection, const struct options *options,
                    const struct version *version, struct error *error)
 {
-    bool needs_lives = false;
+    const bool connections = options->view->capture.connections;
 
     *selection = (struct selection){0};
     if (check_globs(options, version, error) != 0)
@@ -208,18 +209,15 @@ int selection_open(struct selection *selection, const struct options *options,
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
         if (selection_wants(options, traced)) {
-            selection->needs_ties |=
-                options->view->capture.connections && has_tie(traced->signature);
-            needs_lives |= has_connection(traced->signature);
+            selection->needs_ties |= connections && has_tie(traced->signature);
+            selection->needs_lives |= connections && has_connection(traced->signature);
             add(selection, traced);
         }
     }
     selection->num_printed = selection->num_probes;
     if (!has_main_probes(options, selection))
         return explain_nothing(options, version, error);
-    if (!options->view->capture.connections)
-        return 0;
-    if (needs_lives)
+    if (selection->needs_lives)
         add_unprinted(selection, options, version, life_probes);
     selection->num_followed = selection->num_probes - selection->num_printed;
     if (selection->needs_ties)

@@ -560,6 +560,42 @@ static void unreadable_probes_are_left_to_the_program(void **state)
     notes_close(&notes);
 }
 
+/* What only tells when a connection begins and ends is named as well. */
+static void what_changed_and_is_followed(void **state)
+{
+    static const char *const lives[] = {"accept", "connect", "free"};
+
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        char *said, *expected = memory_format(
+                        "h2olog: quicly:%s is not traced: its arguments have changed, and nothing "
+                        "says what they mean; here it is quicly:%s(int32_t arg1); h2olog all -t "
+                        "quicly:%s traces it raw; to read it, " WITH_LISTS,
+                        lives[i], lives[i], lives[i]);
+        struct notes notes;
+        notes_open(&notes, "usdt-notes-2026-06.tsv");
+        notes_remove(&notes, "quicly", lives[i]);
+        notes_add(&notes, "quicly", lives[i], "-4@%eax");
+        said = said_of_target(&notes, "quic", "packet_sent");
+        check_string("of quicly", said, expected);
+        free(said);
+        said = said_of_target(&notes, "all", "send_response");
+        check_string("of h2o", said, expected);
+        free(said);
+        said = said_of_target(&notes, "all", "picotls:*"); /* no connections */
+        check_string("of picotls", said, "");
+        free(said);
+        said = said_of_target(&notes, "http", NULL);
+        check_string("http", said, "");
+        free(said);
+        said = said_of_target(&notes, "quic", lives[i]); /* raw */
+        check_string("named", said, "");
+        free(said);
+        free(expected);
+        notes_close(&notes);
+    }
+}
+
 static void many_new_probes_are_one_line(void **state)
 {
     struct notes notes;
@@ -895,6 +931,7 @@ int main(void)
         cmocka_unit_test(what_changed_is_named),
         cmocka_unit_test(what_changed_and_is_chosen),
         cmocka_unit_test(unreadable_probes_are_left_to_the_program),
+        cmocka_unit_test(what_changed_and_is_followed),
         cmocka_unit_test(many_new_probes_are_one_line),
         cmocka_unit_test(old_servers_lack_what_is_promised),
         cmocka_unit_test(http3_is_a_third_place),

@@ -821,6 +821,49 @@ static size_t count_lines(const char *text)
     return count;
 }
 
+/* Where all that a mode needs has changed, the error says so, and nothing is said to be read. */
+static void nothing_that_is_needed_is_known(void **state)
+{
+    static const struct {
+        const char *mode;
+        const char *probes[3][3]; /* the last one is said to have changed */
+    } cases[] = {
+        {"http", {{"h2o", "send_response", "8@%rdi 8@%rsi"}}},
+        {"quic",
+         {{"h2o", "h3s_accept", "8@%rdi 8@%rax 8@%rbx -4@%ecx"}, /* can be read */
+          {"quicly", "accept", "8@%rdi 8@%rax 8@%rbx"}}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct chosen chosen = {.options = {.view = view_find(cases[i].mode)}};
+        char *said, *sentence;
+        size_t count = 0;
+        notes_open(&chosen.notes, NULL);
+        for (; cases[i].probes[count][0] != NULL; ++count)
+            notes_add(&chosen.notes, cases[i].probes[count][0], cases[i].probes[count][1],
+                      cases[i].probes[count][2]);
+        version_open(&chosen.version, OPERAND_X86_64, &chosen.notes);
+        chosen.result =
+            selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        assert_int_equal(chosen.result, -1);
+        assert_int_equal(chosen.selection.num_probes, 0);
+        sentence = memory_format("none of the probes of this server that %s needs can be read, for "
+                                 "the reasons above",
+                                 cases[i].mode);
+        check_string("error", chosen.error.text, sentence);
+        free(sentence);
+        said = said_of(&chosen);
+        assert_int_equal(count_lines(said), 1);
+        sentence = memory_format("h2olog: %s:%s is not traced: its arguments have changed",
+                                 cases[i].probes[count - 1][0], cases[i].probes[count - 1][1]);
+        assert_int_equal(strncmp(said, sentence, strlen(sentence)), 0);
+        free(sentence);
+        free(said);
+        chosen_close(&chosen);
+    }
+}
+
 /* -l -p: the server's probes, as its name_of_version declares them. */
 static void lists_a_server(void **state)
 {
@@ -939,6 +982,7 @@ int main(void)
         cmocka_unit_test(newer_servers_keep_promises),
         cmocka_unit_test(builds_can_lack_what_is_promised),
         cmocka_unit_test(quic_needs_quic),
+        cmocka_unit_test(nothing_that_is_needed_is_known),
         cmocka_unit_test(lists_a_server),
         cmocka_unit_test(lists_all_there_are),
     };

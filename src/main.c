@@ -36,17 +36,20 @@ static int check_size(struct run *run)
     return ERROR_FAILED;
 }
 
-/* Whether there is a place left of a probe that is printed. */
+/* Whether there is a place left of a probe that is printed, and that the mode is for. */
 static int check_places(struct run *run)
 {
+    bool any_printed = false;
+
     for (size_t i = 0; i != run->program.num_functions; ++i) {
-        if (run->program.functions[i].printed)
+        const struct program_function *function = &run->program.functions[i];
+        if (function->printed && selection_is_main(&run->options, function->traced->probe))
             return check_size(run);
+        any_printed |= function->printed;
     }
     error_set(&run->error, ERROR_FAILED,
-              "none of the probes of process %d that were chosen can be traced, for the reasons "
-              "above",
-              (int)run->process.pid);
+              "none of the probes of process %d that %s can be traced, for the reasons above",
+              (int)run->process.pid, any_printed ? "this mode needs" : "were chosen");
     return ERROR_FAILED;
 }
 

@@ -69,7 +69,7 @@ static bool is_missed(const struct selection *selection, const struct options *o
     if (traced->guess == NULL || !traced->is_traceable || selection_wants(options, traced))
         return false;
     return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
-           (selection->needs_ties && selection_ties(provider, probe));
+           selection_needs(selection, provider, probe);
 }
 
 static void print_missed(FILE *file, const struct server_probe *traced)

@@ -48,9 +48,10 @@ bool selection_wants(const struct options *options, const struct server_probe *t
     return !is_unknown(traced) && view_traces(options->view, provider, probe);
 }
 
-bool selection_ties(const char *provider, const char *probe)
+bool selection_needs(const struct selection *selection, const char *provider, const char *probe)
 {
-    return version_matches_any(tie_probes, provider, probe);
+    return (selection->needs_ties && version_matches_any(tie_probes, provider, probe)) ||
+           (selection->needs_lives && version_matches_any(life_probes, provider, probe));
 }
 
 /* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
@@ -148,12 +149,37 @@ static bool has_tie(const struct signature *signature)
            strcmp(signature->arguments[0].name, "conn_id") == 0;
 }
 
+bool selection_is_main(const struct options *options, const struct probe *probe)
+{
+    const char *needs = options->view->needs;
+
+    return needs == NULL || options->tracepoints.count != 0 ||
+           version_matches(needs, probe->provider, probe->name);
+}
+
+/* Whether the server has what the mode is for, but nothing says what the arguments mean. */
+static bool has_unknown(const struct options *options, const struct version *version)
+{
+    for (size_t i = 0; i != version->num_traced; ++i) {
+        const struct server_probe *traced = &version->traced[i];
+        if (is_unknown(traced) && selection_is_main(options, traced->probe) &&
+            view_traces(options->view, traced->probe->provider, traced->probe->name))
+            return true;
+    }
+    return false;
+}
+
 static int explain_nothing(const struct options *options, const struct version *version,
                            struct error *error)
 {
     const char *const needs[] = {options->view->needs, NULL};
     char since[32];
 
+    if (has_unknown(options, version))
+        return error_set(error, ERROR_FAILED,
+                         "none of the probes of this server that %s needs can be read, for the "
+                         "reasons above",
+                         options->view->name);
     if (needs[0] == NULL || version_has(version, needs[0]))
         return error_set(error, ERROR_FAILED,
                          "this server has none of the probes to trace; h2olog -l -p PID lists "
@@ -165,16 +191,11 @@ static int explain_nothing(const struct options *options, const struct version *
                      since);
 }
 
-/* Whether anything of what the view is for can be traced. */
+/* Whether anything of what the view is for is chosen. */
 static bool has_main_probes(const struct options *options, const struct selection *selection)
 {
-    const char *needs = options->view->needs;
-
-    if (needs == NULL || options->tracepoints.count != 0)
-        return selection->num_probes != 0;
     for (size_t i = 0; i != selection->num_probes; ++i) {
-        const struct probe *probe = selection->probes[i].probe;
-        if (version_matches(needs, probe->provider, probe->name))
+        if (selection_is_main(options, selection->probes[i].probe))
             return true;
     }
     return false;
@@ -200,7 +221,7 @@ static void add_unprinted(struct selection *selection, const struct options *opt
 int selection_open(struct selection *selection, const struct options *options,
                    const struct version *version, struct error *error)
 {
-    bool needs_lives = false;
+    const bool connections = options->view->capture.connections;
 
     *selection = (struct selection){0};
     if (check_globs(options, version, error) != 0)
@@ -208,18 +229,17 @@ int selection_open(struct selection *selection, const struct options *options,
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
         if (selection_wants(options, traced)) {
-            selection->needs_ties |=
-                options->view->capture.connections && has_tie(traced->signature);
-            needs_lives |= has_connection(traced->signature);
+            selection->needs_ties |= connections && has_tie(traced->signature);
+            selection->needs_lives |= connections && has_connection(traced->signature);
             add(selection, traced);
         }
     }
-    selection->num_printed = selection->num_probes;
-    if (!has_main_probes(options, selection))
+    if (!has_main_probes(options, selection)) {
+        selection->num_probes = 0;
         return explain_nothing(options, version, error);
-    if (!options->view->capture.connections)
-        return 0;
-    if (needs_lives)
+    }
+    selection->num_printed = selection->num_probes;
+    if (selection->needs_lives)
         add_unprinted(selection, options, version, life_probes);
     selection->num_followed = selection->num_probes - selection->num_printed;
     if (selection->needs_ties)

@@ -165,7 +165,7 @@ def test_all_of_a_mode_are_others(serve: Serve, standin: Binary) -> None:
     done = run("-p", str(serve(binary=binary).pid))
     assert (done.returncode, done.stdout) == (1, "")
     *named, last = done.stderr.splitlines()
-    assert last.startswith("h2olog: this server has none of the probes to trace;")
+    assert last == "h2olog: none of the probes of this server that http needs can be read, for the reasons above"
     assert {line.split()[1] for line in named} == {f"h2o:{name}" for name in HTTP}
     assert all(line.split(" ", 2)[2].startswith("is not traced: its arguments have changed") for line in named)
 
@@ -233,21 +233,29 @@ def with_notes(binary: Path, folder: Path, notes: bytes) -> Path:
 
 
 def change_notes(
-    binary: Path, folder: Path, change: Callable[[bytes, int, int, bytes], tuple[int, int, bytes]], *names: str
+    binary: Path,
+    folder: Path,
+    change: Callable[[bytes, int, int, bytes], tuple[int, int, bytes]],
+    *names: str,
+    provider: str | None = None,
 ) -> Path:
-    """Changes (address, semaphore, operands) of the notes of h2o's probes of these names; of all, without a name."""
+    """
+    Changes (address, semaphore, operands) of the notes of h2o's probes of these names; without a name, of all, or
+    of a provider's.
+    """
+    wanted = [b"h2o"] if names else None if provider is None else [provider.encode()]
     notes, at = bytearray(notes_of(binary, folder)), 0
     count = 0
     while at < len(notes):
         name_size, size, _ = struct.unpack_from("III", notes, at)
         begin = at + 12 + (name_size + 3) // 4 * 4
         address, base, semaphore = struct.unpack_from("QQQ", notes, begin)
-        provider, name, operands = bytes(notes[begin + 24 : begin + size]).split(b"\0")[:3]
-        if not names or (provider == b"h2o" and name.decode() in names):
+        owner, name, operands = bytes(notes[begin + 24 : begin + size]).split(b"\0")[:3]
+        if (wanted is None or owner in wanted) and (not names or name.decode() in names):
             address, semaphore, changed = change(name, address, semaphore, operands)
             assert len(changed) == len(operands)
             struct.pack_into("QQQ", notes, begin, address, base, semaphore)
-            end = begin + 24 + len(provider) + len(name) + 2
+            end = begin + 24 + len(owner) + len(name) + 2
             notes[end : end + len(operands)] = changed
             count += 1
         at = begin + (size + 3) // 4 * 4
@@ -326,6 +334,20 @@ def test_changed_and_unreadable(
         assert re.fullmatch(rf"h2olog: h2o:{probe} at 0x[0-9a-f]+ is not traced: {FLAWS['operands'][1]}", line), line
     done = run("-l", "-p", str(serve(binary=binary).pid), "-t", probe)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"h2o:{probe}(...)\n", "")
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_quic_needs_quic(serve: Serve, tmp_path: Path, flaw: str) -> None:
+    """Response headers alone are not what `quic` is for."""
+    change, reason = FLAWS[flaw]
+    server = serve(binary=change_notes(STANDIN, tmp_path, change, provider="quicly"))
+    done = run("quic", "-p", str(server.pid))
+    assert (done.returncode, done.stdout) == (1, "")
+    *places, last = done.stderr.splitlines()
+    assert last == NOTHING_LEFT.format(server.pid).replace("were chosen", "this mode needs")
+    assert len({place.split()[1] for place in places}) > 70
+    for place in places:
+        assert re.fullmatch(rf"h2olog: quicly:\w+ at 0x[0-9a-f]+ is not traced: {reason}", place), place
 
 
 def test_only_ties_are_left(serve: Serve, tmp_path: Path) -> None:

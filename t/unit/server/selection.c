@@ -560,6 +560,42 @@ static void unreadable_probes_are_left_to_the_program(void **state)
     notes_close(&notes);
 }
 
+/* What only tells when a connection begins and ends is named as well. */
+static void what_changed_and_is_followed(void **state)
+{
+    static const char *const lives[] = {"accept", "connect", "free"};
+
+    (void)state;
+    for (size_t i = 0; i != 3; ++i) {
+        char *said, *expected = memory_format(
+                        "h2olog: quicly:%s is not traced: its arguments have changed, and nothing "
+                        "says what they mean; here it is quicly:%s(int32_t arg1); h2olog all -t "
+                        "quicly:%s traces it raw; to read it, " WITH_LISTS,
+                        lives[i], lives[i], lives[i]);
+        struct notes notes;
+        notes_open(&notes, "usdt-notes-2026-06.tsv");
+        notes_remove(&notes, "quicly", lives[i]);
+        notes_add(&notes, "quicly", lives[i], "-4@%eax");
+        said = said_of_target(&notes, "quic", "packet_sent");
+        check_string("of quicly", said, expected);
+        free(said);
+        said = said_of_target(&notes, "all", "send_response");
+        check_string("of h2o", said, expected);
+        free(said);
+        said = said_of_target(&notes, "all", "picotls:*"); /* no connections */
+        check_string("of picotls", said, "");
+        free(said);
+        said = said_of_target(&notes, "http", NULL);
+        check_string("http", said, "");
+        free(said);
+        said = said_of_target(&notes, "quic", lives[i]); /* raw */
+        check_string("named", said, "");
+        free(said);
+        free(expected);
+        notes_close(&notes);
+    }
+}
+
 static void many_new_probes_are_one_line(void **state)
 {
     struct notes notes;
@@ -785,6 +821,49 @@ static size_t count_lines(const char *text)
     return count;
 }
 
+/* Where all that a mode needs has changed, the error says so, and nothing is said to be read. */
+static void nothing_that_is_needed_is_known(void **state)
+{
+    static const struct {
+        const char *mode;
+        const char *probes[3][3]; /* the last one is said to have changed */
+    } cases[] = {
+        {"http", {{"h2o", "send_response", "8@%rdi 8@%rsi"}}},
+        {"quic",
+         {{"h2o", "h3s_accept", "8@%rdi 8@%rax 8@%rbx -4@%ecx"}, /* can be read */
+          {"quicly", "accept", "8@%rdi 8@%rax 8@%rbx"}}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        struct chosen chosen = {.options = {.view = view_find(cases[i].mode)}};
+        char *said, *sentence;
+        size_t count = 0;
+        notes_open(&chosen.notes, NULL);
+        for (; cases[i].probes[count][0] != NULL; ++count)
+            notes_add(&chosen.notes, cases[i].probes[count][0], cases[i].probes[count][1],
+                      cases[i].probes[count][2]);
+        version_open(&chosen.version, OPERAND_X86_64, &chosen.notes);
+        chosen.result =
+            selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        assert_int_equal(chosen.result, -1);
+        assert_int_equal(chosen.selection.num_probes, 0);
+        sentence = memory_format("none of the probes of this server that %s needs can be read, for "
+                                 "the reasons above",
+                                 cases[i].mode);
+        check_string("error", chosen.error.text, sentence);
+        free(sentence);
+        said = said_of(&chosen);
+        assert_int_equal(count_lines(said), 1);
+        sentence = memory_format("h2olog: %s:%s is not traced: its arguments have changed",
+                                 cases[i].probes[count - 1][0], cases[i].probes[count - 1][1]);
+        assert_int_equal(strncmp(said, sentence, strlen(sentence)), 0);
+        free(sentence);
+        free(said);
+        chosen_close(&chosen);
+    }
+}
+
 /* -l -p: the server's probes, as its name_of_version declares them. */
 static void lists_a_server(void **state)
 {
@@ -895,6 +974,7 @@ int main(void)
         cmocka_unit_test(what_changed_is_named),
         cmocka_unit_test(what_changed_and_is_chosen),
         cmocka_unit_test(unreadable_probes_are_left_to_the_program),
+        cmocka_unit_test(what_changed_and_is_followed),
         cmocka_unit_test(many_new_probes_are_one_line),
         cmocka_unit_test(old_servers_lack_what_is_promised),
         cmocka_unit_test(http3_is_a_third_place),
@@ -902,6 +982,7 @@ int main(void)
         cmocka_unit_test(newer_servers_keep_promises),
         cmocka_unit_test(builds_can_lack_what_is_promised),
         cmocka_unit_test(quic_needs_quic),
+        cmocka_unit_test(nothing_that_is_needed_is_known),
         cmocka_unit_test(lists_a_server),
         cmocka_unit_test(lists_all_there_are),
     };

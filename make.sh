@@ -1,18 +1,18 @@
 #!/bin/sh
-# Builds h2olog and what goes with it. On Debian and Ubuntu, installs what is missing first.
+# Builds, tests and installs h2olog. On Debian and Ubuntu, it installs missing packages first.
 set -eu
 cd "$(dirname "$0")"
 
 usage() {
     cat <<'END'
 ./make.sh          build h2olog: build/h2olog
-./make.sh deps     install what building needs; deps test, what testing needs, too
+./make.sh deps     install the packages for building; deps test: also those for testing
 ./make.sh install  build, and install to /usr/local
-./make.sh package  build, and make a .deb and a .rpm of it: build/h2olog*
-./make.sh demo     build, and show h2olog on a small server
+./make.sh package  build, and make a .deb and a .rpm: build/h2olog*
+./make.sh demo     build, and trace a small server
 ./make.sh test     build, and run every test
-./make.sh bench    build, and measure what tracing costs
-./make.sh matrix   build and test on one release of Debian after the other; matrix list has the rows
+./make.sh bench    build, and measure the cost of tracing
+./make.sh matrix   build and test on several releases of Debian; matrix list: list the rows
 END
 }
 
@@ -31,10 +31,10 @@ as_root() {
     fi
 }
 
-# Installs those packages that are not there.
+# Installs missing packages.
 need() {
     if ! command -v apt-get >/dev/null; then
-        say "without apt, see to it yourself that there is what these packages of Debian hold: $*"
+        say "apt is missing; install the equivalent of these Debian packages yourself: $*"
         return 0
     fi
     missing=
@@ -45,10 +45,10 @@ need() {
     done
     [ -n "$missing" ] || return 0
     say "installing$missing"
-    # What apt says goes to stderr: a reader of stdout that leaves (| head) must not end it halfway.
-    # shellcheck disable=SC2086 # a word a package
+    # The output of apt goes to stderr: a closed stdout (| head) must not interrupt it.
+    # shellcheck disable=SC2086 # one word per package
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing \
-        >/dev/null 2>&1; then # an old list, or none
+        >/dev/null 2>&1; then # the package lists are old or missing
         as_root apt-get update -q >&2
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing >&2
     fi
@@ -61,7 +61,7 @@ need_for_building() {
 need_for_testing() {
     need systemtap-sdt-dev libcmocka-dev python3-pytest python3-matplotlib clang clang-tidy cppcheck curl \
         jq man-db groff-base mandoc zsh fish dpkg-dev file rpm
-    # libFuzzer; up to Debian 11, it comes with clang.
+    # libFuzzer. Up to Debian 11, the package clang has it.
     ls "$(clang -print-resource-dir 2>&1)"/lib/*/libclang_rt.fuzzer* >/dev/null 2>&1 ||
         need libclang-rt-dev
 }
@@ -72,13 +72,13 @@ build() {
     rm -f build.log
 }
 
-# Prints, and ends the demo if nobody reads any longer.
+# Prints. Ends the demo if the reader is gone.
 show() {
     # shellcheck disable=SC2059 # the first argument is the format
     printf "$@" 2>/dev/null || exit 1
 }
 
-# h2olog ends with the server, so the server is all that has to be ended.
+# h2olog ends when the server ends, so only the server must be ended.
 end_demo() {
     trap '' HUP INT PIPE TERM
     [ -z "$server_pid" ] || kill "$server_pid" 2>/dev/null || :
@@ -92,7 +92,7 @@ demo() {
     demo_folder=$(mktemp -d)
     out=$demo_folder/out attached=$demo_folder/attached
     touch "$out" "$attached"
-    # A shell that a signal ends does not run its EXIT trap, unless the signal has a trap of its own.
+    # A signal without a trap ends the shell without running the EXIT trap.
     trap end_demo EXIT
     trap 'exit 1' HUP INT PIPE TERM
     "$server" >"$out" &
@@ -119,7 +119,7 @@ demo() {
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
     server_pid=
-    show '\nThat was h2olog. On a server of yours: sudo build/h2olog lists them; sudo build/h2olog -p PID traces one\n'
+    show '\nThat was h2olog. For your own server: sudo build/h2olog lists servers; sudo build/h2olog -p PID traces one\n'
 }
 
 case ${1:-build} in
@@ -157,7 +157,7 @@ test)
     need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
-    as_root ctest -j2 --output-on-failure # two at once, as most of them wait most of the time
+    as_root ctest -j2 --output-on-failure # two at a time, because most tests wait most of the time
     ;;
 bench)
     need_for_building
@@ -181,7 +181,7 @@ help | -h | --help)
     usage
     ;;
 *)
-    say "there is no command '$1'; there are:"
+    say "there is no command '$1'; the commands are:"
     usage >&2
     exit 2
     ;;

@@ -1,17 +1,17 @@
 /*
- * The USDT probes of h2o: every signature that it has declared since 2019-08.
+ * The USDT probes of h2o: every signature since 2019-08.
  *
- * `@from` is the date of the first h2o revision with that signature, `@until` the date of the one that
- * changed or removed it; without `@until` it is current. A plain list out of an h2o source tree has
- * neither: it is read as current.
+ * `@from` is the date of the first h2o revision with the signature. `@until` is the date of the revision
+ * that changed or removed it; a current signature has none. A list from an h2o source tree has neither, and
+ * is read as current.
  *
- * `@appdata` names the arguments that h2o itself marks as application data, and the payload of packets and
- * frames, encrypted or not, that it does not mark (`base` is what `bytes` was called until 2020-09-04). They
- * are read only with `-a`, but for header names and values, which are what h2olog is for.
+ * `@appdata` names arguments with application data: those that h2o marks, and the payload of packets and
+ * frames, encrypted or not. (`base` is the name of `bytes` until 2020-09-04.) They are read only with `-a`,
+ * except names and values of headers, which h2olog always prints.
  *
- * `@loose` names the integers that h2o passes as another type than the declared one: their operands
- * have another size or sign. All other operands have to be as declared for a probe to be recognized
- * by its first arguments, when it has got more of them.
+ * `@loose` names integers that h2o passes with another type than the declared one, so their operands have
+ * another size or sign. If a probe has more arguments than the list says, it is read by its first ones only
+ * if all other operands have the declared size and sign.
  */
 
 /* @appdata

@@ -1,11 +1,11 @@
 /*
- * The USDT probes of picotls, h2o's TLS: every signature that h2o has shipped since 2019-08. See
- * h2o-probes.d and quicly-probes.d for what the annotations mean.
+ * The USDT probes of picotls, h2o's TLS: every signature that h2o has shipped since 2019-08. h2o-probes.d
+ * and quicly-probes.d explain the annotations.
  *
- * `@appdata`: `bytes` of receive_message is the whole handshake message, certificates and tickets among them.
+ * `@appdata`: `bytes` of receive_message is the whole handshake message, with certificates and tickets.
  *
- * `@text` names what is declared as bytes and is text that ends with a NUL: picotls makes hex of a client
- * random before it fires the probe.
+ * `@text` names arguments that are declared as bytes, but are NUL-terminated text: picotls passes a client
+ * random in hex.
  */
 
 /* @appdata

@@ -1,12 +1,12 @@
 /*
- * The USDT probes of quicly, h2o's QUIC: every signature that h2o has shipped since 2019-09. See
- * h2o-probes.d for what the annotations mean.
+ * The USDT probes of quicly, h2o's QUIC: every signature that h2o has shipped since 2019-09. h2o-probes.d
+ * explains the annotations.
  *
- * `@appdata` goes beyond quicly's own list where quicly's logger does: it calls the `data` of a stream
- * application data, and `decrypted` of crypto_decrypt is what packet_received has carried since 2020-12.
- * A stateless reset token lets whoever knows it end a connection, so it is shown only when asked for.
+ * `@appdata` has more than quicly's own list. quicly's logger treats `data` of a stream as application data.
+ * `decrypted` of crypto_decrypt has the same content as that of packet_received since 2020-12. A stateless
+ * reset token can be used to end a connection, so it is printed with `-a` only.
  *
- * `@secret` names what is never read: whoever has it can decrypt the connection.
+ * `@secret` names arguments that could decrypt the connection. They are never read.
  */
 
 /* @appdata

@@ -26,7 +26,7 @@ from layouts import (
 )  # fmt: skip
 from probe_lists import (
     INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, ListError, Marks, Signature, StatsLayout, at, check_overlap, declared,
-    is_date, is_too_long, merge_source, read, read_list, read_stats, unknown_bytes,
+    is_date, is_too_long, merge_source, read, read_list, read_stats, unknown_payload,
 )  # fmt: skip
 
 # --- write ---------------------------------------------------------------------------------------------
@@ -232,14 +232,14 @@ def tables(arguments: argparse.Namespace) -> str:
         signatures += found
         marks.setdefault(found[0].provider, Marks()).add(said)
     warnings: list[ListError] = []
-    known = {(s.provider, s.probe, a.name) for s in signatures for a in s.arguments}
+    known = {(s.provider, s.probe, a.name, a.type) for s in signatures for a in s.arguments}
     for file in arguments.source:
         found, said = read(file)
         found = [s for s in found if not is_too_long(s, warnings)]
         if not found:
             continue
         marks.setdefault(found[0].provider, Marks()).add(said)
-        marks[found[0].provider].application_data |= unknown_bytes(found, known)
+        marks[found[0].provider].application_data |= unknown_payload(found, known)
         signatures = merge_source(signatures, found)
     check_overlap(signatures)
     stats = read_stats(arguments.conn_stats)

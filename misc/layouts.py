@@ -11,7 +11,7 @@ from dataclasses import dataclass, field as dataclass_field
 from pathlib import Path
 from typing import NoReturn
 
-from probe_lists import INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, Argument, ListError, Marks, Signature, is_bytes
+from probe_lists import INTEGERS, MAX_ARGUMENTS, SOURCE_DATE, Argument, ListError, Marks, Signature, is_bytes, is_text
 
 # Pointers that identify objects are printed as integers. Pointers to private objects are not printed.
 IDENTITIES = {
@@ -108,10 +108,6 @@ def member_of(argument: Argument) -> str:
     """The name of an argument's member of the event: the argument's own name, unless that name is taken."""
     is_taken = argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name)
     return f"{argument.name}_" if is_taken else argument.name
-
-
-def is_text(argument: Argument) -> bool:
-    return argument.type in ("const char *", "char *")
 
 
 def looks_secret(argument: Argument) -> bool:

@@ -359,13 +359,27 @@ def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
     return True
 
 
-def unknown_bytes(signatures: list[Signature], known: set[tuple[str, str, str]]) -> set[tuple[str, str]]:
-    """Bytes that our lists do not have. They can be payload, so they are application data (-a)."""
+def is_text(argument: Argument) -> bool:
+    return argument.type in ("const char *", "char *")
+
+
+def has_length(signature: Signature, index: int) -> bool:
+    """Whether an argument is counted: by NAME_len or num_NAME, or by a len right behind it."""
+    name = signature.arguments[index].name
+    names = [argument.name for argument in signature.arguments]
+    return f"{name}_len" in names or f"num_{name}" in names or names[index + 1 : index + 2] == ["len"]
+
+
+def unknown_payload(signatures: list[Signature], known: set[tuple[str, str, str, str]]) -> set[tuple[str, str]]:
+    """
+    Bytes, and text with a length, that our lists do not have with this type. They can be payload, so they are
+    application data (-a). NUL-terminated text is a name, a reason or a number.
+    """
     return {
         (s.probe, a.name)
         for s in signatures
-        for a in s.arguments
-        if is_bytes(a) and (s.provider, s.probe, a.name) not in known
+        for i, a in enumerate(s.arguments)
+        if (is_bytes(a) or (is_text(a) and has_length(s, i))) and (s.provider, s.probe, a.name, a.type) not in known
     }
 
 

@@ -440,11 +440,11 @@ def test_captures_compile(tmp_path: Path, tables: str) -> None:
 
 # A change of each of the generator's assumptions: header, what is replaced, by what.
 MUTATIONS = [
-    ("bpf/event.h", "uint64_t\n        connection;", "uint64_t unused, connection;"),  # another size
-    ("bpf/event.h", "uint32_t\n        conn;", "uint32_t unused; uint32_t conn;"),  # another offset
-    ("bpf/event.h", "uint32_t\n        conn;", "uint16_t conn, unused;"),
+    ("bpf/event.h", "uint64_t connection; /* address", "uint64_t unused, connection; /* address"),  # another size
+    ("bpf/event.h", "uint32_t conn; /* quicly", "uint32_t unused; uint32_t conn; /* quicly"),  # another offset
+    ("bpf/event.h", "uint32_t conn; /* quicly", "uint16_t conn, unused; /* quicly"),
     ("bpf/event.h", "uint16_t flags;", "uint8_t flags;"),
-    ("bpf/event.h", "uint64_t\n        connection;", "uint32_t connection, unused;"),
+    ("bpf/event.h", "uint64_t connection; /* address", "uint32_t connection, unused; /* address"),
     ("bpf/event.h", "#define EVENT_TIED 0x8000", "#define EVENT_TIED 0x4000"),
     ("bpf/event.h", "#define EVENT_NAME_MAX   256", "#define EVENT_NAME_MAX 512"),
     ("bpf/event.h", "#define EVENT_TEXT_MAX   4096", "#define EVENT_TEXT_MAX 2048"),
@@ -638,6 +638,37 @@ def test_source_marks_its_application_data(write: Callable[..., Path]) -> None:
     assert not any(key == "secret" for _, key, _ in fields)
 
 
+TEXTS = """provider quicly {
+    probe brand_new(int64_t at, const char *error, const char *uuid, const char *body, size_t body_len);
+    probe third_new(char *line, size_t num_line, const char *dcid, uint64_t pn, size_t len);
+    probe other_new(int64_t at, const char *text, size_t len, const char *reason);
+    probe changed(int64_t at, const char *number, size_t number_len);
+};
+"""
+
+
+def test_source_text_with_a_length_is_application_data(write: Callable[..., Path]) -> None:
+    """Text that our lists do not know can be payload; one that ends with a NUL is a name."""
+    text = make_tables(write(ANNOTATED), source=[write(TEXTS, "texts.d")])
+    found = [field for field in fields_of(text) if field[0].endswith("_new")]
+    texts = {"error", "uuid", "body", "line", "dcid", "text", "reason"}
+    assert {key for _, key, _ in found} >= texts
+    assert {key for _, key, is_data in found if is_data} == {"body", "line", "text"}
+
+
+def test_source_changes_the_type_of_a_known_argument(write: Callable[..., Path]) -> None:
+    """It is known by its name and its type: what was a number can be payload now."""
+    text = make_tables(write(ANNOTATED), source=[write(TEXTS, "texts.d")])
+    rows = re.findall(r"/\* quicly:changed\(([^\n]*)\) \*/.*?\n(.*?)\};\n", text, re.S)
+    marked_number = [
+        "const char *number" in declaration
+        for declaration, fields in rows
+        if re.search(r'\{"number", FIELD_TEXT, \d+, true', fields)
+    ]
+    assert marked_number == [True]
+    assert len([1 for declaration, _ in rows if "const char *number" in declaration]) == 1
+
+
 def test_source_that_says_nothing_new(write: Callable[..., Path]) -> None:
     """What h2o has now is no version more."""
     plain = [write(run("plain", "--at", "2999-01-01", file).stdout, f"plain-{file.name}") for file in LISTS]
@@ -675,7 +706,7 @@ SOURCE_KEYS = {
     "with_marks": "plain-text* body-text* header-text bytes* bytes-len time",
     "large": "id first* first-len second-len time",
     "left_out": "conn-id odd-len req-id conn time",
-    "names": "flags id end event arg0 STAMP register head head-len time",
+    "names": "flags id end event arg0 STAMP register head* head-len time",
 }
 SOURCE_WARNINGS = [
     (66, "too_many: has more than 16 arguments; this probe is not known"),

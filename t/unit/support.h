@@ -69,8 +69,8 @@ struct printer {
 };
 
 /*
- * Opens a printer of events of `num_printed` probes; `num_followed` more, behind them, are not printed. The
- * printer must not be moved.
+ * Opens a printer of events of `num_printed` probes; `num_followed` more, behind them, are not
+ * printed. The printer must not be moved.
  */
 void printer_open(struct printer *printer, struct sink (*open)(const struct sink_settings *),
                   struct output *output, const struct server_probe *probes, size_t num_printed,
@@ -88,8 +88,8 @@ void printer_lose(struct printer *printer, uint64_t now_ns, uint64_t count);
 void printer_close(struct printer *printer);
 
 /*
- * The seed of a random test: the one in H2OLOG_SEED, 1 without that. It is printed, for whoever looks
- * into a failure.
+ * The seed of a random test: the one in H2OLOG_SEED, 1 without that. It is printed, for whoever
+ * looks into a failure.
  */
 uint32_t random_seed(void);
 

@@ -24,7 +24,7 @@ static void open_maps(struct maps *maps)
     check_string("error", error.text, "");
 }
 
-/* The only entry of an array, as the programs in the kernel see it. */
+/* Reads the only entry of an array, as the BPF programs do. */
 static int access_entry(enum bpf_cmd command, int fd, void *value)
 {
     const uint32_t key = 0;
@@ -74,7 +74,7 @@ static void reader_says_that_it_waits(void **state)
     maps_set_waiting(&maps, true);
     assert_int_equal(access_entry(BPF_MAP_UPDATE_ELEM, maps.fds.gate, &gate), 0);
     maps_set_waiting(&maps, false);
-    assert_int_equal(gate_of(&maps).is_open, 1); /* the other word is not touched */
+    assert_int_equal(gate_of(&maps).is_open, 1); /* the other word is unchanged */
     maps_close(&maps);
 }
 

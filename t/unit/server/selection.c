@@ -61,8 +61,8 @@ static char *names_of(const struct selection *selection, size_t first, size_t en
 }
 
 /*
- * What is printed, what only tells the reader when connections begin and end, and what is traced for
- * its ties only.
+ * What is printed, what only tells the reader when connections begin and end, and what is traced
+ * for its ties only.
  */
 static void check_chosen(const struct chosen *chosen, const char *printed, const char *followed,
                          const char *silent)

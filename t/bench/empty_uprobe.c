@@ -1,6 +1,6 @@
 /*
- * The floor that the benchmark compares h2olog with: attaches a BPF program that does nothing to a
- * probe of a process, at all its locations, the way h2olog attaches its own, until SIGTERM.
+ * The baseline of the benchmark: attaches an empty BPF program to all locations of a probe, in the
+ * same way as h2olog, until SIGTERM.
  */
 #include <errno.h>
 #include <signal.h>
@@ -35,7 +35,7 @@ static int load_empty_program(bool one_link)
     return bpf_call(BPF_PROG_LOAD, &attr, sizeof(attr));
 }
 
-/* The locations of the probe, all as one function's; none if the process has no such probe. */
+/* The locations of the probe, as one function. Empty if the process lacks the probe. */
 static struct program_function find_locations(const struct notes *notes, const char *name)
 {
     struct program_function function = {.name = "empty"};
@@ -72,7 +72,7 @@ static int attach(const struct process *process, const struct notes *notes, cons
         .functions = &fd, .num_functions = 1, .dispatch = one_link ? fd : -1};
     const struct attach_request request = {
         .program = &program, .loaded = &loaded, .notes = notes, .pid = process->pid, .signals = -1};
-    struct attached attached; /* not closed: it stays until this process ends */
+    struct attached attached; /* not closed, so that it lasts until this process ends */
 
     if (function.num_locations == 0)
         return error_set(error, ERROR_FAILED, "the process has no probe %s", name);

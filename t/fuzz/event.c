@@ -1,6 +1,6 @@
 /*
- * Events of any bytes, through the decoder and both printers, for every signature that h2o has had:
- * what is not malformed is one line, and what is malformed is none.
+ * Passes events with arbitrary bytes through the decoder and both printers, for every signature
+ * that h2o has had. A valid event must become one line, a malformed event none.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +21,9 @@ static const struct clock epoch;
 static struct sink_settings settings;
 static struct decoder decoder;
 static struct sink json, text;
-static bool *is_http; /* by the ids: what the text printer prints */
+static bool *is_http; /* by ids: whether the text printer prints it */
 
-/* Addresses that a few flipped bits lead to. */
+/* Addresses that differ in few bits. */
 static const struct address_range server_file = {0x100, 0x10000};
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
@@ -51,14 +51,14 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
-/* The id that an event begins with; num_signatures or more if it is too short for one. */
+/* Returns the id of an event, num_signatures or more if the event is too short. */
 static uint16_t id_of(const struct event *event)
 {
     return event->size < sizeof(struct event_head) ? UINT16_MAX
                                                    : (uint16_t)record_unsigned(event->bytes, 2);
 }
 
-/* Whether a line was printed; and nothing but one. */
+/* Checks that at most one line was printed. Returns whether there is one. */
 static bool check_line(int result, bool may_have_tabs)
 {
     const size_t size = output.used;
@@ -89,7 +89,7 @@ static uint64_t get_counter(const uint8_t *event, const struct field *field)
     return record_unsigned(event + field->place, field->counter_width);
 }
 
-/* The largest struct of statistics that is not larger. */
+/* Returns the largest known size of the statistics that is not larger than this. */
 static size_t stats_size(size_t room)
 {
     size_t size = 0;
@@ -106,7 +106,7 @@ static bool is_captured(const struct field *field, bool application_data)
     return field->counter_width != 0 && (application_data || !field->application_data);
 }
 
-/* Whether the size of an event is just what its fields say. */
+/* Whether the size of an event matches its fields. */
 static bool is_whole(const struct event *event, bool application_data)
 {
     const uint16_t id = id_of(event);
@@ -141,15 +141,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* --- a mutator that knows how long an event is to be --- */
+/* --- a mutator that makes events of the right size --- */
 
 static void set_counter(uint8_t *event, const struct field *field, size_t value)
 {
-    for (size_t i = 0; i != field->counter_width; ++i) /* little-endian, as all that h2o runs on */
+    for (size_t i = 0; i != field->counter_width;
+         ++i) /* little-endian, as on all platforms of h2o */
         event[field->place + i] = (uint8_t)((uint64_t)value >> (8 * i));
 }
 
-/* How much of the event a field takes, if it can be as its counter says; else what there is. */
+/* Returns the bytes that a field has: its counter, limited to the rest of the event. */
 static size_t mend_counter(uint8_t *event, const struct field *field, size_t room)
 {
     uint64_t wanted = get_counter(event, field);
@@ -162,7 +163,7 @@ static size_t mend_counter(uint8_t *event, const struct field *field, size_t roo
     return size;
 }
 
-/* Makes bytes an event of some signature, with as little change as that takes; returns its size. */
+/* Makes an event of some signature from bytes, with few changes. Returns its size. */
 static size_t mend(uint8_t *event, size_t size, size_t max_size, bool application_data)
 {
     struct event_head head = {0};

@@ -1,7 +1,7 @@
 /*
- * Notes of any bytes, of a binary that is no h2o: through the version and the selection into the text
- * of a BPF program that root loads, and into the keys of JSON. Nothing of them gets there but names
- * that are identifiers (target.c drops the others) and operands that were understood.
+ * Passes notes with arbitrary bytes through the version and the selection to the text of a BPF
+ * program and the keys of JSON. Only names that are identifiers and operands that were parsed may
+ * get there.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +68,7 @@ static void add_note(struct notes *notes, const char *provider, const char *name
         (struct location){.arguments = memory_format("%s", arguments)};
 }
 
-/* NAME, tab, operands, a line each. A capital letter alone stands for a name that the lists know. */
+/* One line per note: NAME, tab, operands. A single capital letter means a name from the lists. */
 static void read_notes(struct notes *notes, char *text)
 {
     char *line;
@@ -106,7 +106,7 @@ static void count_skipped(const struct server_probe *traced, const struct locati
     ++num_skipped;
 }
 
-/* Moves *at over a text that has to be there. */
+/* Skips a text that must be there. */
 static void expect(const char **at, const char *text)
 {
     size_t length = strlen(text);
@@ -144,7 +144,10 @@ static void expect_argument(const char **at, size_t number, bool is_read)
     expect(at, ";\n");
 }
 
-/* The signature of a probe that no list knows: generic C, and a declaration of its name and numbers. */
+/*
+ * The signature of a probe that no list knows: generic C, and a declaration of its name and
+ * numbers.
+ */
 static void check_guess(const struct probe *probe, const struct signature *signature)
 {
     const char *at = signature->declaration;
@@ -165,7 +168,7 @@ static bool is_location_of(const struct location *location, const struct probe *
            strcmp(location->arguments, operands) == 0;
 }
 
-/* How long the operands of known arguments are; of what is behind them nothing is in the program. */
+/* The length of the operands of known arguments. The program must not have later ones. */
 static size_t known_length(enum operand_arch arch, const struct server_probe *traced,
                            const char *operands)
 {
@@ -219,7 +222,7 @@ static void expect_function(const char **at, enum operand_arch arch,
     expect(at, "}\n\n");
 }
 
-/* The program from the first function on, word for word. */
+/* Checks the whole text of the program from the first function on. */
 static void check_program(enum operand_arch arch, const struct program_settings *selection,
                           const struct program *program)
 {
@@ -241,10 +244,10 @@ static void check_program(enum operand_arch arch, const struct program_settings 
     check(strchr(at, '}') != NULL && strcmp(strchr(at, '}'), "}\n") == 0);
     for (size_t i = 0; i != selection->num_probes; ++i)
         num_skipped -= selection->probes[i].probe->num_locations; /* may wrap, and back */
-    check(num_skipped + num_locations == 0);                      /* none is forgotten */
+    check(num_skipped + num_locations == 0);                      /* none is missing */
 }
 
-/* An event of each probe, of nothing but zeros, in JSON. */
+/* Prints an event of each probe, with zeros only, as JSON. */
 static void check_keys(const struct program_settings *selection)
 {
     const struct clock clock = {0};
@@ -262,7 +265,7 @@ static void check_keys(const struct program_settings *selection)
                  selection->application_data);
     for (uint16_t i = 0; i != selection->num_probes; ++i) {
         const size_t size = selection->probes[i].signature->size;
-        uint8_t *bytes = calloc(1, size); /* behind it, nothing can be read */
+        uint8_t *bytes = calloc(1, size); /* exact size, for ASan */
         const struct event event = {bytes, size};
         struct record record;
         check(bytes != NULL && size >= sizeof(struct event_head));
@@ -299,7 +302,7 @@ static void check_choice(const struct selection *selection, enum operand_arch ar
     check_keys(&wanted);
 }
 
-/* What -l and -d say of the server's probes. */
+/* The output of -l and -d about the server's probes. */
 static void check_lists(const struct options *options, const struct version *version,
                         const struct selection *selection)
 {

@@ -1,6 +1,6 @@
 /*
- * The operand parser, on notes of any bytes: what it lets through cannot be anything but one of the
- * few expressions that read an operand, in a BPF program that root loads.
+ * Passes arbitrary bytes to the operand parser. An accepted operand must become one of the few
+ * expressions that read an operand, because root loads the program.
  */
 #include "server/operand.h"
 
@@ -16,7 +16,7 @@ static bool is_one_of_1248(unsigned value)
 
 static void check_operand(const struct operand *operand)
 {
-    char expression[128]; /* as large as print_arguments of program.c has it */
+    char expression[128]; /* the same size as in print_arguments of program.c */
     int length = operand_expression(operand, expression, sizeof(expression));
 
     check(length > 0 && (size_t)length < sizeof(expression));
@@ -39,7 +39,7 @@ static void parse_all(enum operand_arch arch, const char *text)
         ++parsed;
         before = at;
     }
-    check(at == before); /* what is refused is not passed over */
+    check(at == before); /* a refused operand is not skipped */
     if (*at == '\0')
         check(operand_count(arch, text) == parsed);
     else

@@ -1,6 +1,6 @@
 /*
- * Command lines of any bytes: nothing of them moves a cursor in a message, what is accepted is what
- * the options say, the globs of -t mean what they should, and the names of -s reach the BPF program
+ * Command lines with arbitrary bytes. Messages must be escaped, accepted values must be within
+ * their limits, globs of -t must match the right names, and names of -s must reach the BPF program
  * as numbers only.
  */
 #include "options.h"
@@ -18,7 +18,7 @@
 
 #define WORDS_MAX 32
 
-/* A server with a few probes, one of which no list knows. */
+/* A server with a few probes; one is in no list. */
 static const char *const names[][2] = {
     {"h2o", "receive_request"}, {"h2o", "send_response_header"}, {"h2o", "h3s_accept"},
     {"h2o", "h3s_destroy"},     {"quicly", "packet_sent"},       {"quicly", "debug_message"},
@@ -56,7 +56,7 @@ static void check_error(const char *error)
 
 /* --- -t --- */
 
-/* What a glob of nothing but letters, '*' and '?' means; '-' and '_' are the same. */
+/* Matches a glob with letters, '*' and '?' only; '-' and '_' are the same. */
 static bool matches(const char *glob, const char *name)
 {
     const char *star = NULL, *tried = NULL;
@@ -84,7 +84,7 @@ static void check_glob(const char *glob)
     for (size_t i = 0; i != NUM_NAMES; ++i) {
         char full[64] = "";
         bool got = version_matches(glob, names[i][0], names[i][1]);
-        if (strlen(glob) > 255) /* no name is as long */
+        if (strlen(glob) > 255) /* longer than any name */
             check(!got);
         if (strlen(glob) > 255 || strpbrk(glob, "[\\") != NULL)
             continue;
@@ -109,7 +109,7 @@ static void check_choice(const struct options *options)
 
 /* --- -s --- */
 
-/* A token (RFC 9110, 5.6.2), behind a colon if it is a pseudo-header. */
+/* Whether it is a token (RFC 9110, 5.6.2), after a colon for a pseudo-header. */
 static bool is_header_name(const char *name)
 {
     const char *token = name[0] == ':' ? name + 1 : name;
@@ -121,7 +121,7 @@ static bool is_header_name(const char *name)
     return token[0] != '\0' && strlen(name) <= EVENT_NAME_MAX;
 }
 
-/* Copies a line with a '#' for each number; returns where the next one begins. */
+/* Copies a line with '#' instead of each number. Returns the start of the next line. */
 static const char *read_line(const char *at, char *line, size_t size)
 {
     size_t length = 0;

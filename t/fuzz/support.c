@@ -30,7 +30,7 @@ void printed_open(struct output *output)
     check(output_open(output, NULL, &nobody, -1) == NULL);
     if (output->fd > STDERR_FILENO)
         close(output->fd);
-    output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* should there ever be a full batch */
+    output->fd = open("/dev/null", O_WRONLY | O_CLOEXEC); /* for full batches */
     check(output->fd >= 0);
 }
 
@@ -39,12 +39,12 @@ void printed_forget(struct output *output)
     output->used = output->line = 0;
 }
 
-/* The code point of the sequence at `bytes` and its length; -1 if it is none. */
+/* Returns the code point at `bytes` and its length, -1 if it is not valid. */
 static long code_point(const char *bytes, size_t size, size_t *length)
 {
     static const struct {
         uint8_t mask, lead;
-        long first; /* what is below has a shorter form */
+        long first; /* below: overlong */
     } forms[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
 
     for (size_t i = 0; i != 4 && i < size; ++i) {
@@ -87,7 +87,7 @@ bool is_tame(const char *bytes, size_t size, bool may_have_tabs)
     return true;
 }
 
-/* What is left of a text. */
+/* The rest of a text. */
 struct rest {
     const char *at, *end;
 };
@@ -102,7 +102,7 @@ static bool skip(struct rest *rest, const char *expected)
     return true;
 }
 
-/* One character out of several. */
+/* Parses one of several characters. */
 static bool skip_any(struct rest *rest, const char *allowed)
 {
     if (rest->at == rest->end || *rest->at == '\0' || strchr(allowed, *rest->at) == NULL)

@@ -1,6 +1,6 @@
 /*
- * Escaping, of any bytes: no control character passes in any form, nothing that is no UTF-8, and
- * what is neither is not touched.
+ * Escapes arbitrary bytes. The result must have no control characters and no invalid UTF-8. Other
+ * text must not change.
  */
 #include "print/escape.h"
 
@@ -52,7 +52,7 @@ static void print_json(const char *bytes, size_t size)
     printed_forget(&output);
 }
 
-/* ... also where it did not fit into a message. */
+/* The same for a message that was truncated. */
 static void escape(const char *string)
 {
     char *escaped = escape_string(string);
@@ -70,7 +70,7 @@ static void escape(const char *string)
     printed_forget(&output);
 }
 
-/* What is cut off anywhere in UTF-8 is UTF-8 again without what escape_cut says. */
+/* Truncated UTF-8 is valid again without the bytes that escape_cut returns. */
 static void cut(const char *bytes, size_t size)
 {
     const bool whole = is_utf8(bytes, size);
@@ -87,10 +87,10 @@ static void cut(const char *bytes, size_t size)
     }
 }
 
-/* Written up to the end of the buffer, as behind many lines: not a byte more than was reserved. */
+/* Writes at the end of the buffer, to check that no more bytes are written than reserved. */
 static void print_at_end(const char *bytes, size_t size)
 {
-    const size_t end = malloc_usable_size(output.buffer); /* ASan's says what was asked for */
+    const size_t end = malloc_usable_size(output.buffer); /* with ASan, the exact size */
 
     output.used = output.line = end - OUTPUT_RESERVE_MAX;
     escape_print_json(&output, (const uint8_t *)bytes, size);
@@ -98,7 +98,7 @@ static void print_at_end(const char *bytes, size_t size)
     printed_forget(&output);
 }
 
-/* Large values are printed in pieces, and take long: one input in 64 is repeated until it is large. */
+/* Large values are printed in pieces, which is slow: only one input in 64 is made large. */
 static size_t repetitions(const uint8_t *data, size_t size)
 {
     uint8_t sum = 0;
@@ -119,7 +119,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(bytes + total, data, size);
     bytes[total] = '\0';
     escape(bytes);
-    bytes = realloc(bytes, total != 0 ? total : 1); /* nothing can be read behind it */
+    bytes = realloc(bytes, total != 0 ? total : 1); /* exact size, for ASan */
     check(bytes != NULL);
     print_text(bytes, total);
     print_json(bytes, total);

@@ -1,5 +1,7 @@
-/* Preloaded into h2olog, it lets the wall clock jump, for that process alone: by as many nanoseconds as the
- * file that CLOCK_JUMP names says, in binary, at the moment. */
+/*
+ * Preloaded into h2olog, it adds an offset to the wall clock of that process: the nanoseconds, in
+ * binary, in the file that the variable CLOCK_JUMP names.
+ */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>

@@ -9,11 +9,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What a response can take in the output: a header field of a page, and the rest, of which the
- * longest part is a page's text. */
+/*
+ * The largest response in the output: a header field of a page, and the rest, mainly the text of a
+ * page.
+ */
 #define MAX_RESPONSE (PAGE_MAX_NAME + PAGE_MAX_VALUE + 1024)
 
-/* So that one big download does not keep a thread from its other connections. */
+/* A limit, so that one large download does not block other connections of the thread. */
 #define MAX_SENDS_A_RUN 16
 
 struct connection *connection_new(struct connection_world *world, int fd, uint64_t id)
@@ -23,7 +25,7 @@ struct connection *connection_new(struct connection_world *world, int fd, uint64
         close(fd);
         return NULL;
     }
-    /* Not calloc: memory for the buffers need not be there before it is used. */
+    /* Not calloc, which would touch the memory of the buffers. */
     memset(conn, 0, offsetof(struct connection, input));
     conn->world = world;
     conn->fd = fd;
@@ -103,7 +105,7 @@ static void answer(struct connection *conn)
     char status[128];
 
     h2o_fire_response(conn->world->events, conn->id, conn->num_requests, page->status);
-    /* As in h2o, what concerns the connection is on the wire, but no header to a tracer. */
+    /* As in h2o, headers about the connection are sent, but not traced. */
     snprintf(status, sizeof(status), "HTTP/1.1 %d %s\r\nconnection: %s\r\nserver: standin\r\n",
              page->status, page_reason(page->status), conn->keep_alive ? "keep-alive" : "close");
     put_text(conn, status);
@@ -119,7 +121,7 @@ static void answer(struct connection *conn)
     conn->phase = conn->keep_alive ? CONNECTION_HEAD : CONNECTION_LAST;
 }
 
-/* To what is no request: h2o does not tell a tracer about it either. */
+/* The response to input that is not a request. Like h2o, it fires no probe. */
 static void refuse(struct connection *conn, int status)
 {
     char response[256];
@@ -148,7 +150,7 @@ static void fire_request(const struct connection *conn, const struct http1_reque
         h2o_fire_request_header(events, conn->id, conn->num_requests, &request->fields[i]);
 }
 
-/* Takes a request head off the input. False if there is none to be had. */
+/* Takes a request head from the input. Returns false if there is no complete one. */
 static bool take_head(struct connection *conn)
 {
     struct http1_request request;
@@ -178,7 +180,7 @@ static bool take_head(struct connection *conn)
     return true;
 }
 
-/* Passes over what is there of a request body. False if there is more to come. */
+/* Skips the available part of a request body. Returns false if it is not complete. */
 static bool take_body(struct connection *conn)
 {
     size_t available = conn->input_end - conn->input_start;
@@ -189,8 +191,10 @@ static bool take_body(struct connection *conn)
     return conn->body_left == 0;
 }
 
-/* Answers the requests that are there, as long as there is room for the answers. Says whether it
- * answered any. */
+/*
+ * Answers the requests in the input, as long as there is room for responses. Returns whether it
+ * answered one.
+ */
 static bool take_requests(struct connection *conn)
 {
     bool answered = false;
@@ -218,7 +222,7 @@ static void count_sent(struct connection *conn, size_t len)
     conn->filler_left -= len - of_output;
 }
 
-/* Sends what the socket takes. False if the connection is broken. */
+/* Sends as much as the socket takes. Returns false if the connection is broken. */
 static bool send_output(struct connection *conn)
 {
     for (int i = 0; i < MAX_SENDS_A_RUN && connection_has_output(conn); ++i) {
@@ -237,7 +241,7 @@ static bool send_output(struct connection *conn)
     return true;
 }
 
-/* Reads once. False if nothing will come any more. */
+/* Reads once. Returns false at the end of the input. */
 static bool receive(struct connection *conn)
 {
     if (conn->phase == CONNECTION_REFUSE)
@@ -263,7 +267,7 @@ bool connection_run(struct connection *conn)
     if (!connection_has_output(conn) && !receive(conn))
         return false;
     do {
-        /* Output that is in the way now may be gone after sending, hence once more. */
+        /* Try again after sending, which makes room for responses. */
         goes_on = connection_has_output(conn);
         goes_on |= take_requests(conn);
         if (!send_output(conn))
@@ -272,7 +276,7 @@ bool connection_run(struct connection *conn)
             return true;
     } while (goes_on && conn->phase != CONNECTION_LAST);
 
-    /* To close a socket with unread input would throw away the answer on its way to the client. */
+    /* Closing a socket with unread input would discard the response that is on its way. */
     if (conn->phase == CONNECTION_REFUSE && !conn->is_shut) {
         shutdown(conn->fd, SHUT_WR);
         conn->is_shut = true;

@@ -9,24 +9,24 @@
 #include "h2o_events.h"
 #include "pages.h"
 
-/* A request head has to fit in; the rest of the input only passes through. */
+/* The largest request head. */
 #define CONNECTION_INPUT_SIZE  65536
 #define CONNECTION_OUTPUT_SIZE 65536
 
-/* What the connections of a thread have in common. */
+/* Shared by the connections of a thread. */
 struct connection_world {
     const struct h2o_events *events;
-    const char *filler; /* what bodies are made of */
+    const char *filler; /* the content of bodies */
     size_t filler_size;
-    time_t date_second; /* the second that `date` was written for */
+    time_t date_second; /* the second for which `date` was written */
     char date[sizeof("Sun, 22 Nov 2026 12:23:01 GMT")];
 };
 
 enum connection_phase {
     CONNECTION_HEAD,  /* waits for a request head */
     CONNECTION_BODY,  /* waits for the rest of a request body; then it answers */
-    CONNECTION_LAST,  /* over once the output is sent */
-    CONNECTION_REFUSE /* the same, but the client may still be sending: hear it out */
+    CONNECTION_LAST,  /* ends when the output is sent */
+    CONNECTION_REFUSE /* the same, but first reads what the client still sends */
 };
 
 struct connection {
@@ -37,9 +37,9 @@ struct connection {
     uint64_t num_requests;
     enum connection_phase phase;
 
-    uint64_t body_left;   /* of the request, to come */
-    struct page page;     /* what the request is answered with */
-    uint64_t filler_left; /* of the response, to be sent after the output */
+    uint64_t body_left;   /* bytes of the request body to come */
+    struct page page;     /* the response */
+    uint64_t filler_left; /* bytes of the response body to send after the output */
     bool is_head, keep_alive;
     bool is_shut; /* for writing */
 
@@ -49,15 +49,19 @@ struct connection {
     char output[CONNECTION_OUTPUT_SIZE];
 };
 
-/* Takes over `fd`, a connected socket that does not block. NULL if there is no memory; `fd` is then
- * closed. */
+/*
+ * Takes over `fd`, a connected non-blocking socket. Returns NULL and closes `fd` if memory runs
+ * out.
+ */
 struct connection *connection_new(struct connection_world *world, int fd, uint64_t id);
 void connection_free(struct connection *connection);
 
-/* Goes on as far as it can without waiting. False: the connection is over, free it. */
+/*
+ * Continues as far as possible without waiting. Returns false if the connection has ended: free it.
+ */
 bool connection_run(struct connection *connection);
 
-/* Whether it waits for room to send; else it waits for input. */
+/* Whether it waits for room to send. Otherwise it waits for input. */
 bool connection_has_output(const struct connection *connection);
 
 #endif

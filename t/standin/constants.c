@@ -1,8 +1,8 @@
 /*
- * A server whose header is a constant that nothing has touched yet, for the test that it is readable all
- * the same: its name lies in .rodata, its value where the linker's relocations are done (relro), each
- * amid so many empty pages that the kernel does not map them along with others. Fires
- * h2o:receive_request_header, whether or not anybody listens, on SIGUSR1.
+ * A server with a header that is a constant and that nothing has read yet. A test checks that
+ * h2olog can read it. The name is in .rodata, the value in relro. Empty pages around them keep the
+ * kernel from mapping them together with other pages. On SIGUSR1, it fires
+ * h2o:receive_request_header, traced or not.
  */
 #include <signal.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 #define _SDT_HAS_SEMAPHORES 1
 #include <sys/sdt.h>
 
-/* The kernel maps 64 KiB around a page that is touched, or what it has read at once. */
+/* Around a page that is accessed, the kernel maps 64 KiB, or what it has read at once. */
 #define EMPTY (1 << 20)
 
 struct constant {

@@ -1,7 +1,8 @@
-/* A server that forks workers, for the test that they are not traced with it; and that becomes another
- * program, its argument, on SIGHUP. Every process of it fires
- * h2o:send_response with its own pid as the connection, whether or not anybody listens, on SIGUSR1; on
- * SIGUSR2 it forks a worker. It says what it did, and how its semaphore stands. */
+/*
+ * A server that forks workers. A test checks that they are not traced. SIGUSR1: fires
+ * h2o:send_response with its own pid as the connection, traced or not. SIGUSR2: forks a worker.
+ * SIGHUP: executes its argument. It prints what it did, and the value of its semaphore.
+ */
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 
 unsigned short h2o_send_response_semaphore __attribute__((section(".probes")));
 
-/* One write a line: all processes print to the same pipe. */
+/* One write per line, because all processes print to the same pipe. */
 static void say(const char *what)
 {
     dprintf(STDOUT_FILENO, "%s pid %d semaphore %u\n", what, (int)getpid(),

@@ -3,8 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* What each event can tell, in the order of the values that its h2o_fire_ function puts together. A
- * version of h2o that lacks a probe or an argument is told as much as it can take. */
+/*
+ * The arguments of each event, in the order of the values in its h2o_fire_ function. Probes and
+ * arguments that a version of h2o lacks are left out.
+ */
 static const char *const accept_arguments[] = {"conn_id", "sock", "conn", "conn_uuid", NULL};
 static const char *const request_arguments[] = {"conn_id", "req_id", "http_version", NULL};
 static const char *const header_arguments[] = {"conn_id", "req_id",    "name", "name_len",
@@ -53,7 +55,7 @@ void h2o_fire_accept(const struct h2o_events *events, uint64_t conn_id, const vo
 {
     if (!is_enabled(&events->accept))
         return;
-    /* Unique enough, and a test can tell what to expect. */
+    /* Unique, and predictable for tests. */
     char uuid[sizeof("00000000-0000-4000-8000-000000000000")];
     snprintf(uuid, sizeof(uuid), "00000000-0000-4000-8000-%012" PRIx64,
              conn_id & UINT64_C(0xffffffffffff));

@@ -6,13 +6,13 @@
 
 #include "probes.h"
 
-/* One of h2o's probes, and where its arguments are in the version that we were built with. */
+/* A probe of h2o, and the places of its arguments in the version of this build. */
 struct h2o_event {
     const struct probe *probe;
     int places[PROBE_MAX_ARGUMENTS]; /* -1: that version has no such argument */
 };
 
-/* The probes that h2o fires for HTTP/1, each at its point in the life of a connection. */
+/* The probes that h2o fires for HTTP/1. */
 struct h2o_events {
     struct h2o_event accept;
     struct h2o_event request;
@@ -31,7 +31,7 @@ struct h2o_field {
 
 void h2o_events_bind(struct h2o_events *events);
 
-/* `conn` is only a number that tells connections apart, as `sock` is to a tracer. */
+/* `conn` is a number that identifies the connection, as `sock` does for a tracer. */
 void h2o_fire_accept(const struct h2o_events *events, uint64_t conn_id, const void *sock,
                      const void *conn);
 /* `version` is major * 256 + minor. */

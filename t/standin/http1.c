@@ -44,7 +44,7 @@ static bool is_name(const char *text, size_t len, const char *name)
     return strlen(name) == len && memcmp(text, name, len) == 0;
 }
 
-/* Whether a comma-separated list has `token` in it, case aside. */
+/* Whether a comma-separated list has `token`, case-insensitive. */
 static bool lists(const char *text, size_t len, const char *token)
 {
     size_t token_len = strlen(token);
@@ -61,7 +61,9 @@ static bool lists(const char *text, size_t len, const char *token)
     return false;
 }
 
-/* Takes a line off `*rest`. False if its end has not arrived. A bare newline ends a line too. */
+/*
+ * Takes a line from `*rest`. Returns false if it is not complete. A newline alone also ends a line.
+ */
 static bool take_line(struct line *rest, struct line *line)
 {
     char *end = memchr(rest->base, '\n', rest->len);
@@ -109,7 +111,7 @@ static bool parse_request_line(struct line line, struct http1_request *request)
     return parse_version(space + 1, (size_t)(end - space - 1), request);
 }
 
-/* Splits a header line. The characters that may not be in it are those that h2o does not take. */
+/* Splits a header line. Refuses the same characters as h2o. */
 static bool parse_field(struct line line, struct h2o_field *field)
 {
     char *colon = memchr(line.base, ':', line.len);
@@ -139,7 +141,7 @@ static bool take_content_length(const struct h2o_field *field, struct http1_requ
 
     if (!http1_number(field->value, field->value_len, &length))
         return false;
-    /* Two that differ are an attempt to smuggle a request past a proxy. */
+    /* Two different lengths are request smuggling. */
     if (request->has_content_length && request->content_length != length)
         return false;
     request->content_length = length;
@@ -176,8 +178,7 @@ static bool take_field(const struct h2o_field *field, struct http1_request *requ
     return true;
 }
 
-/* All of `request` but the fields behind `num_fields`: clearing those would cost more than parsing
- * does. */
+/* Clears `request`, but not its array of fields: that would cost more than parsing. */
 static void clear(struct http1_request *request)
 {
     request->method = request->target = request->authority = (struct http1_text){NULL, 0};
@@ -195,7 +196,7 @@ ssize_t http1_parse(char *bytes, size_t len, struct http1_request *request)
     struct line rest = {bytes, len}, line;
 
     clear(request);
-    /* RFC 9112, 2.2: empty lines before a request are to be ignored. */
+    /* RFC 9112, 2.2: ignore empty lines before a request. */
     do {
         if (!take_line(&rest, &line))
             return HTTP1_INCOMPLETE;

@@ -1,5 +1,7 @@
-/* A stand-in for h2o: serves HTTP/1.1 on loopback, and fires the same USDT probes as h2o does. What
- * else it can be told to fire, README.md says. */
+/*
+ * A stand-in for h2o: serves HTTP/1.1 on loopback, and fires the same USDT probes as h2o. README.md
+ * documents its scripts.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
@@ -26,11 +28,11 @@ struct options {
     const char *script;
 };
 
-/* The thread that plays the script, so that a signal can end us meanwhile. */
+/* A thread plays the script, so that signals are handled meanwhile. */
 struct stage {
     const struct script *script;
     pthread_t thread;
-    sem_t plays; /* that are to be given */
+    sem_t plays; /* pending plays */
     atomic_bool stop;
 };
 
@@ -116,7 +118,7 @@ static void raise_descriptor_limit(void)
     }
 }
 
-/* Blocked in all threads, those signals wait for sigwait(). */
+/* Blocks these signals in all threads, for sigwait(). */
 static void block_signals(sigset_t *signals)
 {
     sigemptyset(signals);

@@ -15,7 +15,7 @@ static bool is_text(struct http1_text text, const char *expected)
     return strlen(expected) == text.len && memcmp(text.base, expected, text.len) == 0;
 }
 
-/* If `path` starts with `prefix`, what comes behind it. */
+/* Returns the rest of `path` after `prefix`, NULL if it does not start with it. */
 static bool has_prefix(struct http1_text path, const char *prefix, struct http1_text *rest)
 {
     size_t len = strlen(prefix);
@@ -32,7 +32,7 @@ static struct http1_text without_query(struct http1_text target)
     return mark == NULL ? target : (struct http1_text){target.base, (size_t)(mark - target.base)};
 }
 
-/* /bytes/N: a body of N bytes */
+/* /bytes/N: a body of N bytes. */
 static bool find_bytes(struct http1_text rest, struct page *page)
 {
     if (!http1_number(rest.base, rest.len, &page->length))
@@ -43,7 +43,7 @@ static bool find_bytes(struct http1_text rest, struct page *page)
     return true;
 }
 
-/* /status/CODE: that status, its reason as the body */
+/* /status/CODE: this status, with its reason as the body. */
 static bool find_status(struct http1_text rest, struct page *page)
 {
     uint64_t status;
@@ -54,7 +54,7 @@ static bool find_status(struct http1_text rest, struct page *page)
     return true;
 }
 
-/* /header/NAME/N: the usual page, with a response header NAME whose value is N bytes long */
+/* /header/NAME/N: the default page, with a response header NAME whose value has N bytes. */
 static bool find_header(struct http1_text rest, struct page *page)
 {
     const char *slash = memchr(rest.base, '/', rest.len);

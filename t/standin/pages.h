@@ -9,13 +9,13 @@
 #define PAGE_MAX_NAME  1024
 #define PAGE_MAX_VALUE 32768
 
-/* What a request is answered with. Copies what it needs of the request. */
+/* A response. It keeps no pointer to the request. */
 struct page {
     int status;
     const char *type; /* content-type */
     const char *text; /* the body; NULL: `length` bytes of filler */
     uint64_t length;
-    /* A header field more, with a value of that many bytes, if `name_len` is not 0. */
+    /* If `name_len` is not 0: an additional header field, with a value of this many bytes. */
     char name[PAGE_MAX_NAME];
     size_t name_len;
     size_t value_len;
@@ -26,7 +26,7 @@ void page_find(const struct http1_request *request, struct page *page);
 /* "OK" for 200. Never NULL. */
 const char *page_reason(int status);
 
-/* Whether responses of that status have a body, and so its length and type. */
+/* Whether responses with this status have a body. */
 bool page_has_body(int status);
 
 #endif

@@ -10,17 +10,19 @@
 
 #define NS_PER_SECOND UINT64_C(1000000000)
 
-/* How long a thread sleeps at most before it looks whether to stop. */
+/* The longest sleep before a thread checks whether to stop. */
 #define MAX_SLEEP_NS (NS_PER_SECOND / 20)
 
-/* At a high rate, firings come in bursts so many times a second: a sleep for each would not keep
- * up. */
+/*
+ * At a high rate, a thread fires this many bursts per second: a sleep for each probe would be too
+ * slow.
+ */
 #define BURSTS_PER_SECOND 2000
 
 struct part {
     const struct script *script;
     const atomic_bool *stop;
-    cpu_set_t cpus; /* to hop over */
+    cpu_set_t cpus; /* CPUs to hop between */
     size_t begin, end;
     pthread_t thread;
     uint64_t thread_number;
@@ -29,13 +31,13 @@ struct part {
 
     uint64_t num_fired, num_skipped;
 
-    uint64_t rate;                 /* as the script has it; 0: no limit */
+    uint64_t rate;                 /* of the script; 0: no limit */
     uint64_t burst, left_of_burst; /* firings; 0: no limit */
     double burst_ns, due_ns;
 
     uint64_t hop_every, left_to_hop; /* firings; 0: stay */
 
-    /* Where the arguments with a live stream or connection point to. */
+    /* Objects for arguments that point to a stream or a connection. */
     _Alignas(8) char streams[PROBE_MAX_ARGUMENTS][SCRIPT_STRUCT_SIZE];
     _Alignas(8) char connection[SCRIPT_STRUCT_SIZE];
     char (*connections)[SCRIPT_STRUCT_SIZE]; /* `NUMBER@thread` */
@@ -79,7 +81,7 @@ static void set_rate(struct part *part, uint64_t rate)
     part->due_ns = (double)clock_ns(CLOCK_MONOTONIC);
 }
 
-/* A thread that has fallen behind catches up: the rate is that of the whole. */
+/* A thread that has fallen behind catches up, so that the average rate is right. */
 static void end_burst(struct part *part)
 {
     part->left_of_burst = part->burst;
@@ -92,7 +94,7 @@ static void pause_for(struct part *part, uint64_t milliseconds)
     uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
     sleep_until(part, now_ns + milliseconds * (NS_PER_SECOND / 1000));
-    /* What was not fired meanwhile is not owed. */
+    /* Time before the change of the rate is not made up for. */
     part->due_ns += (double)(clock_ns(CLOCK_MONOTONIC) - now_ns);
 }
 
@@ -129,7 +131,7 @@ static uint64_t live_value(const struct part *part, const struct script_live *li
     return 0;
 }
 
-/* The object that a live connection is. */
+/* Returns the object of a connection that changes. */
 static char *connection_of(struct part *part, const struct script_live *live)
 {
     if (live->object != NULL)
@@ -213,7 +215,7 @@ static void do_step(struct part *part, const struct script_step *step)
 static void play_part(struct part *part)
 {
     const struct script_step *steps = part->script->steps;
-    uint64_t left[SCRIPT_MAX_NESTING] = {0}; /* of each repeat that we are in */
+    uint64_t left[SCRIPT_MAX_NESTING] = {0}; /* for each active repeat */
     size_t depth = 0;
 
     part->tid = (uint64_t)gettid();
@@ -258,7 +260,7 @@ static void init_part(struct part *part, const struct script *script, const atom
     }
 }
 
-/* Plays what follows `threads N`, at the rate and with the hopping that were set before. */
+/* Plays the part after `threads N`, with the rate and the hops that were set before. */
 static void play_threads(const struct part *before, struct player_result *result)
 {
     const struct script *script = before->script;
@@ -300,7 +302,7 @@ void player_play(const struct script *script, const atomic_bool *stop, struct pl
     init_part(&part, script, stop, &cpus);
     part.end = script->threads_from;
     play_part(&part);
-    /* After a hop: back to where we may be, which is also what new threads inherit. */
+    /* After hops, restore the CPU set, which new threads inherit. */
     sched_setaffinity(0, sizeof(cpus), &cpus);
 
     result->num_fired = part.num_fired;

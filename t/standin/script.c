@@ -12,25 +12,25 @@
 #include <sys/socket.h>
 
 #define MAX_THREADS 256
-/* A word of the format or a name in it: longer than any, so that a cut one matches none. */
+/* Longer than any word or name of the format, so that a truncated word matches none. */
 #define MAX_WORD 128
 
-/* What the arguments point to lives as long as the script. */
+/* Memory for arguments. It lives as long as the script. */
 struct script_memory {
     struct script_memory *next;
-    uint64_t bytes[]; /* so that any struct may lie there */
+    uint64_t bytes[]; /* aligned for any struct */
 };
 
-/* A connection's object, which is the same in all lines that call it the same. */
+/* The object of a connection. All lines with the same name use the same object. */
 struct object {
     struct object *next;
     char label[MAX_WORD];
-    uint32_t master_id; /* of those without a label, and of each thread's own */
+    uint32_t master_id; /* for objects without a label, and for objects of threads */
     char *bytes;        /* NULL: each thread has its own */
     size_t thread_object;
 };
 
-/* How an argument is written, which depends on its type. */
+/* The syntax of an argument, which depends on its type. */
 enum kind {
     KIND_INTEGER,
     KIND_CONN,
@@ -43,12 +43,12 @@ enum kind {
 
 enum form { FORM_NUMBERS, FORM_BYTES, FORM_POINTER, FORM_LIVE };
 
-/* A value as it stands in the script. */
+/* A value in the script. */
 struct value {
     enum form form;
     bool is_quoted; /* "bytes", not x"6279746573" */
     uint64_t numbers[4];
-    bool is_negative; /* of the first number */
+    bool is_negative; /* the first number is negative */
     size_t num_numbers;
     char label[MAX_WORD]; /* NUMBER@LABEL; else empty */
     unsigned char *bytes;
@@ -59,15 +59,15 @@ struct value {
 struct parser {
     const char *path;
     unsigned line_number;
-    const char *at; /* what is left of the line */
+    const char *at; /* the rest of the line */
     struct script *script;
     struct object *objects;
-    size_t max_steps; /* that there is room for */
+    size_t max_steps; /* capacity */
     size_t open_repeats[SCRIPT_MAX_NESTING];
     size_t num_open_repeats;
 };
 
-/* Always false, so that whoever fails can return it. */
+/* Returns false, so that callers can return the result. */
 __attribute__((format(printf, 2, 3))) static bool fail(const struct parser *parser,
                                                        const char *format, ...)
 {
@@ -111,7 +111,7 @@ static bool at_end_of_value(const struct parser *parser)
     return *parser->at == '\0' || isspace((unsigned char)*parser->at);
 }
 
-/* Takes what is left of a word, up to space or one of `stops`. */
+/* Takes the rest of a word, up to a space or one of `stops`. */
 static void take_word(struct parser *parser, const char *stops, char word[MAX_WORD])
 {
     size_t len = 0;
@@ -124,7 +124,7 @@ static void take_word(struct parser *parser, const char *stops, char word[MAX_WO
     word[len] = '\0';
 }
 
-/* Takes `word` if it is what comes next. */
+/* Takes `word` if it comes next. */
 static bool take(struct parser *parser, const char *word)
 {
     size_t len = strlen(word);
@@ -146,7 +146,7 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* The byte that two hex digits stand for, or -1. */
+/* Returns the byte of two hex digits, or -1. */
 static int take_hex_byte(struct parser *parser)
 {
     int high = hex_digit(parser->at[0]);
@@ -196,7 +196,7 @@ static bool take_escape(struct parser *parser, unsigned char *byte)
     return fail(parser, "unknown escape '\\%c': there are \\n \\r \\t \\0 \\\\ \\\" \\xNN", letter);
 }
 
-/* Takes the bytes between quotes, the first of which is already taken. A NUL is put behind them. */
+/* Takes the bytes up to the closing quote, after the opening one, and appends a NUL. */
 static bool take_quoted(struct parser *parser, bool is_hex, struct value *value)
 {
     value->form = FORM_BYTES;
@@ -325,7 +325,7 @@ static unsigned bits_of(const char *type)
     return 64;
 }
 
-/* -1 is all ones for an unsigned type, as in C; what would lose bits is an error. */
+/* As in C, -1 is all ones for an unsigned type. A value that does not fit is an error. */
 static bool fits(const struct value *value, unsigned bits)
 {
     if (bits == 64)
@@ -378,7 +378,7 @@ static struct script_live *add_live(struct script_firing *firing, size_t argumen
     return live;
 }
 
-/* A name of its own has an object with each label; else, or within a thread, each number has one. */
+/* There is one object per label; without a label, or with `@thread`, one per number. */
 static bool is_called(const struct object *object, const char *label, uint32_t master_id)
 {
     bool is_named = label[0] != '\0' && strcmp(label, "thread") != 0;
@@ -407,7 +407,7 @@ static struct object *find_object(struct parser *parser, const char *label, uint
     return object;
 }
 
-/* A connection: the same object for the same number, or by the label. */
+/* Parses a connection: finds its object by the number or the label. */
 static bool lay_out_connection(struct parser *parser, struct script_firing *firing, size_t place,
                                const struct value *value)
 {
@@ -429,7 +429,7 @@ static bool lay_out_connection(struct parser *parser, struct script_firing *firi
     return true;
 }
 
-/* The struct that a stream or rtt is written into by its numbers. */
+/* Makes the struct of a stream or rtt from its numbers. */
 static bool lay_out_struct(struct parser *parser, enum kind kind, const struct value *value,
                            uint64_t *argument)
 {
@@ -602,7 +602,7 @@ static bool parse_repeat(struct parser *parser, uint64_t number)
     return true;
 }
 
-/* The number behind a directive, and nothing behind that. */
+/* Parses the number of a directive, which must end the line. */
 static bool take_last_number(struct parser *parser, uint64_t *number)
 {
     bool is_negative;
@@ -616,7 +616,7 @@ static bool take_last_number(struct parser *parser, uint64_t *number)
     return true;
 }
 
-/* `word` is the first of the line, and taken. */
+/* `word` is the first word of the line, which was taken. */
 static bool parse_directive(struct parser *parser, const char *word)
 {
     uint64_t number;

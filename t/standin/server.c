@@ -29,10 +29,10 @@ struct worker {
 
 struct server {
     int listen_fd;
-    int stop_fd; /* readable once the workers are to end */
+    int stop_fd; /* readable when the workers must end */
     uint16_t port;
     struct h2o_events events;
-    _Atomic(uint64_t) num_connections; /* h2o counts them over all threads */
+    _Atomic(uint64_t) num_connections; /* as in h2o, one count for all threads */
     char filler[FILLER_SIZE];
     unsigned num_workers;
     struct worker workers[];
@@ -64,7 +64,9 @@ static int watch(int epoll_fd, int operation, int fd, uint32_t events, void *dat
     return epoll_ctl(epoll_fd, operation, fd, &event);
 }
 
-/* One at a time: the other threads, which the kernel wakes for the next one, shall have some too.
+/*
+ * Accepts one at a time, so that the other threads, which the kernel wakes for the next one, get
+ * some.
  */
 static void accept_connection(struct worker *worker)
 {

@@ -1,7 +1,7 @@
 /*
- * bpf/capture.h and the capture of every signature there has been: compiled for this machine with
- * helpers that stand in for the kernel's, run on arguments as a server has them, and what comes out
- * is decoded.
+ * Tests bpf/capture.h and the capture of every signature: compiles them for this machine with
+ * replacements of the kernel's helpers, runs them with arguments of a server, and decodes the
+ * events.
  */
 #include "support.h"
 
@@ -16,7 +16,7 @@
 #include "memory.h"
 #include "server/operand.h"
 
-/* The helpers that the program calls, by their numbers; capture_kernel.c has them. */
+/* The helpers that the program calls, by number. capture_kernel.c has the replacements. */
 static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174};
 
 enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
@@ -29,8 +29,7 @@ enum { GATE_OPEN, GATE_READER_WAITS }; /* the words of struct gate */
 #define TID      4242
 
 /*
- * How wide the operands of integers are: as declared, or as other compilers and expressions leave
- * them.
+ * The width of integer operands: as declared, or as some compilers and expressions change it.
  */
 enum widths { AS_DECLARED, AT_LEAST_4, ALWAYS_8, NUM_WIDTHS };
 
@@ -41,7 +40,7 @@ static unsigned operand_width(const struct argument *argument, enum widths width
     return argument->width < least ? least : argument->width;
 }
 
-/* Operands on the stack, 8 bytes apart, to be freed. */
+/* Makes operands on the stack, 8 bytes apart. Free it with free(). */
 static char *make_operands(const struct signature *signature, enum widths widths)
 {
     char *operands = memory_format("%s", "");
@@ -68,17 +67,17 @@ struct bench {
     struct program program;
     struct program_settings selection;
     void *library;
-    /* of the library */
+    /* symbols of the library */
     uint64_t *lost, *event_size, *tie_id, *secret_begin, *secret_end, *slot, *waiting, *tail_called;
     uint32_t *gate, *num_wakes, *num_events, *has_tie, *is_full, *is_old, *has_leaked;
     struct tie *tie;
     uint8_t *event_bytes, *scratches;
     int (*call)(void *function, uint64_t sp);
     void (*dirty)(uint8_t byte);
-    /* what the server has */
+    /* values in the server */
     uint64_t stack[PROBE_ARGUMENTS_MAX];
     uint8_t objects[PROBE_ARGUMENTS_MAX][2048];
-    uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* of integers */
+    uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* values of integers */
 };
 
 static void fail_on_skip(const struct server_probe *traced, const struct location *location)
@@ -86,7 +85,7 @@ static void fail_on_skip(const struct server_probe *traced, const struct locatio
     fail_msg("%s cannot be read: %s", traced->signature->declaration, location->arguments);
 }
 
-/* The program's text with our helpers in it, to be freed. */
+/* The text of the program with the replaced helpers. Free it with free(). */
 static char *make_source(const char *text)
 {
     static const char marker[] = "/* THE PROGRAM */";
@@ -147,7 +146,7 @@ static void bench_find(struct bench *bench)
     memcpy(&bench->dirty, &dirty, sizeof(dirty));
 }
 
-/* Makes the program, which has to have so many functions, and loads it. */
+/* Makes the program, checks its number of functions, and loads it. */
 static void bench_open(struct bench *bench, size_t num_functions)
 {
     const struct program_maps maps = {MAP_RING, MAP_LOST,    MAP_SCRATCH,
@@ -211,7 +210,7 @@ static void bench_close(struct bench *bench)
     bench_free(bench);
 }
 
-/* The bench that most tests want, without or with application data, as nothing had run on it. */
+/* Returns a reset bench for most tests, with or without application data. */
 static struct bench *shared_bench(bool application_data)
 {
     static struct bench *shared[2];
@@ -236,7 +235,7 @@ static int close_shared_benches(void **state)
     return 0;
 }
 
-/* The declared type of an argument: "const char *". */
+/* Returns the declared type of an argument, such as "const char *". */
 static void type_of(const struct signature *signature, size_t nth, char *type, size_t size)
 {
     const char *at = strchr(signature->declaration, '(') + 1, *end;
@@ -267,7 +266,7 @@ static bool is_secret(const struct argument *argument)
     return strcmp(argument->name, "secret") == 0 || strcmp(argument->name, "secret_hex") == 0;
 }
 
-/* The argument of a name; -1 if there is none. */
+/* Returns the index of an argument, -1 if there is none. */
 static int find_argument(const struct signature *signature, const char *name)
 {
     for (size_t i = 0; i != signature->num_arguments; ++i) {
@@ -277,7 +276,7 @@ static int find_argument(const struct signature *signature, const char *name)
     return -1;
 }
 
-/* The argument that counts the bytes or the text of another; -1 if it ends with a NUL. */
+/* Returns the argument with the length of another one, -1 if that is NUL-terminated. */
 static int find_counter(const struct signature *signature, size_t nth)
 {
     const char *name = signature->arguments[nth].name;
@@ -293,7 +292,7 @@ static int find_counter(const struct signature *signature, size_t nth)
     return is_bytes(signature, nth) ? find_argument(signature, "len") : -1;
 }
 
-/* Puts an integer to its place on the stack, in the size that its operand has. */
+/* Puts an integer on the stack, with the size of its operand. */
 static void put_number(struct bench *bench, const struct signature *signature, size_t nth,
                        uint64_t value)
 {
@@ -306,7 +305,7 @@ static void put_number(struct bench *bench, const struct signature *signature, s
         uint64_t value64;
     } slot;
 
-    /* as the declared type has it, and then as wide as the operand is */
+    /* converted to the declared type, then to the width of the operand */
     value = argument->is_signed ? (uint64_t)((int64_t)(value << unused) >> unused)
                                 : value << unused >> unused;
     bench->numbers[nth] = value;
@@ -329,8 +328,8 @@ static void put_number(struct bench *bench, const struct signature *signature, s
 }
 
 /*
- * Puts arguments on the stack, and the objects that they point to. Values of no fixed size have
- * `length` bytes.
+ * Puts arguments on the stack, and makes the objects to which they point. Values of variable size
+ * have `length` bytes.
  */
 static void put_arguments(struct bench *bench, const struct signature *signature, size_t length)
 {
@@ -394,7 +393,7 @@ static void decode_event(struct bench *bench, const struct signature *signature,
 }
 
 /*
- * The argument that a field is of, by the rules of the printer; -1 if it is of none, or behind a
+ * Returns the argument of a field, by the rules of the printer; -1 if it has none, or is behind a
  * pointer.
  */
 static int argument_of(const struct signature *signature, const char *key)
@@ -429,7 +428,7 @@ static uint32_t read32(const uint8_t *bytes)
     return value;
 }
 
-/* The number that a field is to have. */
+/* Returns the expected number of a field. */
 static uint64_t expected_number(const struct bench *bench, const struct signature *signature,
                                 const struct field *field)
 {
@@ -460,7 +459,7 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
 }
 
-/* The address of quicly's object: of the probe's own argument, or of the tie. */
+/* Returns the address of quicly's object, from the probe's argument or from the tie. */
 static uint64_t expected_connection(const struct bench *bench, const struct signature *signature)
 {
     int nth = argument_of_type(signature, "struct st_quicly_conn_t *");
@@ -525,7 +524,7 @@ static void check_all(struct bench *bench)
             struct event_head head;
             struct value values[RECORD_FIELDS_MAX];
             put_arguments(bench, &signatures[i], lengths[j]);
-            /* a connection that is tied, so that the event has one */
+            /* tie a connection, so that the event has one */
             *bench->has_tie = 1;
             *bench->tie_id = bench->numbers[0];
             *bench->tie = (struct tie){UINT64_C(0x5555aaaa0000) + i, 0xabcd0000 + (uint32_t)i, 0};
@@ -565,14 +564,14 @@ static void converts_as_c_would(void **state)
     bench_close(bench);
 }
 
-/* An operand of 4 bytes, say, and what is printed of the 8 bytes that lie there. */
+/* An operand, and the expected output for the 8 bytes that are there. */
 struct unknown_operand {
     const char *x86_64, *aarch64;
     enum field_kind kind;
     uint64_t number;
 };
 
-/* The probe's arguments are printed as they are in the server, whatever size and sign they have. */
+/* For unknown probes, arguments of every size and sign are printed correctly. */
 static void unknown_probes_are_captured(void **state)
 {
     static const struct unknown_operand operands[] = {
@@ -599,7 +598,7 @@ static void unknown_probes_are_captured(void **state)
 
     (void)state;
     assert_int_equal(max, PROBE_ARGUMENTS_MAX);
-    for (size_t count = 0; count <= max; ++count) { /* the last so many of them */
+    for (size_t count = 0; count <= max; ++count) { /* only the last ones */
         struct notes notes;
         struct version version;
         struct event_head head;
@@ -648,8 +647,7 @@ static void unknown_probes_are_captured(void **state)
 }
 
 /*
- * Nothing of what was in memory before is in an event: not of other events, nor of the kernel's
- * stack.
+ * An event has no old content of memory: neither of other events nor of the kernel's stack.
  */
 static void check_remains(struct bench *bench)
 {
@@ -679,7 +677,7 @@ static void nothing_remains_of_earlier_events(void **state)
     check_remains(shared_bench(true));
 }
 
-/* The flags that say of values of fixed size behind pointers that they could not be read. */
+/* Returns the flags for values of fixed size behind pointers that could not be read. */
 static uint16_t behind_pointers(const struct signature *signature)
 {
     uint16_t flags = 0;
@@ -689,7 +687,7 @@ static uint16_t behind_pointers(const struct signature *signature)
     return flags;
 }
 
-/* NULL is an empty string, and bytes of which there are none are not read; but the first of some is. */
+/* NULL is an empty string. Empty bytes are not read. At least the first byte of others is read. */
 static void null_pointers_are_empty(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -718,7 +716,7 @@ static void null_pointers_are_empty(void **state)
     }
 }
 
-/* Text that ends at once is no text that cannot be read, whatever the kernel says of its length. */
+/* An empty text is not unreadable, although some kernels return the length 0. */
 static void empty_text_is_empty(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -747,7 +745,7 @@ static void empty_text_is_empty(void **state)
     assert_true(count > 50);
 }
 
-/* What is on no page of memory is told; what is beside it is there. */
+/* A value in unmapped memory is marked; other values of the event are captured. */
 static void unreadable_pointers_are_told(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -782,7 +780,7 @@ static void unreadable_pointers_are_told(void **state)
     assert_true(count > 50);
 }
 
-/* Longer than what is captured: a part, and how much there is where the server says so. */
+/* Long values are truncated; the event has the full length if the server passes it. */
 static void long_values_are_cut(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -814,8 +812,8 @@ static void long_values_are_cut(void **state)
             if (field->kind != FIELD_TEXT && field->kind != FIELD_BYTES)
                 continue;
             /*
-             * the NUL of a string counts for what is captured of it at most; nobody knows how much
-             * there is, so it counts as cut
+             * the NUL counts for the limit of a string; its full length is unknown, so a string at
+             * the limit counts as truncated
              */
             is_string = find_counter(signature, (size_t)argument_of(signature, field->key)) < 0;
             size = is_string ? field->max - 1u : field->max;
@@ -827,7 +825,7 @@ static void long_values_are_cut(void **state)
     }
 }
 
-/* A struct whose layout nobody knows is not read. */
+/* A struct with an unknown layout is not read. */
 static void unknown_stats_are_not_read(void **state)
 {
     struct bench *bench = shared_bench(false);
@@ -869,7 +867,8 @@ static uint16_t flags_of(const struct bench *bench)
 }
 
 /*
- * The accept event ties h2o's connection to quicly's, the close event unties it, and both have it.
+ * The accept event ties h2o's connection to quicly's, the close event unties it. Both carry the
+ * connection.
  */
 static void check_ties(const char *accept, const char *close, uint32_t date)
 {
@@ -893,7 +892,7 @@ static void check_ties(const char *accept, const char *close, uint32_t date)
     assert_int_equal(flags_of(bench), EVENT_TIED);
     assert_int_equal(head_of(bench).conn, conn);
     assert_int_equal(head_of(bench).connection, connection);
-    run_of(bench, "h2o:send_response_header", date, 6); /* another connection's */
+    run_of(bench, "h2o:send_response_header", date, 6); /* of another connection */
     assert_int_equal(flags_of(bench), 0);
     assert_int_equal(head_of(bench).conn, 0);
     assert_int_equal(head_of(bench).connection, 0);
@@ -913,7 +912,7 @@ static void connections_are_tied(void **state)
     check_ties("h2o:h3s_accept", "h2o:h3s_destroy", 20260629);
 }
 
-/* `quic`: nothing of h2o's other connections. `http`: nothing is tied. */
+/* `quic` leaves out other connections of h2o. `http` ties nothing. */
 static void connections_of_http1(void **state)
 {
     struct bench *bench = bench_make(AS_DECLARED);
@@ -942,7 +941,7 @@ static void connections_of_http1(void **state)
     bench_close(bench);
 }
 
-/* What is traced for its ties puts no event down. */
+/* A probe that is traced only for ties writes no event. */
 static void silent_probes_only_tie(void **state)
 {
     struct bench *bench = bench_make(AS_DECLARED);
@@ -966,7 +965,7 @@ static void set_claims(struct bench *bench, uint64_t first, uint64_t second)
     memcpy(bench->scratches + 8 + EVENT_MAX, &second, sizeof(second));
 }
 
-/* An event that is lost ties and unties all the same: later events depend on it. */
+/* A lost event also ties and unties, because later events depend on it. */
 static void lost_events_tie(void **state)
 {
     struct bench *bench = shared_bench(false);
@@ -985,7 +984,7 @@ static void lost_events_tie(void **state)
         const size_t nth = i / 2;
         *bench->has_tie = !probes[nth].ties;
         *bench->tie_id = 5;
-        *bench->is_full = i % 2 == 0; /* no room in the ring; and no scratch on this CPU */
+        *bench->is_full = i % 2 == 0; /* no room in the ring, and no scratch on this CPU */
         set_claims(bench, i % 2, i % 2);
         run_of(bench, probes[nth].probe, probes[nth].date, 5);
         set_claims(bench, 0, 0);
@@ -995,7 +994,7 @@ static void lost_events_tie(void **state)
     }
 }
 
-/* What the reader follows reaches it, though it is not printed. */
+/* Events that the reader needs, but does not print, reach it. */
 static void followed_probes_reach_the_reader(void **state)
 {
     struct bench *bench = bench_make(AS_DECLARED);
@@ -1010,7 +1009,7 @@ static void followed_probes_reach_the_reader(void **state)
     bench_close(bench);
 }
 
-/* No room in the ring: counted by probe and in all, and the next event says so. */
+/* A loss is counted per probe and in total, and the next event has the count. */
 static void losses_are_counted(void **state)
 {
     struct bench *bench = shared_bench(false);
@@ -1032,7 +1031,7 @@ static void losses_are_counted(void **state)
     }
 }
 
-/* A program that was preempted half-way has a scratch; there are two on each CPU. */
+/* A preempted program occupies one of the two scratches of its CPU. */
 static void scratches_are_claimed(void **state)
 {
     struct bench *bench = shared_bench(false);
@@ -1051,10 +1050,10 @@ static void scratches_are_claimed(void **state)
     run(bench, signature);
     decode_event(bench, signature, &head, values);
     check_fields(bench, signature, values, 100);
-    for (size_t i = 0; i != EVENT_MAX; ++i) /* the half-made event is as it was */
+    for (size_t i = 0; i != EVENT_MAX; ++i) /* the unfinished event is unchanged */
         assert_int_equal(first[i], 0x11);
     assert_int_equal(read32(bench->scratches), 1);
-    assert_int_equal(read32(bench->scratches + 8 + EVENT_MAX), 0); /* given back */
+    assert_int_equal(read32(bench->scratches + 8 + EVENT_MAX), 0); /* released */
     set_claims(bench, 1, 1);
     run(bench, signature);
     assert_int_equal(*bench->num_events, 0);
@@ -1067,7 +1066,7 @@ static void scratches_are_claimed(void **state)
     assert_int_equal(read32(bench->scratches), 0);
 }
 
-/* While probes are attached and detached, they do nothing: no event, no loss, no tie. */
+/* While the gate is closed, probes do nothing: no event, no loss, no tie. */
 static void nothing_passes_a_closed_gate(void **state)
 {
     struct bench *bench = shared_bench(true);
@@ -1093,8 +1092,8 @@ static void nothing_passes_a_closed_gate(void **state)
 }
 
 /*
- * A reader that waits is woken by the event that fills a batch, its head and padding counted; by the
- * next one if two at the same time filled it; and once.
+ * The event that fills a batch (with its head and padding) wakes a waiting reader, once. If two
+ * events at the same time fill it, the next one wakes the reader.
  */
 static void waiting_reader_is_woken_once(void **state)
 {
@@ -1117,14 +1116,14 @@ static void waiting_reader_is_woken_once(void **state)
         assert_true(before < WATERMARK_BYTES && *bench->waiting >= WATERMARK_BYTES);
         run(bench, signature);
         assert_int_equal(*bench->num_wakes, 1);
-        bench->gate[GATE_READER_WAITS] = 1; /* and all that waits was put there at once */
+        bench->gate[GATE_READER_WAITS] = 1; /* a batch was written at once */
         run(bench, signature);
         assert_int_equal(*bench->num_wakes, 2);
         assert_int_equal(bench->gate[GATE_READER_WAITS], 0);
     }
 }
 
-/* A full ring takes no event, and so wakes nobody: the next event that it takes does. */
+/* A lost event does not wake the reader; the next event in the ring does. */
 static void full_ring_leaves_the_reader_to_others(void **state)
 {
     struct bench *bench = shared_bench(false);

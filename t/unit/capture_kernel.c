@@ -1,7 +1,7 @@
 /*
- * The kernel's side of unit-capture: what a BPF program calls, for this machine. unit-capture puts
- * the text of a program in the place of the marker below, with calls of helper_N in it instead of
- * calls of helper number N, and compiles the whole.
+ * The kernel side of unit-capture: replacements of the BPF helpers. unit-capture puts the text of a
+ * program in place of the marker below, with calls of helper_N instead of helper number N, and
+ * compiles it.
  */
 
 unsigned long long bpf_pseudo_fd(unsigned long long kind, unsigned long long fd);
@@ -20,7 +20,7 @@ unsigned long long helper_174(void *ctx);
 
 /* THE PROGRAM */
 
-/* The maps: one tie, two scratches, and a ring that holds the last event. */
+/* The maps: one tie, two scratches, and a ring with the latest event. */
 u64 lost[4096];
 struct scratch scratches[2];
 u8 event_bytes[EVENT_MAX];
@@ -30,12 +30,12 @@ u64 tie_id;
 u32 has_tie;
 struct tie tie_value;
 
-/* How the helpers behave, and what they saw. */
-u32 is_full;                  /* the ring takes nothing */
-u32 is_old;                   /* the kernel answers 0 of text that is empty */
-u64 secret_begin, secret_end; /* bytes that no program may read */
-u64 slot;                     /* nor these 8, which point to them */
-u32 has_leaked;               /* a program has read some of them */
+/* The behaviour of the helpers, and what they recorded. */
+u32 is_full;                  /* the ring is full */
+u32 is_old;                   /* the helper returns 0 for empty text, as old kernels do */
+u64 secret_begin, secret_end; /* secret bytes, which no program may read */
+u64 slot;                     /* the pointer to them, which no program may read either */
+u32 has_leaked;               /* a program has read some of these */
 u64 tail_called;              /* the index of the last tail call */
 
 u64 bpf_pseudo_fd(u64 kind, u64 fd)
@@ -88,7 +88,7 @@ u64 helper_174(void *ctx) /* get_attach_cookie */
     return 77;
 }
 
-/* Addresses 1 to 4095 are no memory. */
+/* Addresses 1 to 4095 are not mapped. */
 static int is_memory(u64 from, u64 size)
 {
     if ((from < secret_end && from + size > secret_begin) ||
@@ -147,7 +147,7 @@ u64 helper_134(const void *ring, u64 flags) /* ringbuf_query */
     return waiting;
 }
 
-/* Fills with `byte` what a program could find on the stack and in its scratch. */
+/* Fills the stack and the scratches with `byte`. */
 void dirty(u8 byte)
 {
     volatile u8 stack[4096];
@@ -157,7 +157,7 @@ void dirty(u8 byte)
     __builtin_memset(scratches[0].event, byte, EVENT_MAX);
 }
 
-/* Calls a program where a probe has fired with this stack pointer. */
+/* Calls a program for a probe with this stack pointer. */
 int call(int (*function)(struct pt_regs *), u64 sp)
 {
     struct pt_regs registers = {0};

@@ -1,5 +1,5 @@
 /*
- * Child processes, for what a test cannot undo in its own.
+ * Child processes, for actions that a test cannot undo in its own process.
  */
 #ifndef H2OLOG_UNIT_CHILD_H
 #define H2OLOG_UNIT_CHILD_H
@@ -9,7 +9,7 @@
 #include "error.h"
 #include "support.h"
 
-/* Memory that the last child started shares with the test; cleared by child_start. */
+/* Memory shared with the latest child. child_start clears it. */
 extern struct error *child_error;
 
 /* Starts a child that calls a function and ends with the status that it returns. */

@@ -14,7 +14,7 @@ static void test_set(void **state)
     check_string("text", error.text, "-b takes 3");
 }
 
-/* A long text is cut at a character: half of an 'é' must not get to a terminal. */
+/* Long text is truncated at a character: half of an 'é' must not get to a terminal. */
 static void test_long_text(void **state)
 {
     char text[2048];

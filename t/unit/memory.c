@@ -22,7 +22,7 @@ static void test_grows_and_keeps(void **state)
     free(array);
 }
 
-/* An array of no elements is not NULL: NULL is for arrays that were never made. */
+/* An array without elements is not NULL. */
 static void test_no_elements(void **state)
 {
     void *empty = memory_grow(NULL, 0, 8);
@@ -41,7 +41,10 @@ static void test_format(void **state)
     free(text);
 }
 
-/* Runs memory_grow in a child, with a limit to its memory. Returns its exit status; `said` is its stderr. */
+/*
+ * Runs memory_grow in a child, with a limit to its memory. Returns its exit status; `said` is its
+ * stderr.
+ */
 static int grow_in_child(size_t count, size_t size, char *said, size_t said_size)
 {
     int pipes[2], status;
@@ -65,7 +68,7 @@ static int grow_in_child(size_t count, size_t size, char *said, size_t said_size
     return WEXITSTATUS(status);
 }
 
-/* count * size wraps to a small number: that must not make a small array. */
+/* count * size overflows to a small number, which must not make a small array. */
 static void test_overflow(void **state)
 {
     char said[256];

@@ -7,7 +7,7 @@
 #include "memory.h"
 #include "options.h"
 
-/* A command line, and what came of it. */
+/* A command line, and its result. */
 struct parsed {
     char *argv[32];
     int argc;
@@ -25,7 +25,7 @@ static void parse_words(struct parsed *parsed, const char *const *words)
     parsed->result = options_parse(&parsed->options, parsed->argc, parsed->argv, &parsed->error);
 }
 
-/* The words behind "h2olog"; NULL for none. */
+/* The words after "h2olog"; NULL: none. */
 #define PARSE(parsed, ...) parse_words(parsed, (const char *const[]){__VA_ARGS__, NULL})
 
 static void parsed_close(struct parsed *parsed)
@@ -44,7 +44,7 @@ static void accept_words(struct parsed *parsed, const char *const *words)
 
 #define ACCEPT(parsed, ...) accept_words(parsed, (const char *const[]){__VA_ARGS__, NULL})
 
-/* It is an error, and the sentence has the part that says what the error is about. */
+/* It is an error, and the message has this part. */
 static void refuse_words(const char *part, const char *const *words)
 {
     struct parsed parsed;
@@ -95,7 +95,7 @@ static void modes(void **state)
         check_string("mode", parsed.options.view->name, words[i].mode);
         assert_int_equal(parsed.options.pid, 12);
         parsed_close(&parsed);
-        ACCEPT(&parsed, "-p", "12", words[i].word); /* before or behind: as people type it */
+        ACCEPT(&parsed, "-p", "12", words[i].word); /* before or after the mode */
         check_string("mode", parsed.options.view->name, words[i].mode);
         assert_int_equal(parsed.options.pid, 12);
         parsed_close(&parsed);
@@ -158,7 +158,7 @@ static void long_options(void **state)
     assert_int_equal(parsed.options.buffer, 1 << 30);
     parsed_close(&parsed);
 
-    ACCEPT(&parsed, "quic", "-p12", "-ad", "-tx", "-ldtaccept"); /* as getopt has it */
+    ACCEPT(&parsed, "quic", "-p12", "-ad", "-tx", "-ldtaccept"); /* the syntax of getopt */
     assert_int_equal(parsed.options.pid, 12);
     assert_true(parsed.options.application_data);
     assert_true(parsed.options.list);
@@ -186,7 +186,7 @@ static void repeated_options(void **state)
     parsed_close(&parsed);
 }
 
-/* Whoever asks for help gets it, whatever else is there; so do scripts that ask for the version. */
+/* --help and --version work with any other arguments. */
 static void help_and_version(void **state)
 {
     static const char *const words[] = {"-h", "--help", "-V", "--version"};
@@ -239,7 +239,7 @@ static void pids(void **state)
         REFUSE(bad[i], "-p", bad[i]);
         REFUSE("-p", "-p", bad[i]);
     }
-    REFUSE("-p", "-p", ""); /* what $(pgrep -ox h2o) is when no server runs */
+    REFUSE("-p", "-p", ""); /* $(pgrep -ox h2o) without a server */
 }
 
 static void buffer_sizes(void **state)
@@ -332,7 +332,7 @@ static void header_names(void **state)
         REFUSE("-s", "-s", bad[i]);
     REFUSE("a b", "-s", "a b");
     REFUSE("-s", "-s", "");
-    memset(name, 'n', 256); /* as much as is shown of a name */
+    memset(name, 'n', 256); /* the limit of names */
     name[256] = '\0';
     ACCEPT(&parsed, "-s", name);
     parsed_close(&parsed);
@@ -381,11 +381,11 @@ static void unknown_options(void **state)
     REFUSE("--pidd", "--pidd", "1");
     REFUSE("--unknown", "quic", "--unknown", "-d");
     REFUSE("--unknown=1", "--unknown=1");
-    REFUSE("--help", "-x"); /* says what to do */
+    REFUSE("--help", "-x"); /* the message says what to do */
     REFUSE("-?", "-?");
     REFUSE("-:", "-:");
     REFUSE("-1", "-1");
-    /* the name of a single letter is no short option */
+    /* a single letter is not a long option */
     REFUSE("--x", "--x");
 }
 
@@ -425,7 +425,7 @@ static void options_that_do_not_go_with_http(void **state)
     REFUSE("-a", "-a");
     REFUSE("-a", "-p", "1", "--application-data", "http");
     REFUSE("-t", "-p", "1", "--tracepoint", "x");
-    ACCEPT(&parsed, "-l", "-t", "accept"); /* a list has no mode */
+    ACCEPT(&parsed, "-l", "-t", "accept"); /* -l does not depend on the mode */
     parsed_close(&parsed);
     ACCEPT(&parsed, "quic", "-t", "accept", "-a");
     parsed_close(&parsed);
@@ -433,7 +433,7 @@ static void options_that_do_not_go_with_http(void **state)
     parsed_close(&parsed);
 }
 
-/* What a script pastes into a command line reaches the terminal escaped. */
+/* Words of the command line are escaped in messages. */
 static void hostile_bytes_are_escaped(void **state)
 {
     static const char hostile[] = "\x1b[2J\nforged\r\x07\x7f\xff\xc2\x9b"
@@ -455,13 +455,13 @@ static void hostile_bytes_are_escaped(void **state)
     REFUSE("\\x1b", "-\x1b");
     REFUSE("\\x0a", "-d\n");
     REFUSE("\\xff", "-\xff");
-    REFUSE("\\xc3", "-\xc3\xa9"); /* a letter is a byte to getopt */
+    REFUSE("\\xc3", "-\xc3\xa9"); /* getopt takes one byte as the letter */
     REFUSE("%s%n", "%s%n");
     REFUSE("%s%n", "-p", "%s%n");
     REFUSE("%s%n", "--%s%n");
 }
 
-/* Each command line is parsed from its start, whatever was parsed before. */
+/* Each call parses the whole command line. */
 static void parses_again(void **state)
 {
     struct parsed parsed;
@@ -520,7 +520,7 @@ static void help_lists_all(void **state)
     free(text);
 }
 
-/* Every option that --help lists is one, and no other letter is. */
+/* The options are exactly those that --help lists. */
 static void help_lists_no_more(void **state)
 {
     char *text = NULL;

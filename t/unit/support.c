@@ -111,7 +111,7 @@ void notes_add(struct notes *notes, const char *provider, const char *name, cons
     ++probe->num_locations;
 }
 
-/* Operands as a compiler would write them for a declaration, were every argument in a register. */
+/* Makes operands for a declaration, with every argument in a register. */
 static char *make_operands(const struct signature *signature)
 {
     char *operands = memory_format("%s", "");
@@ -187,7 +187,7 @@ char *printed_take(struct output *output)
     text = memory_grow(NULL, (size_t)stat.st_size + 1, 1);
     assert_int_equal(pread(output->fd, text, (size_t)stat.st_size, 0), stat.st_size);
     text[stat.st_size] = '\0';
-    assert_int_equal(strlen(text), stat.st_size); /* no printer prints a NUL */
+    assert_int_equal(strlen(text), stat.st_size); /* there is no NUL in the output */
     assert_int_equal(ftruncate(output->fd, 0), 0);
     assert_int_equal(lseek(output->fd, 0, SEEK_SET), 0);
     return text;
@@ -198,12 +198,12 @@ void printed_close(struct output *output)
     output_close(output);
 }
 
-/* The code point of the sequence at `text` and its length; -1 if it is none. */
+/* Returns the code point at `text` and its length, -1 if it is not valid. */
 static long code_point(const char *text, size_t *length)
 {
     static const struct {
         unsigned char mask, lead;
-        long first; /* what is below has a shorter form */
+        long first; /* below: overlong */
     } forms[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
     const unsigned char *bytes = (const unsigned char *)text;
 
@@ -234,7 +234,7 @@ uint32_t random_seed(void)
 
 uint32_t random_next(uint32_t *seed)
 {
-    *seed = *seed * 1664525 + 1013904223; /* Numerical Recipes' generator */
+    *seed = *seed * 1664525 + 1013904223; /* the generator of Numerical Recipes */
     return *seed >> 16;
 }
 
@@ -307,7 +307,7 @@ const struct field *draft_field(const struct draft *draft, const char *key)
 
 static void put_number(struct draft *draft, size_t place, size_t width, uint64_t value)
 {
-    /* the lowest bytes of it, whatever this machine's order is */
+    /* its lowest bytes, in native byte order */
     const uint8_t value8 = (uint8_t)value;
     const uint16_t value16 = (uint16_t)value;
     const uint32_t value32 = (uint32_t)value;
@@ -375,7 +375,7 @@ struct event fenced(const struct event *event, size_t size)
     }
     assert_true(size <= room);
     memset(memory, 0xa5, room);
-    /* what is behind the event's own end reads as this */
+    /* bytes after the end of the event */
     memcpy(memory + room - size, event->bytes, size < event->size ? size : event->size);
     copy.bytes = memory + room - size;
     copy.size = size;

@@ -20,7 +20,7 @@ static void test_names(void **state)
     assert_null(view_find(""));
 }
 
-/* Each row is whole: nobody checks again later. */
+/* Each row is complete. */
 static void test_rows(void **state)
 {
     (void)state;

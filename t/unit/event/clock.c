@@ -20,7 +20,7 @@ static uint64_t wall_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* An event of this moment gets the time of day of this moment. */
+/* An event of now gets the time of day of now. */
 static void test_time_of_day(void **state)
 {
     uint64_t before, after, wall;
@@ -32,7 +32,7 @@ static void test_time_of_day(void **state)
     clock_read(&clock);
     wall = clock_wall(&clock, clock_now_ns() - (uint64_t)clock.offset_ns);
     after = wall_now_ns();
-    /* 1 ms for the error of a reading that was interrupted */
+    /* tolerates 1 ms, for an interrupted reading */
     assert_true(wall + 1000000 >= before);
     assert_true(wall <= after + 1000000);
 }
@@ -48,7 +48,7 @@ static void test_now(void **state)
     assert_true(clock.now_ns <= clock_now_ns() - 1000);
 }
 
-/* In a time namespace, the process's CLOCK_MONOTONIC is not the one that stamps the events. */
+/* In a time namespace, CLOCK_MONOTONIC of the process differs from that of the events. */
 static int read_offset_in_namespace(void)
 {
     struct clock clock;
@@ -59,7 +59,7 @@ static int read_offset_in_namespace(void)
     offsets = fopen("/proc/self/timens_offsets", "w");
     if (offsets == NULL || fputs("monotonic 1000 5\n", offsets) < 0 || fclose(offsets) != 0)
         return 3;
-    clock_open(&clock); /* the file says what children will have */
+    clock_open(&clock); /* the file has the offsets of child processes */
     return clock.offset_ns == 1000000000005 ? 0 : 1;
 }
 

@@ -5,7 +5,7 @@
 
 #include "event/connections.h"
 
-/* Addresses as malloc gives them. */
+/* Typical addresses of malloc. */
 #define A UINT64_C(0x55e4c0a01000)
 #define B UINT64_C(0x55e4c0a01e40)
 #define C UINT64_C(0x7f31d8001000)
@@ -15,10 +15,10 @@
 #define BEGINS     CONNECTIONS_BEGINS
 #define ENDS       CONNECTIONS_ENDS
 
-/* `conn` of an event that could not be read. */
+/* `conn` of an event in which it could not be read. */
 #define UNREAD -1
 
-/* An event, and the number that its connection is to have. */
+/* An event, and the expected number of its connection. */
 struct step {
     enum connections_step step;
     uint64_t address;
@@ -57,7 +57,7 @@ static void check_steps(const struct step *steps, size_t count)
         check_steps(steps, sizeof(steps) / sizeof(steps[0]));                                      \
     } while (0)
 
-/* Two threads number alike; the addresses differ. */
+/* Two threads use the same numbers for different addresses. */
 static void same_number_of_quicly(void **state)
 {
     (void)state;
@@ -65,23 +65,23 @@ static void same_number_of_quicly(void **state)
           {ENDS, A, 0, 1}, {GOES_ON, B, 0, 2}, {ENDS, B, 0, 2});
 }
 
-/* The first path comes before quicly's number, which is 0 in it; then accept follows. */
+/* In the event of the first path, quicly's number is 0. accept follows. */
 static void first_path(void **state)
 {
     (void)state;
     check({FIRST_PATH, A, 0, 1}, {FIRST_PATH, B, 0, 2}, {BEGINS, B, 7, 2}, {BEGINS, A, 7, 1},
           {GOES_ON, A, 7, 1}, {GOES_ON, B, 7, 2});
-    /* what comes between has quicly's number, or not yet */
+    /* events between them may already have quicly's number */
     check({FIRST_PATH, A, 0, 1}, {GOES_ON, A, 0, 1}, {GOES_ON, A, 7, 1}, {BEGINS, A, 7, 1},
           {GOES_ON, A, 7, 1});
-    /* number 0 is one as well */
+    /* 0 is a valid number, too */
     check({FIRST_PATH, A, 0, 1}, {BEGINS, A, 0, 1}, {GOES_ON, A, 0, 1}, {ENDS, A, 0, 1},
           {FIRST_PATH, A, 0, 2});
     check({FIRST_PATH, A, 0, 1}, {BEGINS, A, 0, 1}, {GOES_ON, A, 5, 2});
-    /* it is always that of a new object: the end was lost, or the accept, or both */
+    /* it always means a new object: the end, the accept, or both were lost */
     check({BEGINS, A, 3, 1}, {FIRST_PATH, A, 0, 2}, {BEGINS, A, 4, 2}, {GOES_ON, A, 4, 2});
     check({FIRST_PATH, A, 0, 1}, {GOES_ON, A, 3, 1}, {FIRST_PATH, A, 0, 2}, {GOES_ON, A, 3, 2});
-    /* an object that was never accepted */
+    /* an object without accept */
     check({FIRST_PATH, A, 0, 1}, {FIRST_PATH, A, 0, 2}, {BEGINS, A, 3, 2});
 }
 
@@ -91,38 +91,38 @@ static void address_is_used_again(void **state)
     (void)state;
     check({BEGINS, A, 1, 1}, {ENDS, A, 1, 1}, {BEGINS, A, 2, 2}, {ENDS, A, 2, 2},
           {FIRST_PATH, A, 0, 3}, {BEGINS, A, 3, 3});
-    /* by a connection with the same number, of another thread */
+    /* by a connection of another thread with the same number */
     check({BEGINS, A, 1, 1}, {ENDS, A, 1, 1}, {BEGINS, A, 1, 2}, {GOES_ON, A, 1, 2});
     check({BEGINS, A, 0, 1}, {ENDS, A, 0, 1}, {FIRST_PATH, A, 0, 2}, {BEGINS, A, 0, 2});
 }
 
-/* free is not the last event: the statistics follow it, and streams that end. */
+/* free is not the last event: statistics and ends of streams follow. */
 static void events_behind_the_end(void **state)
 {
     (void)state;
     check({BEGINS, A, 5, 1}, {ENDS, A, 5, 1}, {GOES_ON, A, 5, 1}, {BEGINS, B, 6, 2},
           {GOES_ON, A, 5, 1}, {FIRST_PATH, A, 0, 3}, {BEGINS, A, 7, 3}, {GOES_ON, A, 7, 3});
-    /* only one of another connection can say that it ends again */
+    /* a second end belongs to another connection */
     check({ENDS, A, 5, 1}, {ENDS, A, 5, 2}, {GOES_ON, A, 5, 2});
 }
 
-/* What the losses of single events do. */
+/* Losses of single events. */
 static void lost_events(void **state)
 {
     (void)state;
     /* the end */
     check({BEGINS, A, 5, 1}, {GOES_ON, A, 5, 1}, {BEGINS, A, 5, 2}, {GOES_ON, A, 5, 2});
     check({BEGINS, A, 5, 1}, {BEGINS, A, 6, 2});
-    /* the end and the begin: quicly's number tells */
+    /* the end and the begin: quicly's number shows it */
     check({BEGINS, A, 5, 1}, {GOES_ON, A, 6, 2}, {GOES_ON, A, 6, 2}, {ENDS, A, 6, 2});
     check({BEGINS, A, 5, 1}, {ENDS, A, 6, 2});
     /* the begin */
     check({BEGINS, A, 5, 1}, {ENDS, A, 5, 1}, {GOES_ON, A, 6, 2}, {BEGINS, A, 7, 3});
-    /* all but an event */
+    /* all but one event */
     check({FIRST_PATH, A, 0, 1}, {GOES_ON, A, 5, 1}, {GOES_ON, A, 6, 2});
 }
 
-/* A connection that was there before the trace. */
+/* A connection that is older than the trace. */
 static void older_than_the_trace(void **state)
 {
     (void)state;
@@ -135,7 +135,7 @@ static void older_than_the_trace(void **state)
     check({GOES_ON, A, 9, 1}, {BEGINS, A, 9, 1}, {GOES_ON, A, 9, 1});
 }
 
-/* A number that cannot be read says nothing. */
+/* An unreadable number is ignored. */
 static void unread(void **state)
 {
     (void)state;
@@ -144,7 +144,7 @@ static void unread(void **state)
     check({FIRST_PATH, A, UNREAD, 1}, {BEGINS, A, 5, 1}, {GOES_ON, A, 5, 1});
 }
 
-/* Numbers are given when they are asked for, without gaps. */
+/* Connections get numbers at the first request, without gaps. */
 static void numbers_have_no_gaps(void **state)
 {
     struct connections connections;
@@ -166,7 +166,7 @@ static uint64_t address_of(size_t nth)
     return A + nth * 3648;
 }
 
-/* Live connections of any number keep theirs, while others come and go. */
+/* Live connections keep their numbers while others begin and end. */
 static void table_grows_and_shrinks(void **state)
 {
     enum { LIVE = 20000 };
@@ -198,7 +198,7 @@ static void table_grows_and_shrinks(void **state)
     connections_close(&connections);
 }
 
-/* A connection that began anew at its address is not forgotten when its predecessor is. */
+/* A new connection at an address is not forgotten together with the previous one. */
 static void successors_stay(void **state)
 {
     struct connections connections;
@@ -222,7 +222,7 @@ static void successors_stay(void **state)
     connections_close(&connections);
 }
 
-/* Where ends are lost, the table does not grow for ever, and those with events stay. */
+/* If ends are lost, the table does not grow without limit. Connections with events stay. */
 static void lost_ends_are_forgotten(void **state)
 {
     struct connections connections;
@@ -239,12 +239,12 @@ static void lost_ends_are_forgotten(void **state)
     }
     assert_true(connections.count > CONNECTIONS_MAX / 2);
     assert_true(connections.num_slots * sizeof(struct connection) <= (size_t)24 << 20);
-    /* the one that was silent for longest is a new one */
+    /* the one without events for the longest time is a new one now */
     assert_int_equal(number_of(&connections, GOES_ON, address_of(100), 1), 3 * CONNECTIONS_MAX + 1);
     connections_close(&connections);
 }
 
-/* Against a table that searches from end to end; addresses that fall on one another among them. */
+/* Compares with a linear table, also for addresses with the same hash. */
 static void as_a_simple_table_does(void **state)
 {
     enum { OBJECTS = 3000, EVENTS = 200000 };

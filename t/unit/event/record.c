@@ -4,7 +4,7 @@
 
 #include "event.h"
 
-/* Bytes and what they are as a number in this machine's order. */
+/* Bytes, and their number in native byte order. */
 static void numbers(void **state)
 {
     const uint8_t bytes[] = {0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88};
@@ -29,7 +29,7 @@ static void numbers(void **state)
     assert_true(record_unsigned(ones, 2) == UINT16_MAX && record_signed(ones, 2) == -1);
     assert_true(record_unsigned(ones, 4) == UINT32_MAX && record_signed(ones, 4) == -1);
     assert_true(record_unsigned(ones, 8) == UINT64_MAX && record_signed(ones, 8) == -1);
-    assert_true(record_unsigned(bytes + 1, 1) == 0x82); /* also where it is not aligned */
+    assert_true(record_unsigned(bytes + 1, 1) == 0x82); /* unaligned */
     memcpy(&value64, (uint8_t[]){0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0}, sizeof(value64));
     assert_true(record_unsigned((uint8_t[]){0, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0} + 1,
                                 8) == value64);
@@ -40,7 +40,7 @@ static bool is_variable(const struct field *field)
     return field->counter_width != 0;
 }
 
-/* The field of no fixed size that an integer field counts; NULL if it counts none. */
+/* Returns the field of variable size whose length this field has, NULL if there is none. */
 static const struct field *counted_by(const struct signature *signature,
                                       const struct field *counter)
 {
@@ -52,10 +52,10 @@ static const struct field *counted_by(const struct signature *signature,
     return NULL;
 }
 
-/* What the fields of an event are to be. */
+/* The expected fields of an event. */
 struct expected {
     uint64_t number;
-    size_t offset, size; /* of the bytes, in the event */
+    size_t offset, size; /* of the bytes in the event */
 };
 
 static size_t stats_size(size_t nth)
@@ -66,8 +66,8 @@ static size_t stats_size(size_t nth)
 }
 
 /*
- * An event with a distinct value in each field: integers, then `length` and more bytes in each
- * value of no fixed size.
+ * Makes an event with a different value in each field. Values of variable size have `length` and
+ * more bytes.
  */
 static void fill(struct draft *draft, const struct signature *signature, bool application_data,
                  size_t length, struct expected *expected)
@@ -107,7 +107,7 @@ static void fill(struct draft *draft, const struct signature *signature, bool ap
             break;
         }
     }
-    /* integers that count another field */
+    /* integers that are the length of another field */
     for (size_t i = 0; i != signature->num_fields; ++i) {
         const struct field *counted = counted_by(signature, &signature->fields[i]);
         if (counted != NULL) {
@@ -147,8 +147,7 @@ static void check_value(const struct signature *signature, size_t nth, const str
 }
 
 /*
- * Does what a test does with each signature, without and with application data, and with values
- * short and long.
+ * Runs a test for each signature, with and without application data, with short and long values.
  */
 static void with_each(void (*test)(const struct signature *signature, bool application_data,
                                    size_t length))
@@ -196,7 +195,7 @@ static void decodes_every_field(void **state)
     with_each(test_values);
 }
 
-/* An event that breaks off, wherever it does, and one that goes on, however far. */
+/* Events that are too short or too long by any size. */
 static void test_sizes(const struct signature *signature, bool application_data, size_t length)
 {
     struct expected expected[RECORD_FIELDS_MAX];
@@ -223,7 +222,7 @@ static void other_sizes_are_malformed(void **state)
     with_each(test_sizes);
 }
 
-/* Counters that say more than is there, in the width that they have. */
+/* Lengths that are larger than the event, in each width. */
 static void test_lies(const struct signature *signature, bool application_data, size_t length)
 {
     static const uint64_t lies[] = {0x80,           0xff,       0x7fff,      0xffff,
@@ -244,7 +243,7 @@ static void test_lies(const struct signature *signature, bool application_data, 
                                        ? lies[j] & ((1ull << 8 * field->counter_width) - 1)
                                        : lies[j];
             fill(&draft, signature, application_data, length, expected);
-            /* of an unknown struct nothing is captured: what its bytes were is too much */
+            /* nothing of an unknown struct is captured, so its bytes are too many */
             is = expected[i].size;
             if ((claimed < field->max ? claimed : field->max) == is)
                 continue;
@@ -265,7 +264,7 @@ static void counters_are_not_believed(void **state)
     with_each(test_lies);
 }
 
-/* More than is captured of a value: its bytes are cut, and its full size is said. */
+/* Values above the limit have truncated bytes and the full size. */
 static void test_cut(const struct signature *signature, bool application_data, size_t length)
 {
     static const uint64_t beyond[] = {1, 7, 1000, 0xffff, 0x100000000, UINT64_MAX / 2};
@@ -286,7 +285,7 @@ static void test_cut(const struct signature *signature, bool application_data, s
             struct draft draft;
             struct event event;
             fill(&draft, signature, application_data, 0, expected);
-            /* the values in front of it are as they were; those behind it are made empty */
+            /* values before it are unchanged, those after it are empty */
             draft.size = expected[i].offset;
             draft_append(&draft, field->key, bytes, field->max, field->max + beyond[j]);
             for (size_t k = i + 1; k != signature->num_fields; ++k) {
@@ -309,7 +308,7 @@ static void long_values_are_cut(void **state)
     with_each(test_cut);
 }
 
-/* Each bit says of one value that it could not be read. */
+/* Each flag marks one unreadable value. */
 static void test_unread(const struct signature *signature, bool application_data, size_t length)
 {
     unsigned num_variable = 0;
@@ -349,7 +348,7 @@ static void unreadable_values_are_told(void **state)
     with_each(test_unread);
 }
 
-/* EVENT_TIED is a bit of its own: it says nothing of any value. */
+/* EVENT_TIED does not mark a value as unreadable. */
 static void test_tied(const struct signature *signature, bool application_data, size_t length)
 {
     struct expected expected[RECORD_FIELDS_MAX];
@@ -376,7 +375,7 @@ static void ties_are_no_values(void **state)
     with_each(test_tied);
 }
 
-/* Of a struct whose layout nobody knows, nothing was captured. */
+/* Nothing of a struct with an unknown layout is captured. */
 static void unknown_stats_are_empty(void **state)
 {
     static const uint64_t sizes[] = {0,    1,    935,  937,        1031,
@@ -398,7 +397,7 @@ static void unknown_stats_are_empty(void **state)
         assert_int_equal(record_decode(signature, 0, &event, &head, values), 0);
         assert_int_equal(values[nth].size, 0);
         assert_true(values[nth].full_size == sizes[i]);
-        /* captured all the same: not by us */
+        /* has bytes, so it is not from our program */
         draft_append(&draft, "stats", draft.bytes, 8, sizes[i]);
         event = draft_event(&draft);
         event = fenced(&event, draft.size);
@@ -406,7 +405,7 @@ static void unknown_stats_are_empty(void **state)
     }
 }
 
-/* An event that is shorter than its head, or of an id that no probe has, is malformed. */
+/* An event is malformed if it is shorter than its head, or if no probe has its id. */
 static void tiny_events_are_malformed(void **state)
 {
     const uint8_t zeros[sizeof(struct event_head)] = {0};
@@ -432,7 +431,7 @@ static void tiny_events_are_malformed(void **state)
     decoder_close(&decoder);
 }
 
-/* The values that tell of a request are found in every signature that h2o has had. */
+/* The roles of a request are found in every signature of h2o. */
 static void roles_are_found(void **state)
 {
     static const struct {

@@ -15,15 +15,15 @@
 #define HEAD sizeof(struct event_head)
 
 /*
- * A ring as the kernel has it: two pages with the positions, and the data, which is to be seen
- * twice in a row.
+ * A ring in the format of the kernel: two pages with the positions, and the data, mapped twice in a
+ * row.
  */
 struct kernel {
     int fd;
     uint8_t *memory;
     size_t page, size;
     uint64_t produced;
-    uint64_t lost; /* counted, ever */
+    uint64_t lost; /* count of all losses */
 };
 
 static uint64_t *position(const struct kernel *kernel, size_t nth)
@@ -53,7 +53,7 @@ static void kernel_close(struct kernel *kernel)
     close(kernel->fd);
 }
 
-/* Writes to the place of a position, in both views of it. */
+/* Writes at a position, in both mappings. */
 static void write_data(struct kernel *kernel, uint64_t at, const void *bytes, size_t size)
 {
     uint8_t *data = kernel->memory + 2 * kernel->page;
@@ -72,8 +72,7 @@ static void set_flags(struct kernel *kernel, uint64_t at, size_t size, uint32_t 
 }
 
 /*
- * Reserves room for a record and fills it in; returns where it is, or UINT64_MAX if there is no
- * room.
+ * Writes a record. Returns its position, or UINT64_MAX if there is no room.
  */
 static uint64_t put_record(struct kernel *kernel, const void *bytes, size_t size, uint32_t flags)
 {
@@ -88,7 +87,7 @@ static uint64_t put_record(struct kernel *kernel, const void *bytes, size_t size
     return at;
 }
 
-/* An event with a number that tells it from others, of `size` bytes with its head. */
+/* Writes an event with a number; `size` includes the head. */
 static uint64_t put_event(struct kernel *kernel, uint32_t number, size_t size, uint32_t flags)
 {
     uint8_t bytes[8192];
@@ -104,17 +103,17 @@ static uint64_t put_event(struct kernel *kernel, uint32_t number, size_t size, u
     return at;
 }
 
-/* What came of a drain, in order. */
+/* The results of a drain, in order. */
 struct given {
     struct item {
         bool is_loss;
-        uint64_t value; /* number of the event, or how many were lost */
+        uint64_t value; /* number of the event, or count of losses */
         size_t size;
     } items[4096];
     size_t count;
     uint64_t lost;
     struct kernel *kernel;
-    size_t put_more; /* so many events are put down while others are given out */
+    size_t put_more; /* events to write during the drain */
     uint64_t consumed_before_end;
 };
 
@@ -208,7 +207,7 @@ static void events_in_their_order(void **state)
         put_event(&bench.kernel, i, HEAD - 1 + i, 0);
     assert_int_equal(drain(&bench.stream, 0, &bench.given), bench.kernel.produced);
     check_given(&bench.given, "1 2 3 4 5");
-    for (size_t i = 0; i != 5; ++i) /* to the byte, without what pads them */
+    for (size_t i = 0; i != 5; ++i) /* exact sizes, without padding */
         assert_int_equal(bench.given.items[i].size, HEAD + i);
     assert_int_equal(consumed(&bench.kernel), bench.kernel.produced);
     put_event(&bench.kernel, 6, 100, 0);
@@ -218,7 +217,7 @@ static void events_in_their_order(void **state)
     check_given(&bench.given, "");
 }
 
-/* Round and round, with records in two pieces, or one that ends just where the ring does. */
+/* Wraps around, with records across the end of the ring, or ending exactly there. */
 static void records_wrap_around(void **state)
 {
     uint32_t put = 0, got = 0;
@@ -264,7 +263,7 @@ static void full_ring(void **state)
     assert_int_equal(bench.given.items[put - 1].value, 1);
 }
 
-/* A CPU is filling a record in: what is behind it waits, as it comes later. */
+/* Events after a busy record wait until it is complete. */
 static void busy_record_holds_back(void **state)
 {
     uint64_t busy;
@@ -290,21 +289,21 @@ static void discarded_record_is_passed_over(void **state)
 
     (void)state;
     put_event(&bench.kernel, 1, 32, 0);
-    bench.kernel.lost = 9; /* what it says is nothing: it was never completed */
+    bench.kernel.lost = 9; /* discarded, so its count is ignored */
     put_event(&bench.kernel, 2, 4000, BPF_RINGBUF_DISCARD_BIT);
     bench.kernel.lost = 0;
     put_event(&bench.kernel, 3, 32, 0);
     drain(&bench.stream, 0, &bench.given);
     check_given(&bench.given, "1 3");
     assert_int_equal(consumed(&bench.kernel), bench.kernel.produced);
-    /* one that is being discarded is busy first */
+    /* before it is discarded, it is busy */
     at = put_event(&bench.kernel, 4, 100, BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
     drain(&bench.stream, 0, &bench.given);
     check_given(&bench.given, "");
     assert_int_equal(consumed(&bench.kernel), at);
 }
 
-/* A busy server is not to keep a round from ending. */
+/* A drain ends although the server writes more events. */
 static void what_comes_meanwhile_is_for_the_next_round(void **state)
 {
     (void)state;
@@ -318,7 +317,7 @@ static void what_comes_meanwhile_is_for_the_next_round(void **state)
     check_given(&bench.given, "1000 1000");
 }
 
-/* The kernel side gets room back before a long round ends. */
+/* Space is released during a long drain. */
 static void room_is_given_back_meanwhile(void **state)
 {
     struct kernel kernel;
@@ -339,7 +338,7 @@ static void room_is_given_back_meanwhile(void **state)
     kernel_close(&kernel);
 }
 
-/* An event tells of the losses before it. */
+/* An event has the count of losses before it. */
 static void losses_are_told_where_they_happened(void **state)
 {
     (void)state;
@@ -355,7 +354,7 @@ static void losses_are_told_where_they_happened(void **state)
     check_given(&bench.given, "");
 }
 
-/* Another CPU can have read the count before, and put its event down after. */
+/* Another CPU can read the count early and write its event late. */
 static void counts_can_be_out_of_order(void **state)
 {
     (void)state;
@@ -371,7 +370,7 @@ static void counts_can_be_out_of_order(void **state)
     check_given(&bench.given, "L3 1 2 3 L1 4");
 }
 
-/* Losses that no event tells of are told once the ring is empty, and not again by a later event. */
+/* Losses after the last event are reported when the ring is empty, and only once. */
 static void last_losses_are_told(void **state)
 {
     (void)state;
@@ -392,7 +391,7 @@ static void last_losses_are_told(void **state)
     check_given(&bench.given, "L1 3");
 }
 
-/* They belong behind what is in the ring: while something is, they wait. */
+/* They come after the events in the ring, so they wait until it is empty. */
 static void last_losses_wait_for_the_ring(void **state)
 {
     uint64_t busy;
@@ -407,7 +406,7 @@ static void last_losses_wait_for_the_ring(void **state)
     check_given(&bench.given, "2 L7");
 }
 
-/* What was counted before the round can be less than what an event in it tells. */
+/* The count before the drain can be less than the count in an event. */
 static void events_can_know_more(void **state)
 {
     (void)state;
@@ -435,7 +434,7 @@ static void counts_wrap(void **state)
     put_event(&bench.kernel, 2, 32, 0);
     bench.kernel.lost = before + 5;
     put_event(&bench.kernel, 3, 32, 0);
-    bench.kernel.lost = before + 4; /* and is out of order across it */
+    bench.kernel.lost = before + 4; /* out of order at the wrap */
     put_event(&bench.kernel, 4, 32, 0);
     bench.kernel.lost = before + 6;
     put_event(&bench.kernel, 5, 32, 0);
@@ -443,7 +442,7 @@ static void counts_wrap(void **state)
     check_given(&bench.given, "1 L1 2 L4 3 4 L1 5");
 }
 
-/* A record that is no event is not looked into; the printer refuses it. */
+/* A record that is too short is passed on; the decoder refuses it. */
 static void tiny_records(void **state)
 {
     uint8_t bytes[sizeof(struct event_head)];
@@ -463,8 +462,7 @@ static void tiny_records(void **state)
 }
 
 /*
- * A server that is too fast for its reader: each event is given out or told as lost, once, and
- * where it was lost.
+ * A server that is too fast: each event is passed on or reported as lost, once, at its place.
  */
 static void nothing_is_lost_untold(void **state)
 {
@@ -479,14 +477,14 @@ static void nothing_is_lost_untold(void **state)
             put_event(&bench.kernel, put, HEAD + (put * 29 + seed % 7) % 300, 0);
         }
         counted =
-            bench.kernel.lost - (bench.kernel.lost != 0 && seed % 3 == 0); /* can be a little old */
+            bench.kernel.lost - (bench.kernel.lost != 0 && seed % 3 == 0); /* can be slightly old */
         drain(&bench.stream, counted, &bench.given);
         for (size_t i = 0; i != bench.given.count; ++i) {
             if (bench.given.items[i].is_loss) {
                 lost += bench.given.items[i].value;
                 continue;
             }
-            /* what was put down before it was given out before it, or told as lost */
+            /* earlier events were passed on or reported as lost before it */
             assert_int_equal(bench.given.items[i].value, events + lost + 1);
             ++events;
         }
@@ -508,10 +506,10 @@ static void ring_sizes(void **state)
         assert_int_equal(size & (size - 1), 0);
         assert_int_equal(size % page, 0);
         assert_true(size >= sizes[i]);
-        assert_true(size == page || size / 2 < sizes[i]); /* and no larger than that needs */
+        assert_true(size == page || size / 2 < sizes[i]); /* not larger than needed */
         assert_true(ring_watermark(size) > 0 && ring_watermark(size) <= size / 2);
     }
-    /* 500,000 events a second of 136 bytes for 0.1 s */
+    /* 500,000 events per second of 136 bytes for 0.1 s */
     assert_true(ring_round_size(0) >= 50000 * 136);
     assert_int_equal(ring_round_size(0) & (ring_round_size(0) - 1), 0);
     assert_true(ring_watermark(ring_round_size(0)) <= ring_round_size(0) / 2);

@@ -18,7 +18,7 @@
 
 #define VERSION (LINUX_VERSION(6, 12) | 34)
 
-/* The content of a file, to be freed; NULL if there is none. */
+/* Returns the content of a file, NULL if there is none. Free it with free(). */
 static char *read_at(int folder, const char *path)
 {
     char *text = memory_grow(NULL, 1 << 16, 1);
@@ -35,7 +35,7 @@ static char *read_at(int folder, const char *path)
     return text;
 }
 
-/* Returns the path of a file that is not as embedded, or NULL. */
+/* Returns the path of a file that differs from the embedded one, or NULL. */
 static const char *find_wrong_file(int root, size_t *count)
 {
     *count = 0;
@@ -85,7 +85,7 @@ static void writes_tree(void **state)
     assert_int_equal(headers.root, -1);
 }
 
-/* Root's is in memory: nobody sees it, and nothing is left on the disk. */
+/* For root, the tree is in memory: it is not visible, and nothing is left on disk. */
 static void tree_is_in_memory(void **state)
 {
     char expected[64];
@@ -165,7 +165,7 @@ static int use_folder(const void *argument)
         return 3;
     if (find_wrong_file(headers.root, &count) != NULL || count < 8)
         return 4;
-    headers_enter(&headers); /* it cannot be entered: it is found by its path */
+    headers_enter(&headers); /* it cannot be entered, so its path is used */
     if (strcmp(headers.seen_as, headers.path) != 0 || access("/proc", F_OK) != 0)
         return 5;
     if (headers_leave(&headers) != 0)
@@ -181,7 +181,7 @@ static void uses_folder_where_it_must(void **state)
     child_check("a folder", child_run(use_folder, NULL));
 }
 
-/* Makes what a killed h2olog leaves: "h2olog.PID.XXXXXX", with a file of the tree. */
+/* Makes a folder as a killed h2olog leaves it: "h2olog.PID.XXXXXX", with a file. */
 static void make_folder(char *path, size_t size, const char *name)
 {
     char file[256];
@@ -235,7 +235,7 @@ static void removes_stale_folders(void **state)
     assert_int_equal(headers_open(&headers, VERSION, &error), 0);
     headers_close(&headers);
     assert_int_equal(access(stale, F_OK), -1);
-    remove_folder(used); /* each is still there, with what is in it */
+    remove_folder(used); /* it still exists, with its content */
     remove_folder(foreign);
     remove_folder(other);
     close(lock);

@@ -24,7 +24,7 @@ static void open_maps(struct maps *maps)
     check_string("error", error.text, "");
 }
 
-/* The only entry of an array, as the programs in the kernel see it. */
+/* Reads the only entry of an array, as the BPF programs do. */
 static int access_entry(enum bpf_cmd command, int fd, void *value)
 {
     const uint32_t key = 0;

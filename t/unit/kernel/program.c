@@ -15,7 +15,7 @@
 static const struct program_maps maps = {
     .ring = 1001, .lost = 1002, .scratch = 1003, .ties = 1004, .entries = 1005, .gate = 1006};
 
-/* Locations that were left out. */
+/* Skipped locations. */
 static size_t num_skipped;
 static const struct location *last_skipped;
 static const struct server_probe *last_traced;
@@ -27,7 +27,7 @@ static void note_skipped(const struct server_probe *traced, const struct locatio
     last_skipped = location;
 }
 
-/* A program, of what a mode chooses of a server. */
+/* A program for a server and a mode. */
 struct bench {
     enum operand_arch arch;
     struct notes notes;
@@ -73,7 +73,7 @@ static void bench_close(struct bench *bench)
     notes_close(&bench->notes);
 }
 
-/* The text of a function of the program, from its name to its end, to be freed. */
+/* Returns the text of a function, from its name to its end. Free it with free(). */
 static char *function_text(const struct program *program, const char *name)
 {
     char *head = memory_format("\nint %s(struct pt_regs *ctx)\n{\n", name);
@@ -89,7 +89,8 @@ static char *function_text(const struct program *program, const char *name)
 }
 
 /*
- * One function for each probe's different operands, and each location in the one that has its own.
+ * There is one function for each set of operands of a probe, and it has the locations with these
+ * operands.
  */
 static void check_functions(const struct bench *bench)
 {
@@ -139,8 +140,8 @@ static void check_ids(const struct bench *bench)
 }
 
 /*
- * The C expression of an operand by the tables of t/data, which were not made by operand.c; to be
- * freed.
+ * Returns the C expression of an operand from the tables of t/data, which are independent of
+ * operand.c. Free it with free().
  */
 static char *expected_expression(enum operand_arch arch, const char *operand, size_t length)
 {
@@ -158,7 +159,7 @@ static char *expected_expression(enum operand_arch arch, const char *operand, si
     return memory_format("%.*s", (int)strcspn(found, "\n"), found);
 }
 
-/* The first operand of a text, which is moved behind it. */
+/* Takes the first operand of a text. */
 static const char *next_operand(const char **text, size_t *length)
 {
     const char *begin = *text, *bracket = strchr(begin, '['), *end = begin + strcspn(begin, " ");
@@ -175,7 +176,9 @@ static bool is_secret(const struct argument *argument)
     return strcmp(argument->name, "secret") == 0 || strcmp(argument->name, "secret_hex") == 0;
 }
 
-/* Each argument that is to be read is read as the operand says, and no other. */
+/*
+ * Each needed argument is read with the expression of its operand, and no other argument is read.
+ */
 static void check_arguments(const struct bench *bench, const struct program_function *function,
                             const char *text)
 {
@@ -263,7 +266,7 @@ static void programs_of_2026_06_on_aarch64(void **state)
     check_server(OPERAND_AARCH64, "usdt-notes-2026-06-aarch64.tsv");
 }
 
-/* How many functions: the numbers were counted in the notes. */
+/* The number of functions, which was counted in the notes. */
 static void one_function_for_the_same_operands(void **state)
 {
     static const struct {
@@ -272,7 +275,7 @@ static void one_function_for_the_same_operands(void **state)
         size_t num_functions;
     } cases[] = {
         {"usdt-notes-2020-06.tsv", "http",
-         8}, /* 3 and 3 of the request and the response, and one a header */
+         8}, /* 3 for the request, 3 for the response, and one per header probe */
         {"usdt-notes-2026-06.tsv", "http", 8},
         {"usdt-notes-2020-06.tsv", "all", 83},
         {"usdt-notes-2026-06.tsv", "all", 144},
@@ -288,7 +291,7 @@ static void one_function_for_the_same_operands(void **state)
     }
 }
 
-/* A function that is traced for its ties says so. */
+/* A function that only ties is marked. */
 static void ties_are_silent(void **state)
 {
     struct bench bench;
@@ -303,7 +306,7 @@ static void ties_are_silent(void **state)
     bench_close(&bench);
 }
 
-/* The text differs with each thing that is chosen, and has the maps. */
+/* The text depends on each setting, and has the maps. */
 static void choices_show(void **state)
 {
     struct bench bench;
@@ -336,7 +339,7 @@ static void choices_show(void **state)
         program_dispose(&bench.program);
         *flags[i] = !*flags[i];
     }
-    write_program(&bench); /* the same again */
+    write_program(&bench); /* the first settings again */
     assert_string_equal(bench.program.text, plain);
     free(plain);
     bench_close(&bench);
@@ -351,7 +354,7 @@ static void helpers_are_not_named(void **state)
     choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "all", NULL);
     write_program(&bench);
     for (const char *at = bench.program.text; (at = strstr(at, "bpf_probe_read")) != NULL; ++at) {
-        const char *comment = at; /* in a comment it costs nothing */
+        const char *comment = at; /* in a comment, it has no cost */
         while (comment > bench.program.text && strncmp(comment, "/*", 2) != 0 &&
                strncmp(comment, "*/", 2) != 0)
             --comment;
@@ -378,7 +381,7 @@ static void unreadable_operands_are_skipped(void **state)
         num_functions = bench.program.num_functions;
         bench_close(&bench);
 
-        /* one more location of it: the others stay */
+        /* add a location to it: the others are unchanged */
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
         notes_add(&bench.notes, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
@@ -397,7 +400,7 @@ static void unreadable_operands_are_skipped(void **state)
     }
 }
 
-/* What is behind the known arguments is not looked at, and nothing of it is compiled. */
+/* Operands after the known arguments are ignored, and are not in the program. */
 static void unknown_arguments_are_not_in_the_text(void **state)
 {
     static const struct {
@@ -439,7 +442,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
     }
 }
 
-/* A place that cannot fire is left out, whatever its operands. */
+/* A location that cannot fire is left out, whatever its operands are. */
 static void flawed_locations_are_skipped(void **state)
 {
     (void)state;
@@ -456,7 +459,7 @@ static void flawed_locations_are_skipped(void **state)
     }
 }
 
-/* All locations of a probe can be unreadable: it has no function, and the others have. */
+/* If all locations of a probe are unreadable, it has no function, but others have. */
 static void a_probe_can_be_unreadable(void **state)
 {
     struct notes notes;
@@ -481,7 +484,7 @@ static void a_probe_can_be_unreadable(void **state)
     assert_int_equal(num_skipped, 2);
     assert_int_equal(program.num_functions, 1);
     assert_string_equal(program.functions[0].traced->probe->name, "send_response");
-    assert_ptr_equal(program.functions[0].traced, &selection.probes[1]); /* which keeps its id */
+    assert_ptr_equal(program.functions[0].traced, &selection.probes[1]); /* its id is unchanged */
     program_dispose(&program);
     selection_dispose(&selection);
     version_dispose(&version);
@@ -490,7 +493,7 @@ static void a_probe_can_be_unreadable(void **state)
 
 #define KEEP "INLINE int keep(const struct candidate *candidate)\n{\n"
 
-/* keep() of a program, to be called for a response header. */
+/* keep() of a program, to call for a response header. */
 typedef int (*wanted_function)(unsigned long long name, unsigned long long length);
 
 static void *filter_open(const char *const *names, size_t count, wanted_function *wanted)
@@ -512,14 +515,14 @@ static void *filter_open(const char *const *names, size_t count, wanted_function
         "typedef unsigned short u16;\n"
         "#define INLINE static\n"
         "#define EVENT_TIED 0x8000\n"
-        /* as the kernel's: what is read is no more than what was asked for */
+        /* like the kernel, reads exactly `size` bytes */
         "static long probe_read_user(void *to, unsigned size, const void *from)\n"
         "{\n    __builtin_memcpy(to, from, size);\n    return 0;\n}\n"
         "%s\n"
         "static int dirty(unsigned char byte)\n"
         "{\n    volatile unsigned char stack[1024];\n"
         "    for (int i = 0; i != 1024; ++i)\n        stack[i] = byte;\n    return stack[7];\n}\n"
-        /* what the stack had before is not to matter */
+        /* old content of the stack must not matter */
         "int wanted(u64 name, u64 length)\n"
         "{\n    const struct candidate header = {\n"
         "        .kind = ANY_HTTP | RESPONSE_HEADER, .name = name, .name_length = length};\n"
@@ -539,7 +542,7 @@ static void check_wanted(wanted_function wanted, const char *const *names, size_
                          const char *name)
 {
     int expected = 0;
-    char *exact = memory_format("%s", name); /* so that ASan sees what is read behind it */
+    char *exact = memory_format("%s", name); /* exact size, for ASan */
 
     for (size_t i = 0; i != count; ++i)
         expected |= strcasecmp(names[i], name) == 0;
@@ -568,7 +571,7 @@ static void header_filter(void **state)
         const size_t length = strlen(names[i]);
         char name[64];
         check_wanted(wanted, names, count, names[i]);
-        for (size_t j = 0; j != length; ++j) { /* every other byte in every place */
+        for (size_t j = 0; j != length; ++j) { /* each other byte at each place */
             for (unsigned byte = 1; byte != 256; ++byte) {
                 strcpy(name, names[i]);
                 name[j] = (char)byte;
@@ -645,7 +648,7 @@ static void no_header_filter(void **state)
     dlclose(library);
 }
 
-/* keep() is the only place that selects: every function calls it once, and nothing else is asked. */
+/* Only keep() selects: every function calls it once, and has no other condition. */
 static void every_function_asks_keep(void **state)
 {
     static const char *const modes[] = {"http", "quic", "all"};
@@ -664,14 +667,14 @@ static void every_function_asks_keep(void **state)
             assert_null(strstr(strstr(asked, "return 0;"), "keep("));
             assert_null(strstr(text, "HTTP3"));
             assert_null(strstr(text, "header_wanted"));
-            assert_true(head != NULL && head > asked); /* nothing is copied before */
+            assert_true(head != NULL && head > asked); /* nothing is copied before it */
             free(text);
         }
         bench_close(&bench);
     }
 }
 
-/* Where nothing is selected, keep() has no condition. */
+/* Without a selection, keep() has no condition. */
 static void keep_has_what_is_selected(void **state)
 {
     static const char *const names[] = {"etag"};

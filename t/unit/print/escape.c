@@ -9,7 +9,7 @@
 
 typedef void (*printer)(struct output *output, const uint8_t *bytes, size_t size);
 
-/* What a printer makes of bytes, to be freed. */
+/* Returns the output of a printer for bytes. Free it with free(). */
 static char *print(printer print_bytes, const void *bytes, size_t size)
 {
     struct output output;
@@ -20,7 +20,7 @@ static char *print(printer print_bytes, const void *bytes, size_t size)
     output_end_line(&output);
     text = printed_take(&output);
     printed_close(&output);
-    text[strlen(text) - 1] = '\0'; /* the end of the line is not the printer's */
+    text[strlen(text) - 1] = '\0'; /* without the newline */
     return text;
 }
 
@@ -33,7 +33,7 @@ static void check(printer print_bytes, const char *what, const void *bytes, size
     free(text);
 }
 
-/* Cases as C strings; none of them has a NUL. */
+/* Cases as C strings without NULs. */
 struct string_case {
     const char *bytes;
     const char *expected;
@@ -83,7 +83,7 @@ static void json_prints_each_byte(void **state)
     }
 }
 
-/* U+0080 to U+00FF: the first half of it moves cursors. */
+/* U+0080 to U+00FF: the first half are control characters. */
 static void c1_is_escaped(void **state)
 {
     (void)state;
@@ -124,7 +124,7 @@ static void valid_text_passes(void **state)
     }
 }
 
-/* What attackers send. */
+/* Typical attacks. */
 static void nothing_is_forged(void **state)
 {
     static const struct string_case texts[] = {
@@ -142,7 +142,7 @@ static void nothing_is_forged(void **state)
         {"\xe0\x80\x8a", "\\xe0\\x80\\x8a"},
         {"\xf0\x80\x80\x8a", "\\xf0\\x80\\x80\\x8a"},
         {"\xc0\x9b", "\\xc0\\x9b"}, /* an overlong ESC */
-        {"\xc2\n", "\\xc2\\x0a"},   /* a newline inside of a sequence */
+        {"\xc2\n", "\\xc2\\x0a"},   /* a newline in a sequence */
         {"\xe2\x82\n", "\\xe2\\x82\\x0a"},
         {"\xf0\x9f\x98\x1b[m", "\\xf0\\x9f\\x98\\x1b[m"},
         {"\xc2\xc2\x9b", "\\xc2\\xc2\\x9b"},
@@ -183,17 +183,17 @@ static void invalid_text_is_escaped(void **state)
         {"\xed\xa0\xbd\xed\xb8\x80", "\\xed\\xa0\\xbd\\xed\\xb8\\x80"},
         {"\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, /* beyond U+10FFFF */
         {"\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80"},
-        {"\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80"}, /* of five bytes */
+        {"\xf8\x88\x80\x80\x80", "\\xf8\\x88\\x80\\x80\\x80"}, /* five bytes */
         {"\xfe\xff", "\\xfe\\xff"},
-        {"\x80", "\\x80"}, /* nothing before it */
-        {"\xc3", "\\xc3"}, /* broken off */
+        {"\x80", "\\x80"}, /* without a first byte */
+        {"\xc3", "\\xc3"}, /* incomplete */
         {"\xe2\x82", "\\xe2\\x82"},
         {"\xf0\x9f\x98", "\\xf0\\x9f\\x98"},
         {"\xe2\x82"
          "A",
          "\\xe2\\x82"
          "A"},
-        {"\xe2\x82\xc3\xa9", "\\xe2\\x82\xc3\xa9"}, /* what follows is whole */
+        {"\xe2\x82\xc3\xa9", "\\xe2\\x82\xc3\xa9"}, /* a complete sequence follows */
         {"\xc3\xa9\xff\xc3\xa9", "\xc3\xa9\\xff\xc3\xa9"},
     };
 
@@ -201,7 +201,7 @@ static void invalid_text_is_escaped(void **state)
     CHECK_STRINGS(escape_print, texts);
 }
 
-/* Both forms on more than a thousand sequences, against what Python makes of them. */
+/* Compares both forms with the results of Python, for more than a thousand sequences. */
 static void agrees_with_python(void **state)
 {
     char *text = data_read("utf8.tsv"), *rest = text, *columns[3];
@@ -223,8 +223,7 @@ static void agrees_with_python(void **state)
 }
 
 /*
- * What is printed of long values has to be what is printed of their parts, wherever they are cut in
- * between.
+ * The output of a long value is the output of its parts, wherever it is divided.
  */
 static void check_long(printer print_bytes, const char *unit, const char *printed_unit,
                        size_t prefix, size_t size)
@@ -279,7 +278,7 @@ static void long_values_are_printed_whole(void **state)
     }
 }
 
-/* No byte takes more room than ESCAPE_EXPANSION says, which output_reserve is asked for. */
+/* No byte becomes more than ESCAPE_EXPANSION bytes, which output_reserve relies on. */
 static void expansion_is_as_declared(void **state)
 {
     (void)state;
@@ -359,7 +358,7 @@ static void finds_what_was_cut(void **state)
         {"\xf0\x9f\x98", 3},
         {"\xed\x9f", 2},
         {"\xf4\x8f\xbf", 3},
-        /* what begins no sequence was not cut, it was never whole */
+        /* an invalid sequence is not a truncated one */
         {"a\x80", 0},
         {"a\x80\x80", 0},
         {"a\x80\x80\x80\x80", 0},

@@ -10,12 +10,12 @@
 #include "memory.h"
 #include "print/json.h"
 
-/* Some wall clock, and the monotonic one at that moment. */
+/* A time of the wall clock, and the same time of the monotonic clock. */
 #define WALL_MS      UINT64_C(1795347456218)
 #define MONOTONIC_NS UINT64_C(5000000000123)
 #define WALL_NS      ((int64_t)(WALL_MS * 1000000 - MONOTONIC_NS))
 
-/* A printer of one probe's events, and an event of it in the making. */
+/* A printer for events of one probe, and a draft of an event. */
 struct bench {
     struct server_probe traced;
     struct output output;
@@ -43,7 +43,7 @@ static void bench_close(struct bench *bench)
     printed_close(&bench->output);
 }
 
-/* The event's line, to be freed. */
+/* Returns the line of the event. Free it with free(). */
 static char *line_of(struct bench *bench)
 {
     struct event event = draft_event(&bench->draft);
@@ -62,7 +62,7 @@ static void check_line(struct bench *bench, const char *expected)
     free(line);
 }
 
-/* A new event; its number is the first again. */
+/* A new event; numbers begin again at 1. */
 static void restart(struct bench *bench)
 {
     printer_restart(&bench->json);
@@ -116,7 +116,7 @@ static void lines_of_quic(void **state)
     bench_close(&bench);
 }
 
-/* Every line of the trace of 2020 has the keys, in this order, that its probe's fields give. */
+/* In the trace of 2020, every line has the keys of its probe's fields, in this order. */
 static void renamed_keys(void **state)
 {
     struct bench bench;
@@ -174,7 +174,7 @@ static void renamed_keys(void **state)
     bench_close(&bench);
 }
 
-/* Events of h2o end with `conn`, where a tie gives it, and with the time at which they happened. */
+/* Events of h2o end with `conn`, if there is a tie, and the time of the event. */
 static void lines_of_h2o(void **state)
 {
     struct bench bench;
@@ -224,7 +224,7 @@ static void lines_of_h2o(void **state)
     bench_close(&bench);
 }
 
-/* Milliseconds of the wall clock, rounded down, of the moment of the event; and never back. */
+/* The time of the event in milliseconds of the wall clock, rounded down, never decreasing. */
 static void times_of_h2o(void **state)
 {
     static const struct {
@@ -235,7 +235,7 @@ static void times_of_h2o(void **state)
         {MONOTONIC_NS + 1000000, WALL_MS + 1},
         {MONOTONIC_NS + 60000000000, WALL_MS + 60000},
         {MONOTONIC_NS + 59999000000,
-         WALL_MS + 60000}, /* put down later than what is stamped later */
+         WALL_MS + 60000}, /* written after an event with a later time */
         {MONOTONIC_NS + 60001000000, WALL_MS + 60001},
     };
     struct bench bench;
@@ -254,7 +254,7 @@ static void times_of_h2o(void **state)
     bench_close(&bench);
 }
 
-/* A wall clock that is set back or forth moves with what comes after. */
+/* If the wall clock is set, later events have the new time. */
 static void wall_clock_is_set(void **state)
 {
     struct bench bench;
@@ -269,7 +269,7 @@ static void wall_clock_is_set(void **state)
     bench_close(&bench);
 }
 
-/* A printer of some probes, whose events take turns. */
+/* A printer for several probes with alternating events. */
 struct turns {
     struct server_probe traced[8];
     struct output output;
@@ -296,7 +296,7 @@ static void turns_close(struct turns *turns)
     printed_close(&turns->output);
 }
 
-/* An event of the Ith probe with this head; `path` is its path-index, if it has one. */
+/* Prints an event of the Ith probe with this head; `path` is its path-index, if it has one. */
 static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t conn,
                       uint64_t address, uint64_t path)
 {
@@ -312,7 +312,7 @@ static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t 
     assert_int_equal(printer_print(&turns->json, &event), 0);
 }
 
-/* `type`, `conn` and `connection` of each line so far: "free 0 1, ". */
+/* Returns `type`, `conn` and `connection` of each line: "free 0 1, ". */
 static void check_turns(struct turns *turns, const char *expected)
 {
     char *lines = printed_take(&turns->output), *rest = lines, *line;
@@ -335,7 +335,7 @@ static void check_turns(struct turns *turns, const char *expected)
     free(lines);
 }
 
-/* `connection` is last in the lines of a connection, of whatever provider. */
+/* `connection` is the last member of lines of a connection, for every provider. */
 static void connections_are_numbered(void **state)
 {
     static const char *const probes[] = {
@@ -350,7 +350,7 @@ static void connections_are_numbered(void **state)
     take_turn(&turns, PATH, 0, 0, 0x2000, 0);
     take_turn(&turns, ACCEPT, 0, 7, 0x2000, 0);
     take_turn(&turns, ACCEPT, 0, 7, 0x1000, 0);
-    take_turn(&turns, PATH, 0, 7, 0x1000, 1); /* one more of the same connection */
+    take_turn(&turns, PATH, 0, 7, 0x1000, 1); /* another path of the same connection */
     take_turn(&turns, HEADER, EVENT_TIED, 7, 0x2000, 0);
     check_turns(&turns, "new-path 0 1, new-path 0 2, accept 7 2, accept 7 1, new-path 7 1, "
                         "send-response-header 7 2");
@@ -367,7 +367,7 @@ static void connections_are_numbered(void **state)
     turns_close(&turns);
 }
 
-/* What is not printed counts for the connections, and neither for `seq` nor for their numbers. */
+/* Events that are not printed are followed, but change neither `seq` nor the numbers. */
 static void followed_probes_are_not_printed(void **state)
 {
     static const char *const probes[] = {"quicly:ping_send", "quicly:accept", "quicly:connect",
@@ -424,7 +424,7 @@ static void lines_of_picotls(void **state)
     bench_close(&bench);
 }
 
-/* NULL and "" are one to h2o; a value that could not be read is told from both. */
+/* NULL and "" are printed the same; an unreadable value differs from both. */
 static void null_and_empty_and_unreadable(void **state)
 {
     struct bench bench;
@@ -491,7 +491,7 @@ static void hex(void **state)
     bench_close(&bench);
 }
 
-/* Integers as their declared type, at the ends of their ranges. */
+/* Integers of each declared type, with their limits. */
 static void integers(void **state)
 {
     static const uint64_t ones = UINT64_MAX, high = 0x8080808080808080, low = 0x7f7f7f7f7f7f7f7f;
@@ -586,7 +586,7 @@ static void addresses(void **state)
                  cases[i].printed);
         check_line(&bench, expected);
     }
-    /* what is no address is none, whatever bytes it has */
+    /* other address families are printed as an empty string */
     for (size_t i = 0; i != sizeof(families) / sizeof(families[0]); ++i) {
         memset(unknown, '"', sizeof(unknown));
         memcpy(unknown, &families[i], sizeof(families[i]));
@@ -600,7 +600,7 @@ static void addresses(void **state)
     bench_close(&bench);
 }
 
-/* A name and a value of which so much was captured, and the line of it. */
+/* A name and a value with this many captured bytes, and the line. */
 static void check_header(struct bench *bench, const char *name, size_t name_size,
                          uint64_t name_full, const char *value, size_t value_size,
                          uint64_t value_full, const char *printed_name, const char *printed_value)
@@ -635,7 +635,7 @@ static void long_texts_are_cut(void **state)
     memcpy(value + EVENT_TEXT_MAX - 2, "\xe2\x82", 2);
     memcpy(kept, value, EVENT_TEXT_MAX - 2);
     check_header(&bench, "n", 1, 1, value, 4096, 4097, "n", kept);
-    /* a value that is whole and breaks off was sent so */
+    /* a complete value that ends in a sequence was sent so */
     memset(value, 'v', EVENT_TEXT_MAX);
     check_header(&bench, "n", 1, 1, "v\xe2\x82", 3, 3, "n", "v\xef\xbf\xbd");
     bench_close(&bench);
@@ -705,7 +705,7 @@ static void application_data(void **state)
         "\"retire-prior-to\":0,\"cid\":\"c1d0\",\"stateless-reset-token\":\"70ce\"}\n");
     bench_close(&bench);
 
-    /* an event that has it is not one that was captured without -a, and the other way round */
+    /* an event captured with -a is malformed for a printer without it, and vice versa */
     bench_open(&bench, "quicly:datagram_send", 20260629);
     draft_append(&bench.draft, "payload", "abc", 3, 3);
     {
@@ -719,10 +719,10 @@ static void application_data(void **state)
     bench_close(&bench);
 }
 
-/* Where the server of these tests has a file mapped. */
+/* A mapped file of the server in these tests. */
 static const struct address_range server_file = {0x555555554000, 0x555555800000};
 
-/* Where cc.type's pointer lies: what no field of t/data/conn-stats-layouts.tsv says. */
+/* The offset of the pointer cc.type, which t/data/conn-stats-layouts.tsv does not have. */
 static const struct {
     size_t size;
     const char *from;
@@ -744,7 +744,7 @@ struct stats_row {
     bool is_signed;
 };
 
-/* The rows; the text that they point into is to be freed. */
+/* Reads the rows. They point into a text that must be freed. */
 static size_t read_stats_rows(struct stats_row rows[2048], char **text)
 {
     char *rest = *text = data_read("conn-stats-layouts.tsv"), *columns[7];
@@ -769,7 +769,7 @@ static bool is_row_of(const struct stats_row *row, size_t size, const char *from
     return row->size == size && (from == NULL || strcmp(row->from, from) == 0);
 }
 
-/* A struct whose fields are all different, as far as they are of more than a byte. */
+/* Makes a struct with a different value in each field of more than one byte. */
 static void fill_stats(uint8_t bytes[2048])
 {
     for (size_t i = 0; i != 2048; ++i)
@@ -795,7 +795,7 @@ static char *append_stats_row(char *line, const struct stats_row *row, const uin
     return longer;
 }
 
-/* A line of a struct of `size` bytes, with some of the rows. */
+/* The line of a struct of `size` bytes, with some of the rows. */
 static void check_stats(const uint8_t *bytes, size_t size, bool files_are_known,
                         const struct stats_row *rows, const bool *is_printed, size_t num_rows)
 {
@@ -821,7 +821,7 @@ static void check_stats(const uint8_t *bytes, size_t size, bool files_are_known,
     bench_close(&bench);
 }
 
-/* Each layout, of a real server: it has the pointer. */
+/* Each layout, with the pointer, as in a real server. */
 static void stats_of_each_layout(void **state)
 {
     static struct stats_row rows[2048];
@@ -844,12 +844,12 @@ static void stats_of_each_layout(void **state)
             put_stats(bytes, 440, 0xc0ffee, 8); /* num-ptos: less than 2^32 */
         check_stats(bytes, size, true, rows, is_printed, num_rows);
     }
-    assert_int_equal(num_printed, num_rows); /* all of them, once */
+    assert_int_equal(num_printed, num_rows); /* all rows, once */
     assert_true(num_rows > 1300);
     free(text);
 }
 
-/* Where the files are not known, or no pointer is to one of them, the size alone can be enough. */
+/* If the files are unknown, or no pointer points into one, the size can be enough. */
 static void stats_without_a_pointer(void **state)
 {
     static struct stats_row rows[2048];
@@ -876,7 +876,7 @@ static void stats_without_a_pointer(void **state)
     free(text);
 }
 
-/* What lies elsewhere in the other layout of 936 bytes is not printed if it is not certain. */
+/* If the layout of 936 bytes is not certain, fields at different places are left out. */
 static void stats_of_two_layouts(void **state)
 {
     static struct stats_row rows[2048];
@@ -909,14 +909,14 @@ static void stats_of_two_layouts(void **state)
     put_stats(bytes, 776, server_file.end - 8, 8);
     put_stats(bytes, 768, 0x800001, 8); /* the thresholds of the second layout */
     check_stats(bytes, 936, true, rows, is_second, num_rows);
-    put_stats(bytes, 776, server_file.end, 8); /* behind the file */
+    put_stats(bytes, 776, server_file.end, 8); /* after the file */
     check_stats(bytes, 936, true, rows, is_common, num_rows);
-    put_stats(bytes, 776, server_file.begin + 4, 8); /* no object lies there */
+    put_stats(bytes, 776, server_file.begin + 4, 8); /* not aligned */
     check_stats(bytes, 936, true, rows, is_common, num_rows);
     free(text);
 }
 
-/* A later h2o reorders the struct and its size stays: its pointer is elsewhere. */
+/* A later h2o with a reordered struct of the same size: its pointer is at another place. */
 static void stats_of_another_layout(void **state)
 {
     static const bool nothing[1];
@@ -939,7 +939,7 @@ static void stats(void **state)
 
     (void)state;
     bench_open(&bench, "quicly:conn_stats", 20260629);
-    draft_number(&bench.draft, "size", 944); /* a layout that nobody knows */
+    draft_number(&bench.draft, "size", 944); /* an unknown layout */
     check_line(&bench, "{\"type\":\"conn-stats\",\"seq\":1,\"conn\":0,\"time\":0,\"size\":944}\n");
     restart(&bench);
     draft_append(&bench.draft, "stats", bytes, 936, 936);
@@ -953,7 +953,7 @@ static void put_tid(struct draft *draft, uint32_t tid)
     memcpy(draft->bytes + offsetof(struct event_head, tid), &tid, sizeof(tid));
 }
 
-/* `all`: each line also says of which layer and thread it is. */
+/* `all`: each line also has its provider and thread. */
 static void layers(void **state)
 {
     struct bench bench;
@@ -1007,7 +1007,7 @@ static void losses(void **state)
     bench_close(&bench);
 }
 
-/* What is behind a loss happened before it was found out, and says so. */
+/* Events after a loss can have earlier times than the line of the loss. */
 static void losses_do_not_move_times(void **state)
 {
     struct bench bench;
@@ -1023,7 +1023,7 @@ static void losses_do_not_move_times(void **state)
     bench_close(&bench);
 }
 
-/* A probe that no list knows. */
+/* A probe that is in no list. */
 static void unknown_probes(void **state)
 {
     struct notes notes;
@@ -1051,7 +1051,7 @@ static void unknown_probes(void **state)
     notes_close(&notes);
 }
 
-/* Nothing is printed of a malformed event, and no number is taken. */
+/* A malformed event prints nothing and takes no number. */
 static void malformed_events_are_refused(void **state)
 {
     struct bench bench;
@@ -1087,7 +1087,7 @@ static void malformed_events_are_refused(void **state)
     bench_close(&bench);
 }
 
-/* Moves over a JSON string of the kind that we print; NULL if it is none. */
+/* Skips a JSON string in the form that we print. Returns NULL if it is not valid. */
 static const char *skip_string(const char *at)
 {
     if (*at++ != '"')
@@ -1108,7 +1108,7 @@ static const char *skip_string(const char *at)
     return at + 1;
 }
 
-/* A string, an integer or null. */
+/* Skips a string, an integer or null. */
 static const char *skip_value(const char *at)
 {
     size_t digits;
@@ -1123,8 +1123,8 @@ static const char *skip_value(const char *at)
 }
 
 /*
- * One object of strings, integers and nulls, no key twice, and a newline. Returns how many members
- * it has, 0: it is not.
+ * Checks for one object with strings, integers and nulls, without duplicate keys, and a newline.
+ * Returns the number of members, 0 if it is not valid.
  */
 static size_t count_members(const char *line)
 {
@@ -1148,7 +1148,7 @@ static size_t count_members(const char *line)
     return line != NULL && strcmp(line, "}\n") == 0 ? count : 0;
 }
 
-/* The parser that judges is no rubber stamp. */
+/* Tests the parser of these tests. */
 static void judge_is_strict(void **state)
 {
     static const char *const bad[] = {
@@ -1174,7 +1174,7 @@ static void judge_is_strict(void **state)
         assert_int_equal(count_members(bad[i]), 0);
 }
 
-/* Fills all that a stranger chooses of an event with bytes that break what they can. */
+/* Fills the untrusted parts of an event with problematic bytes. */
 static void fill_hostile(struct draft *draft, bool application_data, uint32_t *seed)
 {
     static const uint8_t tricky[] = {0,    '\n', '\r', 0x1b, '"',  '\\', '}',  ',',
@@ -1198,8 +1198,8 @@ static void fill_hostile(struct draft *draft, bool application_data, uint32_t *s
 }
 
 /*
- * Whatever bytes the server held, a line is one valid JSON object in valid UTF-8: of every probe
- * there has been.
+ * For every signature, a line is one valid JSON object in valid UTF-8, whatever bytes the server
+ * holds.
  */
 static void every_line_is_one_object(void **state)
 {

@@ -35,7 +35,7 @@ static const struct caller *self(void)
 
 static const struct caller stranger = {CALLER, GROUP};
 
-/* A folder for files, made for each test and removed with what is in it. */
+/* A folder for the files of each test, removed with its content. */
 struct folder {
     char path[64], file[96];
 };
@@ -44,7 +44,7 @@ static int folder_open(void **state)
 {
     static struct folder folder;
 
-    umask(022); /* the user's can be another */
+    umask(022); /* independent of the user's */
     strcpy(folder.path, "/tmp/h2olog-unit.XXXXXX");
     if (mkdtemp(folder.path) == NULL)
         return -1;
@@ -162,7 +162,7 @@ static void bytes_and_hex(void **state)
     printed_close(&output);
 }
 
-/* Lines wait for output_flush, and a line in the making waits for its end. */
+/* Lines wait for output_flush, and an incomplete line waits for its end. */
 static void flushes_complete_lines(void **state)
 {
     struct folder *folder = *state;
@@ -210,7 +210,7 @@ static void drops_a_line_in_the_making(void **state)
 }
 
 /*
- * When there is no room for more, what is gathered is written: whole lines, all of them, in order.
+ * When the buffer is full, all complete lines are written in order.
  */
 static void writes_batches(void **state)
 {
@@ -227,7 +227,7 @@ static void writes_batches(void **state)
         output_end_line(&output);
     }
     text = read_file(folder->file, &before_flush);
-    assert_true(before_flush > 0); /* 0.6 MB is more than is ever gathered */
+    assert_true(before_flush > 0); /* 0.6 MB is more than the buffer */
     assert_int_equal(text[before_flush - 1], '\n');
     free(text);
     assert_int_equal(output_flush(&output), 0);
@@ -246,7 +246,7 @@ static void writes_batches(void **state)
     free(text);
 }
 
-/* The longest lines there are, one behind the other, wherever the batch before them ends. */
+/* The longest lines one after the other, at every fill level of the buffer. */
 static void long_lines_are_whole(void **state)
 {
     const size_t pieces = 3;
@@ -282,8 +282,8 @@ static void long_lines_are_whole(void **state)
 }
 
 /*
- * A line that no printer makes, as no event is so large: it is cut, and nothing is written behind
- * the buffer.
+ * A line that is too long for the buffer is truncated, and nothing is written after the buffer. No
+ * event is so large.
  */
 static void endless_line_is_cut(void **state)
 {
@@ -307,7 +307,7 @@ static void endless_line_is_cut(void **state)
 }
 
 /*
- * What was in the file is gone once there is something to write, and not if it never comes to that.
+ * The file is emptied by output_begin only.
  */
 static void file_is_emptied(void **state)
 {
@@ -332,7 +332,7 @@ static void only_root(void)
         skip();
 }
 
-/* The user who called owns a new file from the start; nobody else can read it. */
+/* A new file belongs to the caller from the start, and nobody else can read it. */
 static void new_file_is_the_callers(void **state)
 {
     struct folder *folder = *state;
@@ -352,7 +352,7 @@ static void new_file_is_the_callers(void **state)
     assert_int_equal(access(folder->file, F_OK), 0);
 }
 
-/* What a process is on files: its ids, and its capabilities. */
+/* The identity of a process for files: ids and capabilities. */
 struct rights {
     uid_t uid;
     gid_t gid;
@@ -375,7 +375,7 @@ static struct rights rights_now(void)
     return rights;
 }
 
-/* Whether it succeeds or fails, opening changes nothing of what the process is. */
+/* Opening does not change the identity of the process, in success and in failure. */
 static void rights_come_back(void **state)
 {
     const gid_t groups[] = {4, 27};
@@ -392,7 +392,7 @@ static void rights_come_back(void **state)
     assert_null(output_open(&output, folder->file, &stranger, -1));
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
-    assert_int_equal(output_close(&output), 0); /* which removes the file */
+    assert_int_equal(output_close(&output), 0); /* removes the file */
     after = rights_now();
     assert_memory_equal(&after, &before, sizeof(after));
     assert_int_equal(access(folder->file, F_OK), -1);
@@ -402,7 +402,7 @@ static void rights_come_back(void **state)
     assert_int_equal(setgroups(0, NULL), 0);
 }
 
-/* Inside, nothing of root is left. */
+/* While a file is opened, the process has no right of root. */
 static void enters_as_the_caller(void **state)
 {
     struct caller_entered entered;
@@ -422,15 +422,14 @@ static void enters_as_the_caller(void **state)
 }
 
 /*
- * Without uid 0, files are opened as what the process is, but without the capabilities that it may
- * have: ambient ones, say.
+ * Without uid 0, files are opened with the ids of the process, but without its capabilities.
  */
 static int open_with_a_capability(const char *path)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2] = {{1u << CAP_DAC_OVERRIDE, 1u << CAP_DAC_OVERRIDE, 0},
                                              {0, 0, 0}};
-    const struct caller root = {0, 0}; /* the environment may say anything */
+    const struct caller root = {0, 0}; /* ignored without uid 0 */
     struct output output;
 
     if (prctl(PR_SET_KEEPCAPS, 1) != 0 || setgroups(0, NULL) != 0 ||
@@ -442,7 +441,7 @@ static int open_with_a_capability(const char *path)
     if (output_open(&output, path, &root, -1) == NULL ||
         output_open(&output, path, &stranger, -1) == NULL)
         return 3;
-    return open(path, O_WRONLY | O_CLOEXEC) < 0 ? 4 : 0; /* and is there again */
+    return open(path, O_WRONLY | O_CLOEXEC) < 0 ? 4 : 0; /* and works again */
 }
 
 static void capabilities_open_nothing(void **state)
@@ -463,7 +462,7 @@ static void capabilities_open_nothing(void **state)
     check_file(folder->file, "precious\n");
 }
 
-/* A file that the caller may not write is not opened, whoever's the folder is. */
+/* A file that the caller cannot write is not opened, whoever owns the folder. */
 static void files_of_root_are_refused(void **state)
 {
     struct folder *folder = *state;
@@ -490,7 +489,7 @@ static void files_of_root_are_refused(void **state)
     check_file(folder->file, "precious\n");
 }
 
-/* A file that was there stays whose it was. */
+/* An existing file keeps its owner. */
 static void old_file_keeps_its_owner(void **state)
 {
     struct folder *folder = *state;
@@ -535,7 +534,7 @@ static void names_without_a_folder(void **state)
     check_file(folder->file, "here\n");
 }
 
-/* A link is followed where it can be trusted, and its file is written, not the link. */
+/* A trusted link is followed, and its target is written. */
 static void own_links_are_followed(void **state)
 {
     struct folder *folder = *state;
@@ -556,7 +555,7 @@ static void own_links_are_followed(void **state)
 
 #define PLANTED "it is another user's, in a folder where everybody can put files"
 
-/* A folder with a link of another user to a file: whether it is followed, and the file emptied. */
+/* Checks whether the link of another user in a folder is followed, and its target emptied. */
 static void check_link(const struct folder *folder, mode_t mode, uid_t folder_owner,
                        uid_t link_owner, bool is_followed)
 {
@@ -589,7 +588,7 @@ static void check_link(const struct folder *folder, mode_t mode, uid_t folder_ow
     check_file(folder->file, "precious\n");
 }
 
-/* A trap: h2olog is root's, and /tmp is everybody's. */
+/* An attack: h2olog is root, and everybody can write to /tmp. */
 static void others_links_are_refused(void **state)
 {
     check_link(*state, 01777, 0, 12345, false);
@@ -600,13 +599,13 @@ static void trusted_links_are_followed(void **state)
 {
     check_link(*state, 01777, 0, 0, true);
     check_link(*state, 01777, 12345, 12345, true); /* the folder's owner could do worse */
-    check_link(*state, 0755, 0, 12345, true);      /* where not everybody can put one */
+    check_link(*state, 0755, 0, 12345, true);      /* not everybody can write to the folder */
     check_link(*state, 0755, 12345, 12345, true);
 }
 
 #define NOBODY 65534
 
-/* A file that everybody can write, in a folder like /tmp: whether a caller's lines go there. */
+/* Checks whether a file that everybody can write, in a folder like /tmp, is used. */
 static void check_file_of(const struct folder *folder, mode_t mode, uid_t owner, bool is_opened)
 {
     char other[128], file[160];
@@ -635,7 +634,7 @@ static void check_file_of(const struct folder *folder, mode_t mode, uid_t owner,
         check_string("reason", reason, PLANTED);
 }
 
-/* What is printed are other people's cookies: whoever planted the file could read them. */
+/* The owner of the file could read the cookies in the output. */
 static void others_files_are_refused(void **state)
 {
     check_file_of(*state, 01777, 12345, false);
@@ -775,7 +774,7 @@ static void only_its_own_file_is_removed(void **state)
     check_file(folder->file, "another's\n");
 }
 
-/* So that logrotate's copytruncate works, and nobody's lines are written over. */
+/* Appending, so that logrotate's copytruncate works and no lines are overwritten. */
 static void file_is_appended_to(void **state)
 {
     struct folder *folder = *state;
@@ -825,7 +824,7 @@ static void standard_output(void **state)
     assert_int_equal(opened.st_dev, standard.st_dev);
     assert_null(output.name);
     output_close(&output);
-    /* it is not closed: it is not ours */
+    /* not closed, because it is not ours */
     assert_true(fcntl(STDOUT_FILENO, F_GETFD) >= 0);
 }
 
@@ -847,7 +846,7 @@ static void counts_what_a_full_disk_loses(void **state)
     assert_int_equal(output.error, ENOSPC);
     assert_int_equal(output.lines, 3);
     assert_int_equal(output.dropped, 3);
-    for (size_t i = 0; i != 100000; ++i) /* also when there is no room for more */
+    for (size_t i = 0; i != 100000; ++i) /* also when the buffer is full */
         write_line(&output, "0123456789");
     assert_int_equal(output_flush(&output), -1);
     assert_int_equal(output.lines, 100003);
@@ -856,7 +855,7 @@ static void counts_what_a_full_disk_loses(void **state)
 }
 
 /*
- * Of a batch, a part can be written before the write fails; a line that is written in part is lost.
+ * A part of a batch can be written before a write fails. A partly written line counts as lost.
  */
 static void counts_what_is_written_in_part(void **state)
 {
@@ -881,7 +880,7 @@ static void counts_what_is_written_in_part(void **state)
     output_close(&output);
 }
 
-/* An output that writes to a descriptor. */
+/* Opens an output that writes to a descriptor. */
 static void open_on(struct output *output, int fd)
 {
     char name[32];
@@ -910,7 +909,7 @@ static void reader_is_gone(void **state)
     close(ends[1]);
 }
 
-/* Without anything to write, it is the error that a write would have given. */
+/* Without data, the error is that of a write. */
 static void hang_up_is_the_error_of_a_write(void **state)
 {
     struct output output;
@@ -943,7 +942,7 @@ static void hang_up_is_the_error_of_a_write(void **state)
     close(ends[1]);
 }
 
-/* These names stand for the descriptor, which may be a socket, and nothing is emptied. */
+/* These names mean the descriptor, which may be a socket. Its file is not emptied. */
 static void names_of_descriptors(void **state)
 {
     static const char *const forms[] = {"/dev/fd/%d", "/proc/self/fd/%d"};
@@ -962,7 +961,7 @@ static void names_of_descriptors(void **state)
         assert_int_equal(recv(ends[0], got, sizeof(got), MSG_DONTWAIT), 5);
         assert_memory_equal(got, "line\n", 5);
         assert_int_equal(output_close(&output), 0);
-        assert_true(fcntl(ends[1], F_GETFD) >= 0); /* it is not ours */
+        assert_true(fcntl(ends[1], F_GETFD) >= 0); /* still open: it is not ours */
         close(ends[0]);
         close(ends[1]);
     }
@@ -977,7 +976,7 @@ static void names_of_descriptors(void **state)
     check_file(folder->file, "before\nline\n");
 }
 
-/* Whoever opened it for reading could not write it; nor can h2olog do that for them. */
+/* h2olog does not write to a read-only descriptor of the caller. */
 static void descriptors_that_cannot_be_written(void **state)
 {
     static const char closed[] = "it is closed, or not open for writing";
@@ -994,7 +993,7 @@ static void descriptors_that_cannot_be_written(void **state)
     close(fd);
     check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
-    assert_true((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0); /* one that is reopened */
+    assert_true((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0); /* a file that is reopened */
     snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
     check_string(name, output_open(&output, name, self(), -1), closed);
     output_close(&output);
@@ -1004,7 +1003,7 @@ static void descriptors_that_cannot_be_written(void **state)
     check_file(folder->file, "precious\n");
 }
 
-/* What the next close(2) of this descriptor says. */
+/* The result of the next close(2) of this descriptor. */
 static int failing_fd = -1;
 
 int close(int fd)
@@ -1031,7 +1030,7 @@ static void close_is_looked_at(void **state)
     assert_int_equal(failing_fd, -1);
 }
 
-/* What poll(2) says, if not 0. */
+/* The result of poll(2), if not 0. */
 static int poll_error;
 
 int poll(struct pollfd *fds, nfds_t count, int timeout)
@@ -1045,7 +1044,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
     return ppoll(fds, count, timeout < 0 ? NULL : &wait, NULL);
 }
 
-/* That is no reader that has stopped; and what there is room for is written. */
+/* This is not a slow reader, and as much as possible is written. */
 static void failed_poll_is_told(void **state)
 {
     static char page[4096];

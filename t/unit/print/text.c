@@ -7,7 +7,7 @@
 #include "event.h"
 #include "print/text.h"
 
-/* A printer of one probe's events, and an event of it in the making. */
+/* A printer for events of one probe, and a draft of an event. */
 struct bench {
     struct server_probe traced;
     struct output output;
@@ -29,7 +29,7 @@ static void bench_close(struct bench *bench)
     printed_close(&bench->output);
 }
 
-/* The event's line is this. */
+/* Checks the line of the event. */
 static void check_line(struct bench *bench, const char *expected)
 {
     struct event event = draft_event(&bench->draft);
@@ -50,7 +50,7 @@ static void new_event(struct bench *bench, uint64_t connection, uint64_t request
     draft_number(&bench->draft, "req-id", request);
 }
 
-/* A header of which so much was captured, and more is there. */
+/* A header with this many captured bytes of a longer one. */
 static void cut_header(struct bench *bench, const void *name, size_t name_size, uint64_t name_full,
                        const void *value, size_t value_size, uint64_t value_full)
 {
@@ -105,7 +105,7 @@ static void lines_of_a_request(void **state)
     bench_close(&bench);
 }
 
-/* The same of servers whose probes were declared otherwise. */
+/* The same for servers with other declarations. */
 static void lines_of_older_servers(void **state)
 {
     struct bench bench;
@@ -121,7 +121,7 @@ static void lines_of_older_servers(void **state)
     draft_number(&bench.draft, "status", 404);
     check_line(&bench, "1 2 TxStatus   404\n");
     bench_close(&bench);
-    bench_open(&bench, "h2o:send_response", 20210301); /* had a fourth argument */
+    bench_open(&bench, "h2o:send_response", 20210301); /* with a fourth argument */
     new_event(&bench, 1, 2);
     draft_number(&bench.draft, "status", 101);
     draft_number(&bench.draft, "tunnel", 0x7f0000001000);
@@ -179,7 +179,7 @@ static void hostile_bytes(void **state)
     }
 }
 
-/* What is no sequence when it is whole was not cut. */
+/* An invalid sequence at the end was not truncated. */
 static void whole_values_keep_their_last_bytes(void **state)
 {
     struct bench bench;
@@ -191,7 +191,7 @@ static void whole_values_keep_their_last_bytes(void **state)
     bench_close(&bench);
 }
 
-/* A line with a name and a value of 'n' and 'v', and what stands behind each. */
+/* A line with a name of 'n' and a value of 'v', and the text after each. */
 static void check_cut(struct bench *bench, size_t name_printed, const char *behind_name,
                       size_t value_printed, const char *behind_value)
 {
@@ -216,7 +216,7 @@ static void long_headers_are_cut(void **state)
     memset(name, 'n', sizeof(name));
     memset(value, 'v', sizeof(value));
     bench_open(&bench, "h2o:receive_request_header", 20260629);
-    /* a name is shown up to 256 bytes, a value up to 4 KiB */
+    /* names are truncated to 256 bytes, values to 4 KiB */
     cut_header(&bench, name, 256, 256, value, 4096, 4096);
     check_cut(&bench, 256, "", 4096, "");
     cut_header(&bench, name, 255, 255, value, 4095, 4095);
@@ -233,11 +233,11 @@ static void long_headers_are_cut(void **state)
     bench_close(&bench);
 }
 
-/* A sequence that the cut goes through is left out, and counted with the rest. */
+/* A truncated sequence is left out, and counted as missing. */
 static void cuts_between_characters(void **state)
 {
     static const struct {
-        const char *end; /* the last bytes that were captured */
+        const char *end; /* the last captured bytes */
         size_t kept;
         const char *behind;
     } cases[] = {
@@ -261,7 +261,7 @@ static void cuts_between_characters(void **state)
                  (int)(before + cases[i].kept), value, cases[i].behind);
         check_line(&bench, expected);
     }
-    /* what is no beginning of a sequence was sent so */
+    /* other bytes were sent so */
     memset(value, 'v', sizeof(value));
     value[sizeof(value) - 1] = '\xff';
     cut_header(&bench, "x", 1, 1, value, sizeof(value), sizeof(value) + 100);
@@ -271,7 +271,7 @@ static void cuts_between_characters(void **state)
     bench_close(&bench);
 }
 
-/* The longest line: a cut value of nothing but bytes to be escaped. */
+/* The longest line: a truncated value, with only bytes that are escaped. */
 static void longest_line(void **state)
 {
     static char expected[4 * (EVENT_NAME_MAX + EVENT_TEXT_MAX) + 256];
@@ -294,7 +294,7 @@ static void longest_line(void **state)
     bench_close(&bench);
 }
 
-/* A value on a page that is not in memory is told from an empty one. */
+/* An unreadable value differs from an empty one. */
 static void unreadable_values(void **state)
 {
     struct bench bench;
@@ -360,7 +360,7 @@ static void lying_counters_are_refused(void **state)
     bench_close(&bench);
 }
 
-/* An id beyond the probes that are printed: of one that is traced for the ties only, or of none. */
+/* An id after the printed probes: a probe that only ties, or no probe. */
 static void unknown_ids_are_refused(void **state)
 {
     static const uint16_t ids[] = {1, 2, 100, 0x7fff, 0x8000, 0xffff};
@@ -377,7 +377,7 @@ static void unknown_ids_are_refused(void **state)
     bench_close(&bench);
 }
 
-/* Each event is printed as its own probe's, by the id. */
+/* The id of an event selects its probe. */
 static void ids_choose_the_probe(void **state)
 {
     const struct server_probe probes[] = {
@@ -413,8 +413,7 @@ static void ids_choose_the_probe(void **state)
 }
 
 /*
- * A probe of the name that has other fields than ours cannot be printed, and is not printed in
- * part.
+ * A probe with the same name but other fields is not printed, not even partly.
  */
 static void guesses_are_refused(void **state)
 {

@@ -25,7 +25,7 @@ static int find(const char *uid, const char *gid, struct identity *identity, str
     return caller_find(identity, error);
 }
 
-/* Without uid 0, it is whoever h2olog runs as, whatever sudo says of somebody else. */
+/* Without uid 0, the caller is the user of the process, whatever SUDO_UID says. */
 static int find_without_root(const void *argument)
 {
     struct identity identity;

@@ -21,7 +21,7 @@
 #define BIT(capability) (UINT64_C(1) << (capability))
 #define ALL_OF_THEM     (BIT(CAP_SYS_ADMIN) | BIT(CAP_BPF) | BIT(CAP_PERFMON))
 
-/* --- which capabilities it takes --- */
+/* --- needed capabilities --- */
 
 static int check_capabilities(const void *argument)
 {
@@ -42,7 +42,7 @@ static void names_what_lacks(void **state)
 {
     static const struct {
         uint64_t lacking;
-        const char *says; /* NULL: it is enough */
+        const char *says; /* NULL: the capabilities are enough */
     } cases[] = {
         {0, NULL},
         {BIT(CAP_SYS_ADMIN), NULL},
@@ -65,7 +65,7 @@ static void names_what_lacks(void **state)
     }
 }
 
-/* --- why the kernel refuses --- */
+/* --- reasons of a refusal --- */
 
 struct refusal {
     int code;
@@ -82,7 +82,7 @@ static int refuse(const void *argument)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
-    /* else, where the kernel counts maps as locked memory, that is the reason */
+    /* otherwise, on kernels that count maps as locked memory, that is the reason */
     (void)!setrlimit(RLIMIT_MEMLOCK, &unlimited);
     if (syscall(SYS_capget, &header, data) != 0)
         return 1;

@@ -24,7 +24,7 @@
 #define CALLER 1234
 #define GROUP  5678
 
-/* Where fs.suid_dumpable is not 0, the kernel makes a process dumpable again when its ids change. */
+/* If fs.suid_dumpable is not 0, the kernel makes a process dumpable again when its ids change. */
 static bool ids_make_dumpable;
 
 int setresuid(uid_t real, uid_t effective, uid_t saved)
@@ -36,7 +36,7 @@ int setresuid(uid_t real, uid_t effective, uid_t saved)
     return result;
 }
 
-/* --- from the first moment --- */
+/* --- at the start --- */
 
 static int harden(const void *argument)
 {
@@ -66,9 +66,9 @@ static void hardens(void **state)
     child_check("drop_harden", child_run(harden, NULL));
 }
 
-/* --- what there is no more --- */
+/* --- what is given up --- */
 
-/* Ends the child if it cannot give up root; otherwise it is what h2olog is when it prints. */
+/* Gives up root as h2olog does before it prints. Ends the child if that fails. */
 static void drop(bool keep_root)
 {
     const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
@@ -87,9 +87,9 @@ struct forbidden {
 
 static const char *const no_words[] = {NULL};
 
-/* Calls that would do something if they were let, and are what somebody who took over h2olog would want. */
+/* System calls that an attacker would use, with arguments that would work. */
 static const struct forbidden forbidden[] = {
-#ifndef H2OLOG_SANITIZED /* at its end, the sanitizer itself wants these */
+#ifndef H2OLOG_SANITIZED /* the sanitizer needs these at its end */
     {"openat", SYS_openat, (void *)-100, "/dev/null", 0},
     {"read", SYS_read, NULL, NULL, 0},
     {"pread64", SYS_pread64, NULL, NULL, 0},
@@ -135,7 +135,7 @@ static int call(const void *argument)
 {
     const struct forbidden *forbidden_call = argument;
 
-    drop(forbidden_call->number % 2 == 0); /* with the uid of root, it is no better */
+    drop(forbidden_call->number % 2 == 0); /* also with the uid of root */
     syscall(forbidden_call->number, forbidden_call->first, forbidden_call->second,
             forbidden_call->third, NULL, NULL, NULL);
     return 0;
@@ -155,7 +155,7 @@ static void forbidden_calls_end_it(void **state)
 }
 
 #ifdef __x86_64__
-/* The numbers of another architecture lead to other calls: 20 is getpid(2) there, and writev(2) here. */
+/* Numbers mean other calls in the 32-bit ABI: 20 is getpid(2) there, and writev(2) here. */
 static int call_as_i386(const void *argument)
 {
     long result = 20;
@@ -183,14 +183,14 @@ static void other_doors_are_closed(void **state)
     status = child_run(call_as_i386, NULL);
     assert_true(WIFSIGNALED(status));
     assert_true(WTERMSIG(status) == SIGSYS ||
-                WTERMSIG(status) == SIGSEGV); /* a kernel without that door */
+                WTERMSIG(status) == SIGSEGV); /* a kernel without the 32-bit ABI */
     status = child_run(call_as_x32, NULL);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGSYS);
 }
 #endif
 
-/* Of all descriptors, one can be read. */
+/* Only one descriptor can be read. */
 static int read_descriptor(const void *argument)
 {
     const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
@@ -221,7 +221,7 @@ static void reads_one_descriptor(void **state)
     assert_int_equal(WTERMSIG(status), SIGSYS);
 }
 
-/* What a session does. */
+/* The calls of a session are allowed. */
 static int work(const void *argument)
 {
     const bool *keep_root = argument;
@@ -261,7 +261,7 @@ static void what_is_needed_is_let(void **state)
     child_check("work with the uid of root", child_run(work, &yes));
 }
 
-/* Root that may not change its ids has to say so, and is not to print. */
+/* If root cannot change its ids, this is an error. */
 static int drop_without_setuid(const void *argument)
 {
     const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
@@ -289,8 +289,8 @@ static void says_what_it_lacks(void **state)
 }
 
 /*
- * It ends no sooner than its parent has looked. `mem` of a process that is dumpable is its user's, of others it is
- * root's.
+ * Waits until the parent has looked. /proc/PID/mem belongs to the user if the process is dumpable,
+ * else to root.
  */
 static void stays_undumpable(void **state)
 {
@@ -348,10 +348,10 @@ static int give_up_capabilities(const void *argument)
     if (caller_find(&identity, child_error) != 0 ||
         drop_root(&identity, *keep_root, -1, -1, child_error) != 0)
         return 3;
-    return poll(NULL, 0, -1); /* its parent looks at it, and ends it */
+    return poll(NULL, 0, -1); /* the parent looks at it, and ends it */
 }
 
-/* There is nothing to give up but capabilities, and nothing is missing for that. */
+/* Only capabilities are given up, and this needs no privilege. */
 static void drops_without_root(void **state)
 {
     (void)state;

@@ -9,7 +9,7 @@
 
 #include "server/binary.h"
 
-/* An ELF file in the making: headers, then segments' table, then sections' table, then names. */
+/* A draft of an ELF file: header, segment table, section table, names. */
 struct elf {
     Elf64_Ehdr header;
     Elf64_Phdr segments[4];
@@ -28,7 +28,7 @@ static void put_segment(struct elf *elf, uint32_t flags, uint64_t address, uint6
                                                         .p_offset = offset};
 }
 
-/* Code in the file from 0x1000 on, data from 0x2e10 on; in memory elsewhere. */
+/* In the file, code begins at 0x1000 and data at 0x2e10; in memory, elsewhere. */
 static void elf_open(struct elf *elf)
 {
     *elf = (struct elf){
@@ -46,7 +46,7 @@ static void elf_open(struct elf *elf)
     put_segment(elf, PF_R | PF_W, 0x404e10, 0x400, 0x2e10);
 }
 
-/* Names of sections; the first is that of the names. */
+/* Names of sections; the first one is the section of names. */
 static void put_sections(struct elf *elf, const char *first, const char *second)
 {
     size_t used = 1;
@@ -72,7 +72,7 @@ static int file_of(const void *bytes, size_t size)
     return fd;
 }
 
-/* What binary_open says of the first `size` bytes. */
+/* Calls binary_open for the first `size` bytes. */
 static int open_part(struct binary *binary, const struct elf *elf, size_t size)
 {
     int fd = file_of(elf, size);
@@ -90,7 +90,7 @@ static int open_elf(struct binary *binary, const struct elf *elf)
 static void code_is_where_segments_say(void **state)
 {
     static const struct {
-        uint64_t address, offset; /* 0: nowhere */
+        uint64_t address, offset; /* 0: not found */
     } cases[] = {{0x400fff, 0},  {0x401000, 0x1000}, {0x4027ff, 0x27ff},
                  {0x402800, 0},  {0x404e10, 0},      {0, 0},
                  {UINT64_MAX, 0}};
@@ -109,17 +109,17 @@ static void code_is_where_segments_say(void **state)
     binary_close(&binary);
 }
 
-/* In writable segments, and where the last page of one is mapped behind its end. */
+/* In writable segments, and in their last page after the end of the segment. */
 static void semaphores_are_where_segments_say(void **state)
 {
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t mapped_to = (0x404e10 + 0x400 + page - 1) / page * page;
     const struct {
-        uint64_t address, offset; /* 0: nowhere that the kernel counts */
+        uint64_t address, offset; /* 0: unusable for the kernel */
     } cases[] = {
         {0x404e10, 0x2e10},
         {0x40520e, 0x320e},
-        {0x405210, 0x3210}, /* zeros behind the file's part */
+        {0x405210, 0x3210}, /* zeros after the part in the file */
         {mapped_to - 2, mapped_to - 2 - 0x404e10 + 0x2e10},
         {mapped_to, 0},
         {0x404e11, 0}, /* not aligned */
@@ -169,7 +169,7 @@ static void sections_tell_of_probes(void **state)
     }
 }
 
-/* Without a table of sections, or with one that leads nowhere, it is a program all the same. */
+/* A file without a valid section table is still a program. */
 static void sections_can_be_gone(void **state)
 {
     struct elf elf, broken;
@@ -199,7 +199,7 @@ static void sections_can_be_gone(void **state)
         assert_false(binary.has_sections || binary.has_notes || binary.has_semaphores);
         binary_close(&binary);
     }
-    broken = elf; /* names that are outside, or do not end */
+    broken = elf; /* names outside of the file, or without a NUL */
     broken.sections[2].sh_name = UINT32_MAX;
     broken.sections[1].sh_size = broken.sections[3].sh_name + 4;
     assert_int_equal(open_elf(&binary, &broken), 0);
@@ -240,7 +240,7 @@ static void what_is_no_program_is_refused(void **state)
     }
 }
 
-/* What a file with this text at an offset says. */
+/* Finds the version in a file with this text at an offset. */
 static void check_version(uint64_t offset, const char *text, const char *expected)
 {
     char version[32] = "";
@@ -258,7 +258,7 @@ static void versions_are_found(void **state)
     check_version(0, "h2o/2.2.5", "2.2.5");
     check_version(1000, "server: h2o/2.3.0-DEV@0123abc", "2.3.0-DEV");
     check_version(77, "h2o/h2o.conf /etc/h2o/ h2o/2 h2o/2. h2o/10 h2o/2.2.6, and more", "2.2.6");
-    for (uint64_t before = 1; before != 16; ++before) /* over the end of what is read at a time */
+    for (uint64_t before = 1; before != 16; ++before) /* across the end of a read block */
         check_version((1 << 20) - before, "h2o/2.2.5", "2.2.5");
     check_version((63 << 20) + 12345, "h2o/2.2.5", "2.2.5");
     check_version((65 << 20) + 12345, "h2o/2.2.5", NULL);

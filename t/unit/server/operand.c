@@ -5,7 +5,7 @@
 
 #include "server/operand.h"
 
-/* What the first operand of a text becomes: its C expression, or "unreadable". */
+/* Returns the C expression of the first operand, or "unreadable". */
 static void check_operand(enum operand_arch arch, const char *text, const char *expected)
 {
     const char *at = text;
@@ -44,7 +44,7 @@ static void reads_all_of_aarch64(void **state)
     check_file(OPERAND_AARCH64, "operands-aarch64.tsv", 149);
 }
 
-/* Every note as a whole: as many operands as it has '@', each read to its end. */
+/* Every note has one operand per '@', and each is parsed to its end. */
 static void check_notes(enum operand_arch arch, const char *name)
 {
     struct notes notes;
@@ -60,7 +60,7 @@ static void check_notes(enum operand_arch arch, const char *name)
             assert_int_equal(operand_count(arch, text), count);
             for (size_t nth = 0; nth != count; ++nth) {
                 assert_int_equal(operand_parse(arch, &at, &operand), 0);
-                /* the next begins with its size, or there is none */
+                /* the next one begins with its size, or there is none */
                 assert_int_equal(*at == '\0', nth + 1 == count);
                 assert_true(*at != ' ');
             }
@@ -146,7 +146,7 @@ static void reads_what_no_server_has_yet_on_aarch64(void **state)
         check_operand(OPERAND_AARCH64, cases[i].operand, cases[i].expression);
 }
 
-/* Neither is it read, nor is the text moved over. */
+/* It is not parsed, and not skipped. */
 static void check_unreadable(enum operand_arch arch, const char *text)
 {
     const char *at = text;
@@ -246,7 +246,7 @@ static void refuses_what_is_malformed(void **state)
         "8@$18446744073709551615",
         "8@99999999999999999999(%rax)",
         "8@5",
-        /* what follows */
+        /* text after an operand */
         "8@%rax,",
         "8@%rax\t8@%rbx",
         "8@%rax;",
@@ -330,7 +330,7 @@ static void counts(void **state)
         {" 8@%rax  -4@$1", 2, 2},
         {"8@x0 8@[x0, 16] -4@3", 3, 3},
         {"8@[x0, x1, lsl 3] 8@x1", 2, 2},
-        /* what cannot be read is an operand all the same */
+        /* unreadable operands are counted, too */
         {"8@foo(%rip)", 1, 1},
         {"8@foo(%rip) 8@%rax", 2, 2},
         {"8@%rax 8@foo(%rip)", 2, 2},
@@ -351,7 +351,7 @@ static void counts(void **state)
     }
 }
 
-/* The sizes and signs, which the version compares with what was declared. */
+/* Sizes and signs, which the version compares with the declarations. */
 static void knows_size_and_sign(void **state)
 {
     static const struct {
@@ -377,8 +377,7 @@ static void knows_size_and_sign(void **state)
 }
 
 /*
- * As snprintf: it says how long the text would have been, and writes no more than there is room
- * for.
+ * Like snprintf, it returns the full length, and writes no more than `size` bytes.
  */
 static void expression_keeps_to_its_room(void **state)
 {

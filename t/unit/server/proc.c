@@ -11,7 +11,7 @@
 
 #include "server/proc.h"
 
-/* A list as /proc/PID/task/PID/children has it. */
+/* A list in the format of /proc/PID/task/PID/children. */
 static struct pids read_list(const char *text)
 {
     struct pids children;
@@ -40,7 +40,7 @@ static void reads_children(void **state)
     assert_int_equal(children.count, 0);
 }
 
-/* More than is read at once: a number can be cut in two. */
+/* More than one read: a number can be divided. */
 static void reads_many_children(void **state)
 {
     enum { COUNT = 3000 };
@@ -60,7 +60,7 @@ static void reads_many_children(void **state)
     free(text);
 }
 
-/* Calls itself by a name, and waits until it is ended. */
+/* Sets the name of the process, and waits until it is killed. */
 static int pause_with_name(const void *argument)
 {
     prctl(PR_SET_NAME, argument);
@@ -83,7 +83,7 @@ static void knows_a_child(void **state)
     assert_int_equal(proc_thread_group(child), child);
     assert_false(proc_is_zombie(child));
     assert_false(proc_is_kernel_thread(child));
-    if (fd >= 0) { /* the kernel has such lists */
+    if (fd >= 0) { /* the kernel has these lists */
         assert_int_equal(children.count, 1);
         assert_int_equal(children.ids[0], child);
         close(fd);
@@ -101,7 +101,7 @@ static void knows_a_child(void **state)
     assert_int_equal(proc_open_children(child), -1);
 }
 
-/* The flags of a thread of the kernel, as part of a name. */
+/* The flags of a kernel thread, as part of a name. */
 static void name_cannot_forge_the_rest(void **state)
 {
     static const char name[] = ")S1-1-1-1-1-9";

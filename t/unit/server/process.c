@@ -17,7 +17,7 @@
 #include "memory.h"
 #include "server/process.h"
 
-/* A child that has done what it was to do, and waits until it is ended. */
+/* A child that waits until it is killed. */
 struct waiting {
     pid_t pid;
     int ready[2];
@@ -38,7 +38,7 @@ static int set_name(const void *argument)
     wait_to_be_ended();
 }
 
-/* Executes a program that stops itself. That closes the pipe, by which the test knows of it. */
+/* Executes a program that stops itself. This closes the pipe, which tells the test. */
 static int execute(const void *argument)
 {
     (void)argument;
@@ -100,7 +100,7 @@ static void knows_when_it_has_ended(void **state)
     kill(waiting.pid, SIGKILL);
     pollfd.fd = process.pidfd;
     assert_int_equal(poll(&pollfd, 1, 10000), 1);
-    assert_true(process_has_ended(&process)); /* its parent has not waited for it yet */
+    assert_true(process_has_ended(&process)); /* a zombie */
     child_wait(waiting.pid);
     assert_true(process_has_ended(&process));
     process_dispose(&process);
@@ -125,7 +125,7 @@ static void refuses_what_is_no_process(void **state)
     assert_int_equal(error.status, ERROR_FAILED);
     snprintf(expected, sizeof(expected), "there is no process %d", (int)ended);
     check_string("error", error.text, expected);
-    assert_false(process_has_ended(&process)); /* it never was */
+    assert_false(process_has_ended(&process)); /* it was never open */
     process_dispose(&process);
 }
 
@@ -139,8 +139,8 @@ static void *run_thread(void *argument)
     struct thread *thread = argument;
 
     thread->tid = (pid_t)syscall(SYS_gettid);
-    pthread_barrier_wait(&thread->barrier); /* the number is there */
-    pthread_barrier_wait(&thread->barrier); /* it was used */
+    pthread_barrier_wait(&thread->barrier); /* the thread id is set */
+    pthread_barrier_wait(&thread->barrier); /* it is not needed any more */
     return NULL;
 }
 
@@ -218,7 +218,7 @@ static bool is_mapped_file(const struct process *process, const void *memory)
     return false;
 }
 
-/* A child that only forked has everything at the same addresses. */
+/* A forked child has the same addresses. */
 static void knows_where_files_are_mapped(void **state)
 {
     static const char constant[] = "a constant";

@@ -8,7 +8,7 @@
 #include "server/report.h"
 #include "server/selection.h"
 
-/* A server, and what is chosen of it. */
+/* A server, and a selection of its probes. */
 struct chosen {
     struct notes notes;
     struct version version;
@@ -18,7 +18,7 @@ struct chosen {
     struct error error;
 };
 
-/* -t's words; NULL for none. */
+/* The words of -t; NULL: none. */
 static void choose_words(struct chosen *chosen, const char *notes, const char *mode,
                          const char *const *globs)
 {
@@ -45,7 +45,7 @@ static void chosen_close(struct chosen *chosen)
     free(chosen->options.tracepoints.words);
 }
 
-/* The names from the probe `first` on, a blank between them, to be freed. */
+/* Returns the names from the probe `first` on, separated by spaces. Free it with free(). */
 static char *names_of(const struct selection *selection, size_t first, size_t end)
 {
     char *names = memory_format("%s", "");
@@ -60,10 +60,7 @@ static char *names_of(const struct selection *selection, size_t first, size_t en
     return names;
 }
 
-/*
- * What is printed, what only tells the reader when connections begin and end, and what is traced for
- * its ties only.
- */
+/* Checks the probes that are printed, those that only the reader needs, and those that only tie. */
 static void check_chosen(const struct chosen *chosen, const char *printed, const char *followed,
                          const char *silent)
 {
@@ -85,7 +82,7 @@ static void check_chosen(const struct chosen *chosen, const char *printed, const
     free(names);
 }
 
-/* What tells of quicly's connections, in the order of the servers' notes. */
+/* The probes of quicly's connections, in the order of the servers' notes. */
 #define LIVES "quicly:accept quicly:connect quicly:free"
 
 static const char *const servers[] = {"2020-06", "2024-10", "2026-06"};
@@ -106,7 +103,7 @@ static void what_http_traces(void **state)
     }
 }
 
-/* A server of 2019 says send_response_status. */
+/* A server of 2019 has send_response_status. */
 static void what_http_traces_of_2019(void **state)
 {
     struct notes notes;
@@ -131,7 +128,7 @@ static void what_http_traces_of_2019(void **state)
     notes_close(&notes);
 }
 
-/* Names of a file of t/data, a blank between them, to be freed. */
+/* Returns the names in a file of t/data, separated by spaces. Free it with free(). */
 static char *expected_names(const char *name)
 {
     char *text = data_read(name), *rest = text, *column, *names = memory_format("%s", "");
@@ -165,7 +162,7 @@ static void what_quic_traces(void **state)
 
 static void what_all_traces(void **state)
 {
-    static const size_t counts[] = {74, 131, 132}; /* probes in the notes, each counted once */
+    static const size_t counts[] = {74, 131, 132}; /* number of different probes in the notes */
 
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
@@ -198,7 +195,7 @@ static void globs_choose(void **state)
                  "quicly:application_close_send quicly:ping_send quicly:transport_close_send",
                  LIVES, "");
     chosen_close(&chosen);
-    /* what the mode does not mean, -t can name: "in any mode but http" */
+    /* -t can name probes that are not in the mode */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "debug_message", "picotls:new");
     check_chosen(&chosen, "picotls:new quicly:debug_message", LIVES, "");
     chosen_close(&chosen);
@@ -209,13 +206,16 @@ static void globs_choose(void **state)
         "picotls:receive_message",
         "", "");
     chosen_close(&chosen);
-    /* twice the same is once */
+    /* the same probe twice counts once */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "quic", "accept", "quicly:accept", "accep*");
     check_chosen(&chosen, "quicly:accept", "quicly:connect quicly:free", "");
     chosen_close(&chosen);
 }
 
-/* Events of h2o's connections need quicly's, which other probes tie and say the life of. */
+/*
+ * Events of h2o's connections need the probes that tie them, and those that follow quicly's
+ * connections.
+ */
 static void ties_come_along(void **state)
 {
     struct chosen chosen;
@@ -236,13 +236,13 @@ static void ties_come_along(void **state)
                  "h2o:h3s_accept h2o:h3s_destroy h2o:h3s_stream_set_state h2o:h3s_stream_stats",
                  LIVES, "");
     chosen_close(&chosen);
-    /* h2o's, but not of a connection */
+    /* of h2o, but not of a connection */
     CHOOSE(&chosen, "usdt-notes-2026-06.tsv", "all", "h2o:h3_packet_receive", "h2o:socket_write");
     check_chosen(&chosen, "h2o:h3_packet_receive h2o:socket_write", "", "");
     chosen_close(&chosen);
 }
 
-/* A probe that no list knows is traced when -t names it, and only then. */
+/* A probe that is in no list is traced only if -t names it. */
 static void unknown_probes_are_named(void **state)
 {
     struct notes notes;
@@ -306,7 +306,7 @@ static void what_matches_nothing_is_an_error(void **state)
     refuse("usdt-notes-2026-06.tsv", "%n%s", "'%n%s'");
 }
 
-/* Nothing is suggested for what is near to nothing. */
+/* No suggestion for a name that is similar to none. */
 static void what_is_far_is_not_suggested(void **state)
 {
     struct chosen chosen;
@@ -331,7 +331,7 @@ static void nothing_to_trace(void **state)
     notes_add(&notes, "picotls", "free", "8@%rdi");
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &http, &version, &error), -1);
-    assert_non_null(strstr(error.text, "h2olog -l")); /* what to do */
+    assert_non_null(strstr(error.text, "h2olog -l")); /* says what to do */
     selection_dispose(&selection);
     version_dispose(&version);
     notes_close(&notes);
@@ -364,7 +364,7 @@ static void prints_what_is_lacking(void **state)
     check_string("http", text, "this server lacks h2o:send_response\n");
     free(text);
 
-    /* the notes of the real server lack more: what is not compared with the lists would not show */
+    /* the notes of the real server lack more probes */
     file = open_memstream(&text, &size);
     report_lacking(file, &quic, &version);
     fclose(file);
@@ -374,7 +374,7 @@ static void prints_what_is_lacking(void **state)
     assert_null(strstr(text, "debug_message"));
     assert_null(strstr(text, "send_response"));
     assert_null(strstr(text, "picotls"));
-    assert_null(strstr(text, "packet_commit")); /* of older versions only */
+    assert_null(strstr(text, "packet_commit")); /* only in older versions */
     free(text);
 
     file = open_memstream(&text, &size);
@@ -386,7 +386,7 @@ static void prints_what_is_lacking(void **state)
     notes_close(&notes);
 }
 
-/* What report_changed and report_missing say, to be freed. */
+/* Returns the output of report_changed and report_missing. Free it with free(). */
 static char *said_of(const struct chosen *chosen)
 {
     char *text = NULL;
@@ -401,7 +401,7 @@ static char *said_of(const struct chosen *chosen)
     return text;
 }
 
-/* The same of a server, and then it is gone. */
+/* The same for a server, which is then disposed of. */
 static char *said_of_target(struct notes *notes, const char *mode, const char *glob)
 {
     struct chosen chosen = {.notes = *notes, .options = {.view = view_find(mode)}};
@@ -495,7 +495,7 @@ static void what_changed_is_named(void **state)
     notes_close(&notes);
 }
 
-/* What -t names is traced as it is, and what it needs besides is named. */
+/* Probes of -t are traced; other probes that they need are reported. */
 static void what_changed_and_is_chosen(void **state)
 {
     struct notes notes;
@@ -618,7 +618,7 @@ static void many_new_probes_are_one_line(void **state)
     notes_close(&notes);
 }
 
-/* A server with all probes that h2o had on a day. */
+/* Makes a server with all probes that h2o had on a day. */
 static void old_open(struct notes *notes, uint32_t date)
 {
     notes_open(notes, NULL);
@@ -745,7 +745,7 @@ static void http3_is_missing_of_what_is_named(void **state)
     notes_close(&notes);
 }
 
-/* No name_of_version from 2020-02 on lacks anything. */
+/* Versions from 2020-02 on lack nothing. */
 static void newer_servers_keep_promises(void **state)
 {
     (void)state;
@@ -765,7 +765,7 @@ static void newer_servers_keep_promises(void **state)
     }
 }
 
-/* What the name_of_version has and the build lacks. */
+/* Probes that the version has, but this build lacks. */
 static void builds_can_lack_what_is_promised(void **state)
 {
     struct notes notes;
@@ -785,7 +785,7 @@ static void builds_can_lack_what_is_promised(void **state)
     notes_close(&notes);
 }
 
-/* Of h2o alone, `quic` would have nothing to say. */
+/* With probes of h2o alone, `quic` is an error. */
 static void quic_needs_quic(void **state)
 {
     const struct options quic = {.view = view_find("quic")};
@@ -907,7 +907,7 @@ static void lists_a_server(void **state)
     notes_close(&notes);
 }
 
-/* How many probes there have been, whatever their signatures. */
+/* Counts all probes, each once, whatever their signatures. */
 static size_t num_probes(void)
 {
     size_t count = 0;
@@ -919,11 +919,11 @@ static size_t num_probes(void)
                        strcmp(signatures[i].probe, signatures[j].probe) != 0;
         count += is_first;
     }
-    assert_true(count >= 160); /* so many has t/data/probes.json */
+    assert_true(count >= 160); /* the number in t/data/probes.json */
     return count;
 }
 
-/* -l alone: each probe that there has been, once, as it was last declared. */
+/* -l alone: each probe once, with its newest declaration. */
 static void lists_all_there_are(void **state)
 {
     const struct options options = {.view = view_find("http")};
@@ -938,13 +938,13 @@ static void lists_all_there_are(void **state)
         text,
         "quicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t maximum)\n"));
     assert_null(strstr(text, "uint64_t limit"));
-    assert_non_null(strstr(text, "h2o:h3_accept(")); /* long gone, but of some server */
+    assert_non_null(strstr(text, "h2o:h3_accept(")); /* removed, but some servers have it */
     rest = text;
     while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0') {
         char name[128];
         snprintf(name, sizeof(name), "%.*s(", (int)strcspn(line, "("), line);
         assert_string_not_equal(name, last);
-        for (size_t i = 0; i != num_signatures; ++i) { /* no newer one than what is shown */
+        for (size_t i = 0; i != num_signatures; ++i) { /* none is newer than the printed one */
             const struct signature *signature = &signatures[i];
             if (strncmp(signature->declaration, name, strlen(name)) == 0 && signature->until == 0)
                 check_string(name, line, signature->declaration);

@@ -1,4 +1,4 @@
-/* The tables that misc/gen_quic_bpf.py wrote, against what was worked out without it. */
+/* Compares the tables of misc/gen_quic_bpf.py with independent data. */
 #include "support.h"
 
 #include <stdio.h>
@@ -16,7 +16,7 @@ static const struct signature *find_signature(const char *full_name, uint32_t si
     return signature;
 }
 
-/* A field as t/data/fields.tsv has it. */
+/* A field of t/data/fields.tsv. */
 static void spell_field(const struct field *field, char *text, size_t size)
 {
     const char *mark = field->application_data ? "*" : "";
@@ -126,7 +126,7 @@ struct integer {
     bool is_signed;
 };
 
-/* The integer type that a text begins with; NULL if there is none. */
+/* Returns the integer type at the start of a text, NULL if there is none. */
 static const struct integer *find_integer(const char *text)
 {
     static const struct integer integers[] = {
@@ -144,7 +144,7 @@ static const struct integer *find_integer(const char *text)
     return NULL;
 }
 
-/* What the declaration says of each argument. */
+/* The declaration of each argument. */
 static void arguments_are_as_declared(void **state)
 {
     (void)state;
@@ -175,13 +175,13 @@ static void arguments_are_as_declared(void **state)
     }
 }
 
-/* A member of the struct that a capture fills in. */
+/* A member of the struct that a capture fills. */
 struct member {
     char name[64];
     size_t place, width, count;
 };
 
-/* The members of `struct event` in the text of a capture, laid out as a C compiler does. */
+/* The members of `struct event` in the text of a capture, with the layout of a C compiler. */
 static size_t parse_members(const char *capture, struct member *members, size_t max)
 {
     size_t count = 0, place = sizeof(struct event_head);
@@ -204,7 +204,7 @@ static size_t parse_members(const char *capture, struct member *members, size_t 
     return count;
 }
 
-/* The member that a value of `width` bytes at `place` is, or an element of. */
+/* Returns the member that has a value of `width` bytes at `place`. */
 static const struct member *find_member(const struct member *members, size_t count, size_t place,
                                         size_t width)
 {
@@ -219,7 +219,7 @@ static const struct member *find_member(const struct member *members, size_t cou
     return NULL;
 }
 
-/* Kernel side and user side agree on where each value is. */
+/* Kernel side and user side have the same layout. */
 static void places_are_where_the_capture_puts_them(void **state)
 {
     (void)state;
@@ -247,7 +247,7 @@ static void places_are_where_the_capture_puts_them(void **state)
                 fail_msg("%s: nothing of %zu bytes is at %u, where %s is to be",
                          signature->declaration, width, field->place, field->key);
         }
-        /* where a member has the name of an argument, the field of that argument is there */
+        /* a member with the name of an argument is at the place of its field */
         for (size_t j = 0; j != signature->num_fields; ++j) {
             const struct field *field = &signature->fields[j];
             for (size_t k = 0; k != count; ++k) {
@@ -263,7 +263,7 @@ static void places_are_where_the_capture_puts_them(void **state)
 }
 
 /*
- * An event fits where it is put together, and its flags have a bit for each value of no fixed size.
+ * The largest event fits into its memory, and the flags have a bit for each value of variable size.
  */
 static void events_have_room(void **state)
 {
@@ -285,7 +285,7 @@ static void events_have_room(void **state)
     }
 }
 
-/* No probe has two signatures on a day, and each is named as it is declared. */
+/* A probe has at most one signature on a day, and the name of its declaration. */
 static void periods_do_not_overlap(void **state)
 {
     (void)state;

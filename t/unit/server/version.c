@@ -26,7 +26,10 @@ static void check_declaration(const struct version *version, const char *provide
     check_string(probe, find_traced(version, provider, probe)->signature->declaration, expected);
 }
 
-/* The declaration of a probe in a file of signatures, to be freed; NULL if there is none. */
+/*
+ * Returns the declaration of a probe in a file of signatures, NULL if there is none. Free it with
+ * free().
+ */
 static char *find_declaration(const char *name, const struct probe *probe)
 {
     char *text = data_read(name), *rest = text, *column, *found = NULL;
@@ -88,7 +91,7 @@ static void signatures_of_2026_06_on_aarch64(void **state)
     check_server(OPERAND_AARCH64, "usdt-notes-2026-06-aarch64.tsv", "signatures-2026-06.txt");
 }
 
-/* Where shapes agree and meanings do not. */
+/* Signatures with the same operands, but other meanings. */
 static void names_follow_the_version(void **state)
 {
     struct notes notes;
@@ -130,7 +133,7 @@ static void names_follow_the_version(void **state)
     notes_close(&notes);
 }
 
-/* The first date after `date` that the lists have; 0 if they have none. */
+/* Returns the first date after `date` in the lists, 0 if there is none. */
 static uint32_t date_after(uint32_t date)
 {
     uint32_t found = 0;
@@ -148,7 +151,7 @@ static void versions(void **state)
     static const struct {
         const char *notes;
         enum operand_arch arch;
-        uint32_t since, until; /* 0: current, unless there is a newer list by now */
+        uint32_t since, until; /* 0: current, unless the lists are newer */
         const char *text;
     } servers[] = {
         {"usdt-notes-2020-06.tsv", OPERAND_X86_64, 20200321, 20200605,
@@ -177,7 +180,7 @@ static void versions(void **state)
     }
 }
 
-/* A source tree's lists have no date that could be told. */
+/* Lists of a source tree have no date. */
 static void versions_of_a_source_tree(void **state)
 {
     const struct version newer = {.since = PROBE_SOURCE_DATE, .earliest = PROBE_SOURCE_DATE};
@@ -237,7 +240,7 @@ static bool has_same_shape(const struct signature *signature, const struct signa
     return true;
 }
 
-/* Whether nothing but names tells two versions apart. */
+/* Whether two versions differ in names only. */
 static bool look_the_same(uint32_t date, uint32_t other_date)
 {
     for (size_t i = 0; i != num_signatures; ++i) {
@@ -252,8 +255,8 @@ static bool look_the_same(uint32_t date, uint32_t other_date)
 }
 
 /*
- * A server of every version that there has been, with all probes: each is read as it was declared
- * then. Where two versions look the same, the newer one is taken.
+ * For a server of every version, with all probes, each probe has its declaration of that version.
+ * If two versions look the same, the newer one is taken.
  */
 static void reads_every_version(void **state)
 {
@@ -284,8 +287,7 @@ static void reads_every_version(void **state)
 }
 
 /*
- * Probes can have been compiled out, or not be reached by any code: that is no reason to think of
- * another version.
+ * Missing probes, which were compiled out or are unused, do not change the version.
  */
 static void a_server_can_lack_probes(void **state)
 {
@@ -312,8 +314,7 @@ static void a_server_can_lack_probes(void **state)
 }
 
 /*
- * With however few of its probes: no version fits better than the server's own, which has all of
- * them just so.
+ * Also with few probes, no version fits better than the server's own.
  */
 static void a_server_can_lack_most_probes(void **state)
 {
@@ -343,7 +344,7 @@ static void a_server_can_lack_most_probes(void **state)
     }
 }
 
-/* Without QUIC, say: what is left is read as it is declared. */
+/* For example without QUIC: the other probes have their declarations. */
 static void a_server_can_have_few_probes(void **state)
 {
     struct notes notes;
@@ -363,7 +364,7 @@ static void a_server_can_have_few_probes(void **state)
     notes_close(&notes);
 }
 
-/* A probe that no list knows: integers of 8 bytes, with the sign that its operands have. */
+/* A probe that is in no list: integers of 8 bytes, with the signs of the operands. */
 static void an_unknown_probe_is_guessed(void **state)
 {
     static const enum field_kind expected[] = {
@@ -401,10 +402,10 @@ static void an_unknown_probe_is_guessed(void **state)
         snprintf(key, sizeof(key), "arg%zu", i + 1);
         assert_string_equal(field->key, key);
         assert_int_equal(field->kind, expected[i]);
-        assert_int_equal(field->width, 8); /* the operand is extended to that */
+        assert_int_equal(field->width, 8); /* the operand is extended */
         assert_false(signature->arguments[i].is_pointer);
         assert_false(field->application_data);
-        /* aligned, behind the head, in the event, and no two in one place */
+        /* aligned, after the head, in the event, without overlap */
         assert_int_equal(field->place % field->width, 0);
         assert_true(field->place >= end);
         end = (size_t)field->place + field->width;
@@ -430,7 +431,7 @@ static void guesses_at_the_limits(void **state)
     notes_open(&notes, NULL);
     notes_add(&notes, "quicly", "nothing", "");
     notes_add(
-        &notes, "quicly", "twelve", /* as many as systemtap's sys/sdt.h has */
+        &notes, "quicly", "twelve", /* the limit of systemtap's sys/sdt.h */
         "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax");
     notes_add(&notes, "quicly", "seventeen",
               "8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax 8@%rax "
@@ -454,8 +455,8 @@ static void guesses_at_the_limits(void **state)
 }
 
 /*
- * A known probe with another number of arguments than the version has: the version's arguments, if
- * they are its first ones; one of its other signatures; or a guess.
+ * A known probe with more or fewer arguments than in the version: the arguments of the version if
+ * they are the first ones, else another signature, else a guess.
  */
 static void a_known_probe_in_another_shape(void **state)
 {
@@ -469,10 +470,10 @@ static void a_known_probe_in_another_shape(void **state)
     notes_add(&notes, "h2o", "send_response",
               "8@32(%rax) 8@%r13 -4@728(%rbx) 8@%rdx"); /* as in 2021 */
     notes_remove(&notes, "quicly", "accept");
-    notes_add(&notes, "quicly", "accept", "8@%r13 -8@%r15"); /* as never */
+    notes_add(&notes, "quicly", "accept", "8@%r13 -8@%r15"); /* in no version */
     notes_remove(&notes, "quicly", "receive");
     notes_add(&notes, "quicly", "receive",
-              "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* as twice before */
+              "8@%r14 -8@%r13 8@%rax 8@(%rbx) 8@8(%rbx)"); /* in two versions */
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
     assert_int_equal(version.num_matching, notes.num_probes - 3);
@@ -494,11 +495,11 @@ static void a_known_probe_in_another_shape(void **state)
     notes_close(&notes);
 }
 
-/* The servers whose notes are there. */
+/* The servers with notes in t/data. */
 static const struct {
     const char *notes;
     enum operand_arch arch;
-    const char *operands[4]; /* some that are not there: -4, 4, -8 and 8 bytes */
+    const char *operands[4]; /* operands that the notes lack, of -4, 4, -8 and 8 bytes */
 } real_servers[] = {
     {"usdt-notes-2020-06.tsv", OPERAND_X86_64, {"-4@%eax", "4@%eax", "-8@%rax", "8@%rax"}},
     {"usdt-notes-2024-10.tsv", OPERAND_X86_64, {"-4@%eax", "4@%eax", "-8@%rax", "8@%rax"}},
@@ -507,7 +508,7 @@ static const struct {
 };
 #define NUM_REAL_SERVERS (sizeof(real_servers) / sizeof(real_servers[0]))
 
-/* Where the operand of an index begins, or, behind the last one, the end. */
+/* Returns the start of an operand; after the last one, the end. */
 static char *find_operand(enum operand_arch arch, char *arguments, size_t index)
 {
     const char *at = arguments;
@@ -518,7 +519,7 @@ static char *find_operand(enum operand_arch arch, char *arguments, size_t index)
     return arguments + (at - arguments);
 }
 
-/* Puts an operand before that of an index, or in its stead, at all places of a probe. */
+/* Inserts or replaces an operand at all locations of a probe. */
 static void change_operands(struct probe *probe, enum operand_arch arch, size_t index, bool replace,
                             const char *operand)
 {
@@ -535,8 +536,8 @@ static void change_operands(struct probe *probe, enum operand_arch arch, size_t 
 }
 
 /*
- * What is behind the known arguments of any real probe does not matter; of every sixteenth at a
- * time, so that the others tell the version.
+ * Additional operands do not matter. They are added to every 16th probe at a time, so that the
+ * others still show the version.
  */
 static void arguments_can_be_appended(void **state)
 {
@@ -566,7 +567,7 @@ static void arguments_can_be_appended(void **state)
     }
 }
 
-/* How the probe of a server is read after a change of its operands. */
+/* How a probe is read after a change of its operands. */
 static void check_change(const char *provider, const char *name, size_t index, bool replace,
                          const char *operand, const char *expected, size_t num_ignored)
 {
@@ -600,7 +601,7 @@ static void check_change(const char *provider, const char *name, size_t index, b
     "quicly:packet_lost(struct st_quicly_conn_t *conn, int64_t at, uint64_t pn, uint8_t "          \
     "packet_type)"
 
-/* What is put between the known arguments makes them others, where it has another size or sign. */
+/* An inserted operand with another size or sign changes the known arguments. */
 static void arguments_can_be_inserted(void **state)
 {
     (void)state;
@@ -616,11 +617,11 @@ static void arguments_can_be_inserted(void **state)
     }
 }
 
-/* As many arguments, one of which is another now. */
+/* The same number of arguments, one of which is changed. */
 static void arguments_can_be_replaced(void **state)
 {
     (void)state;
-    /* no pointers */
+    /* not a pointer */
     check_change("h2o", "receive_request_header", 2, true, "-4@%eax", NULL, 0);
     check_change("h2o", "receive_request_header", 2, true, "-8@%rax", NULL, 0);
     check_change("h2o", "receive_request_header", 4, true, "4@12(%rsp)", NULL, 0);
@@ -628,17 +629,17 @@ static void arguments_can_be_replaced(void **state)
     /* NULL is one */
     check_change("quicly", "packet_lost", 0, true, "8@$0", PACKET_LOST, 0);
     check_change("h2o", "receive_request_header", 2, true, "-4@$0", REQUEST_HEADER, 0);
-    /* what an int cannot hold */
+    /* too large for an int */
     check_change("h2o", "send_response", 2, true, "8@%rax", NULL, 0);
     check_change("h2o", "send_response", 2, true, "-8@%rax", NULL, 0);
     check_change("quicly", "packet_lost", 3, true, "8@%rax", NULL, 0);
-    /* the same value in a narrower operand, and constants, which have the size of an int */
+    /* a narrower operand, and constants, which have the size of an int */
     check_change("h2o", "send_response", 0, true, "4@%eax", RESPONSE, 0);
     check_change("h2o", "send_response", 2, true, "2@%ax", RESPONSE, 0);
     check_change("h2o", "receive_request_header", 3, true, "-4@$4", REQUEST_HEADER, 0);
 }
 
-/* At one of the places of a probe only: it is all of the probe that is not known. */
+/* A change at one location only: the whole probe is unknown. */
 static void one_place_can_differ(void **state)
 {
     struct notes notes;
@@ -754,7 +755,7 @@ static void fewer_arguments(void **state)
     notes_close(&notes);
 }
 
-/* Sizes that are not those of the declarations, as real servers have them, do not mislead. */
+/* Operand sizes of real servers that differ from the declarations do not matter. */
 static void operands_are_a_hint_only(void **state)
 {
     struct notes notes;
@@ -813,8 +814,7 @@ static void globs(void **state)
         {"quicly:", "quicly", "accept", false},
         {":accept", "quicly", "accept", false},
         {"quicly:*:*", "quicly", "accept", false},
-        {"quicly*", "quicly", "accept",
-         false}, /* without a ':', it is the name of the probe that is meant */
+        {"quicly*", "quicly", "accept", false}, /* without ':', it is the name of the probe */
         {"packet[st]*", "quicly", "packet_sent", false},
         {"", "quicly", "accept", false},
     };
@@ -827,7 +827,7 @@ static void globs(void **state)
     }
 }
 
-/* What is behind a long pattern's beginning counts, too. */
+/* Long patterns are compared completely. */
 static void long_globs(void **state)
 {
     char glob[1024];

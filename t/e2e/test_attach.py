@@ -20,13 +20,8 @@ from types import SimpleNamespace
 from typing import Any, Callable, Iterator, NamedTuple
 
 import pytest
-from conftest import BPF, BUILD, PATIENCE, PERF_EVENT_OPEN, Server, Tracer, run
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-
-PROGRAMS = ["h2olog", "h2olog-single"]
-
+from conftest import BPF, BUILD, PATIENCE, PERF_EVENT_OPEN, run
+from support import PROGRAMS, Serve, Trace
 
 # --- constants that the server has not touched yet ---
 

@@ -7,13 +7,10 @@ import re
 import signal
 import time
 from collections import Counter
-from typing import Callable
 
 import pytest
-from conftest import Server, Tracer
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
+from conftest import Tracer
+from support import Serve, Trace
 
 THREADS = 2
 

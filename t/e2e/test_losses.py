@@ -111,7 +111,8 @@ def test_text_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
         assert printed + lost[f"h2o:{probe}"] == 2 * threads * count
     assert len(lines) + total == 2 * 4 * threads * count
     assert len(lines) > printed_before > 0
-    check_order({str(thread) for thread in range(1, threads + 1)}, 2, ((conn, int(number)) for conn, number, _ in lines))
+    names = {str(thread) for thread in range(1, threads + 1)}
+    check_order(names, 2, ((conn, int(number)) for conn, number, _ in lines))
 
 
 def check_order(threads: Set[Any], plays: int, events: Iterable[tuple[Any, int]]) -> None:

@@ -191,7 +191,7 @@ def fake_tools(folder: Path, mark: Path) -> str:
 def check_hostile(headers: str, tools: str, mark: Path) -> None:
     """What the test relies on: who uses one of the headers fails, and who runs one of the programs leaves the mark."""
     command, source = ["/usr/bin/cc", "-E", "-"], b"#include <linux/types.h>\n"
-    assert subprocess.run(command, input=source, capture_output=True, env={}).returncode == 0
+    assert subprocess.run(command, input=source, capture_output=True).returncode == 0
     done = subprocess.run(command, input=source, capture_output=True, env={"CPATH": f"{headers}/include"})
     assert done.returncode != 0 and b"planted" in done.stderr
     assert not mark.exists()

@@ -16,12 +16,12 @@ from typing import Callable
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Answer, Room, Tracer, refusing, refusing_uprobes, soon_enough,
+    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Answer, Room, Tracer, children_of, refusing, refusing_uprobes, soon_enough,
     take_uprobe_events, wait_until,
 )  # fmt: skip
 from support import (
-    COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, STARTS, Memory, Serve, Trace, alive, objects_of, slow_at, start_until,
-    stopped,
+    COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, STARTS, Memory, Serve, Trace, alive, objects_of, prints, slow_at,
+    start_until, stopped,
 )  # fmt: skip
 
 # --- what tracing changes in a server ---
@@ -203,7 +203,8 @@ def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
     server = serve(script=SCRIPT)
     memory = Memory(server)
     tracer = Tracer(tmp_path, "-p", str(server.pid), attached=False)
-    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    wait_until(lambda: prints(tracer.process.pid), "attaching")
+    assert memory.switched_on() == HTTP_PROBES
     server.play()
     assert tracer.stop() == 0
     assert tracer.messages() == ""
@@ -258,7 +259,8 @@ def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
         ["bash", "-c", shell, str(BUILD / program), str(server.pid)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    wait_until(lambda: any(prints(child) for child in children_of(pipeline.pid)), "attaching")
+    assert memory.switched_on() == HTTP_PROBES
     server.play()  # and no more: that nobody reads shows without an event
     out, err = pipeline.communicate(timeout=PATIENCE)
     assert (out, err, pipeline.returncode) == (b"1 0 TxStatus   200\n", b"", 0)

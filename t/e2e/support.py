@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import re
 import signal
 import struct
 import subprocess
+import time
 from pathlib import Path
-from typing import Callable, Set, Tuple
+from typing import Any, Callable, Set, Tuple, TypeVar
 
-from conftest import Room, Server, Tracer, refusing, wait_until
+from conftest import PATIENCE, PERF_EVENT_OPEN, SLOWNESS, Answer, Room, Server, Tracer, refusing, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -66,8 +68,12 @@ class Memory:
             return memory.read(size)
 
     def switched_on(self) -> set[str]:
-        """The probes whose semaphore is not 0."""
-        return {name for name, address in self.semaphores.items() if self.read(address, 2) != b"\0\0"}
+        """The probes whose semaphore is not 0, all of one moment."""
+        begin = min(self.semaphores.values())
+        found = self.read(begin, max(self.semaphores.values()) - begin + 2)
+        return {
+            name for name, address in self.semaphores.items() if found[address - begin : address - begin + 2] != b"\0\0"
+        }
 
     def read_code(self) -> list[bytes]:
         return [self.read(begin, end - begin) for begin, end in self.code]
@@ -118,11 +124,14 @@ def alive(objects: Objects) -> Objects:
 # --- processes ---
 
 
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] in "tT"
+
+
 def stopped(process: subprocess.Popen[bytes], play: Callable[[], object]) -> None:
     """Does something while the tracer does not run."""
     process.send_signal(signal.SIGSTOP)
-    stat = Path(f"/proc/{process.pid}/stat")
-    wait_until(lambda: stat.read_text().rpartition(") ")[2].startswith("T"), "the tracer to stop")
+    wait_until(lambda: is_stopped(process.pid), "the tracer to stop")
     play()
     process.send_signal(signal.SIGCONT)
 
@@ -142,6 +151,14 @@ def status_of(task: Path) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
 
 
+def prints(pid: int) -> bool:
+    """
+    Whether an h2olog that root started without -r prints what is fired. That its probes are on does not say so: the
+    gate for events is opened a little later, and root given up then.
+    """
+    return status_of(Path(f"/proc/{pid}"))["Uid"].split()[0] != "0"
+
+
 def without(*capabilities: int) -> Callable[[], None]:
     """For `before`: root, but not all of it."""
 
@@ -151,6 +168,73 @@ def without(*capabilities: int) -> Callable[[], None]:
                 raise OSError("PR_CAPBSET_DROP")
 
     return drop
+
+
+# --- stages of a start ---
+
+
+# Of h2olog; the last one is that of h2olog-single only, whose uprobes are made one after another.
+STAGES = ["compiling", "loading", "attaching"]
+STARTS = [("h2olog", "compiling"), ("h2olog", "loading"), ("h2olog-single", "compiling")]
+STARTS += [("h2olog-single", "loading"), ("h2olog-single", "attaching")]
+
+
+def slow_at(stage: str, answer: Answer) -> Before | None:
+    """For `before`, with the fixture `answer`: to attach takes a moment, and is met at that, after two uprobes."""
+    calls = itertools.count()
+
+    def decide(_: bytes) -> int:
+        if next(calls) == 2:
+            time.sleep(1 * SLOWNESS)
+        return 0
+
+    return answer(PERF_EVENT_OPEN, decide) if stage == "attaching" else None
+
+
+def stage_of(pid: int, memory: Memory) -> int:
+    """
+    The stage that a start has come to, by what it holds: an index of STAGES, less (-1) before, more (3) once all probes
+    of a server that nobody else traces are on.
+    """
+    on = memory.switched_on()
+    if on != set():
+        return STAGES.index("attaching") if on < HTTP_PROBES else len(STAGES)
+    try:
+        kinds = {kind for kind, _ in objects_of(pid)}
+        takes_signals = any(os.readlink(fd).endswith("[signalfd]") for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # a descriptor has been closed meanwhile
+        return -1
+    if "prog_id" in kinds:
+        return STAGES.index("loading")
+    return STAGES.index("compiling") if "map_id" in kinds and takes_signals else -1
+
+
+def stop_at(process: subprocess.Popen[Any], memory: Memory, stage: str) -> bool:
+    """Stops a start at a stage. Returns whether it did: the process may have been faster."""
+    wanted = STAGES.index(stage)
+    while process.poll() is None and stage_of(process.pid, memory) < wanted:
+        pass
+    if process.poll() is not None:
+        return False
+    process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process.poll() is not None or is_stopped(process.pid), "the start to stop")
+    return process.poll() is None and stage_of(process.pid, memory) == wanted
+
+
+Process = TypeVar("Process", bound="subprocess.Popen[Any]")
+
+
+def start_until(stage: str, memory: Memory, start: Callable[[], Process]) -> Process:
+    """Starts h2olog again and again until one start is stopped at a stage; returns that one."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        process = start()
+        if stop_at(process, memory, stage):
+            return process
+        process.kill()
+        process.communicate()
+        wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
+        assert time.monotonic() < deadline, f"no start was met while {stage}"
 
 
 # --- where the kernel refuses a file system that nobody sees ---

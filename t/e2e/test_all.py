@@ -8,13 +8,11 @@ import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 from conftest import BUILD, VERSIONS, Server, Tracer
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
+from support import Serve, Trace
 
 
 def finish(tracer: Tracer) -> list[dict[str, Any]]:

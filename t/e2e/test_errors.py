@@ -16,10 +16,10 @@ from typing import Callable, Iterator
 
 import pytest
 from conftest import (
-    BUILD, PATIENCE, PidNamespace, Server, Tracer, children_of, refusing, refusing_uprobes, run, take_uprobe_events,
-    wait_until,
+    BUILD, PATIENCE, Answer, PidNamespace, Server, Tracer, children_of, refusing, refusing_uprobes, run,
+    take_uprobe_events, wait_until,
 )  # fmt: skip
-from support import PROGRAMS, Serve, without
+from support import PROGRAMS, STARTS, Memory, Serve, slow_at, start_until, without
 
 Start = Callable[..., int]
 
@@ -339,17 +339,16 @@ def test_no_capability(serve: Serve, program: str, missing: tuple[int, ...]) -> 
 
 
 def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
-    """Without links for many uprobes, CAP_PERFMON may not do. Whether it does or not, nothing remains."""
+    """Without links for many uprobes, CAP_PERFMON does not do; nothing remains."""
     server = serve()
     words = ["-d", "-p", str(server.pid)]
     tracer = Tracer(tmp_path, *words, program="h2olog-single", attached=False, before=without(SYS_ADMIN))
     wait_until(lambda: tracer.process.poll() is not None or " Attaching: " in tracer.messages(), "the start")
     status = tracer.stop()
     assert take_uprobe_events(server) == []
-    if status != 0:
-        assert status == COULD_NOT_TRACE
-        assert tracer.messages().startswith("h2olog: the kernel refuses uprobes: ")
-        assert "CAP_SYS_ADMIN" in tracer.messages() and tracer.messages().count("\n") == 1
+    assert status == COULD_NOT_TRACE
+    assert tracer.messages().startswith("h2olog: the kernel refuses uprobes: ")
+    assert "CAP_SYS_ADMIN" in tracer.messages() and tracer.messages().count("\n") == 1
 
 
 def test_no_capability_to_look_into_the_server(serve: Serve) -> None:
@@ -452,3 +451,26 @@ def test_server_ends_while_being_attached(serve: Serve, tmp_path: Path, program:
                 "h2olog: the server ended before it could be traced\n",
                 f"h2olog: there is no process {server.pid}\n",
             )
+
+
+@pytest.mark.parametrize("program, stage", STARTS)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_server_ends_at_a_stage_of_the_start(
+    serve: Serve, answer: Answer, program: str, stage: str, number: int
+) -> None:
+    server = serve()
+    command = [str(BUILD / program), "-d", "-p", str(server.pid)]
+    process = start_until(
+        stage, Memory(server),
+        lambda: subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=slow_at(stage, answer)
+        ),
+    )  # fmt: skip
+    server.stop(number)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (COULD_NOT_TRACE, "")
+    assert err in (
+        f"h2olog: process {server.pid} ended before it could be traced\n",
+        "h2olog: the server ended before it could be traced\n",
+    )

@@ -8,13 +8,11 @@ import random
 import select
 import statistics
 import time
-from typing import Callable, Sequence
+from typing import Sequence
 
 import pytest
-from conftest import PATIENCE, SLOWNESS, Server, Tracer, soon_enough
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
+from conftest import PATIENCE, SLOWNESS, Server, soon_enough
+from support import Serve, Trace
 
 VERSIONS = ["2020-06", "2026-06"]
 # The program that kernels without links for many uprobes need attaches, and detaches, one place after another.

@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, HAS_LINKS, PATIENCE, Room, Server, run, wait_until
+from conftest import BUILD, HAS_LINKS, PATIENCE, Answer, Room, Server, run, wait_until
 from support import (
-    HTTP_PROBES, NO_MOUNTS, STRANGER, Memory, Serve, Trace, alive, endless, folders_of, objects_of,
+    HTTP_PROBES, NO_MOUNTS, STARTS, STRANGER, Memory, Serve, Trace, alive, endless, folders_of, is_stopped, objects_of,
+    slow_at, start_until,
 )  # fmt: skip
 
 
@@ -48,8 +49,7 @@ def test_killed_at_any_moment(serve: Serve, room: Room) -> None:
             time.sleep(random.uniform(0, 1.3 * took[mode]))
         if nth % 3 != 0:  # what it holds at that moment is looked at, before
             process.send_signal(signal.SIGSTOP)
-            where = Path(f"/proc/{process.pid}/stat")
-            wait_until(lambda: where.read_text().rpartition(") ")[2][0] == "T", "h2olog to stop")  # noqa: B023
+            wait_until(lambda: is_stopped(process.pid), "h2olog to stop")  # noqa: B023
             held = objects_of(process.pid)
             stages.add((len(held) > 0, len(memory.switched_on()) > 0))
         process.kill()
@@ -77,6 +77,27 @@ def test_killed_while_attaching(serve: Serve, room: Room, program: str, rounds: 
         process.wait(PATIENCE)
         wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
         assert room.left() == []
+    assert server.curl("/") == "Hello, world\n"
+
+
+@pytest.mark.parametrize("program, stage", STARTS)
+def test_killed_at_a_stage_of_the_start(
+    serve: Serve, room: Room, answer: Answer, program: str, stage: str
+) -> None:
+    server = serve()
+    memory = Memory(server)
+    code = memory.read_code()
+    process = start_until(
+        stage, memory, lambda: room.start(program, "-p", str(server.pid), before=slow_at(stage, answer))
+    )
+    held = objects_of(process.pid)
+    assert held == alive(held) != set()
+    assert (memory.switched_on() != set()) is (memory.read_code() != code) is (stage == "attaching")
+    process.kill()
+    process.wait(PATIENCE)
+    wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+    wait_until(lambda: alive(held) == set(), "its BPF objects to go")
+    assert room.left() == []
     assert server.curl("/") == "Hello, world\n"
 
 

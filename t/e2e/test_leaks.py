@@ -10,14 +10,10 @@ import errno
 import os
 import subprocess
 from pathlib import Path
-from typing import Callable
 
 import pytest
-from conftest import Server, Tracer, refusing, refusing_uprobes, run
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
-Before = Callable[[], None]
+from conftest import refusing, refusing_uprobes, run
+from support import Before, Serve, Trace
 
 PROGRAM = "h2olog-leaks"
 SCRIPT = """repeat 1000

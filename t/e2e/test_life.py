@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import itertools
 import os
 import re
 import resource
@@ -15,10 +16,13 @@ from typing import Callable
 
 import pytest
 from conftest import (
-    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Room, Tracer, refusing, refusing_uprobes, soon_enough, take_uprobe_events,
-    wait_until,
+    BUILD, HAS_LINKS, PATIENCE, SLOWNESS, Answer, Room, Tracer, children_of, refusing, refusing_uprobes, soon_enough,
+    take_uprobe_events, wait_until,
 )  # fmt: skip
-from support import COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, Memory, Serve, Trace, alive, objects_of
+from support import (
+    COUNT, HTTP_PROBES, LINES, PROGRAMS, SCRIPT, STARTS, Memory, Serve, Trace, alive, objects_of, prints, slow_at,
+    start_until, stopped,
+)  # fmt: skip
 
 # --- what tracing changes in a server ---
 
@@ -80,7 +84,7 @@ def test_fails_halfway_through_attaching(serve: Serve, trace: Trace) -> None:
     """There are too few descriptors, at every step: one sentence says it, and nothing remains switched on."""
     server = serve()
     memory = Memory(server)
-    outcomes = set()
+    outcomes, sentences = set(), set()
     for descriptors in range(14, 48, 3):
         tracer = trace(server, program="h2olog-single", attached=False, before=limited(descriptors))
         wait_until(lambda: tracer.process.poll() is not None or "Attaching" in tracer.messages(), "the start")
@@ -90,9 +94,11 @@ def test_fails_halfway_through_attaching(serve: Serve, trace: Trace) -> None:
             break
         assert tracer.process.poll() == 1
         assert tracer.messages().splitlines()[-1].startswith("h2olog: ")
+        sentences.add(tracer.messages().splitlines()[-1].partition(":")[2].partition(":")[0])
         assert "Too many open files" in tracer.messages()
         assert memory.switched_on() == set()
     assert outcomes == {1, None}
+    assert " the kernel refuses uprobes" in sentences, "none of these failed while it attached"
     assert take_uprobe_events(server) == []
     assert memory.switched_on() == set()
 
@@ -154,19 +160,31 @@ def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
     assert ended == f"h2olog: process {server.pid} ended"
 
 
-def test_signal_in_mid_traffic(serve: Serve, trace: Trace) -> None:
-    """What was fired until it closed the gate is printed, or told of if a busy machine did not keep up."""
+@pytest.mark.parametrize("size", ["64K", "16M"])
+def test_signal_in_mid_traffic(serve: Serve, trace: Trace, size: str) -> None:
+    """What was fired until it closed the gate is printed in order, or told of where h2olog did not keep up."""
     server = serve(script="repeat 30000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
-    tracer = trace(server)
+    tracer = trace(server, "-b", size)
     server.start_playing()
     tracer.wait_lines(20_000)
+    if size == "64K":  # which a server that is not slowed down fills at once
+        stopped(tracer.process, lambda: time.sleep(0.1 * SLOWNESS))
+        wait_until(lambda: "lost here" in tracer.messages(), "a loss")
     assert tracer.stop() == 0
     fired, not_enabled = server.wait_played()
-    lost = sum(int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M))
+    here = [int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M)]
+    lines = tracer.lines()
     assert not_enabled > 0
     # The others were fired between the closing of the gate and the kernel's letting go of the probe.
-    assert fired >= len(tracer.lines()) + lost
-    assert lost > 0 or tracer.lines() == [f"1 {number} TxStatus   200" for number in range(len(tracer.lines()))]
+    assert fired >= len(lines) + sum(here)
+    assert size != "64K" or sum(here) > 0
+    numbers = [int(line.split()[1]) for line in lines]
+    assert lines == [f"1 {number} TxStatus   200" for number in numbers]
+    # What is missing between two lines is what was told, in that order; a gap may be told in parts.
+    gaps = [after - before - 1 for before, after in zip([-1, *numbers], numbers) if after != before + 1]
+    assert min(gaps, default=1) > 0, "out of order"
+    assert {*itertools.accumulate(gaps)} <= {*itertools.accumulate(here)}
+    assert sum(here) == sum(gaps) or sum(here[:-1]) <= sum(gaps), "more was told than is missing, but at the end"
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -185,7 +203,8 @@ def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
     server = serve(script=SCRIPT)
     memory = Memory(server)
     tracer = Tracer(tmp_path, "-p", str(server.pid), attached=False)
-    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    wait_until(lambda: prints(tracer.process.pid), "attaching")
+    assert memory.switched_on() == HTTP_PROBES
     server.play()
     assert tracer.stop() == 0
     assert tracer.messages() == ""
@@ -205,6 +224,31 @@ def test_signal_while_attaching(serve: Serve, tmp_path: Path) -> None:
         wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("program, stage", STARTS)
+def test_signal_at_a_stage_of_the_start(
+    serve: Serve, answer: Answer, program: str, stage: str, number: int
+) -> None:
+    """It is not attached any more: the start that was met there ends, and nothing remains switched on."""
+    server = serve()
+    memory = Memory(server)
+    command = [str(BUILD / program), "-d", "-p", str(server.pid)]
+    process = start_until(
+        stage, memory,
+        lambda: subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=slow_at(stage, answer)
+        ),
+    )  # fmt: skip
+    held = objects_of(process.pid)
+    assert held == alive(held) != set()
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (0, b"", b"")
+    assert memory.switched_on() == set()
+    wait_until(lambda: alive(held) == set(), "its BPF objects to go")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
     """Who has seen enough is no error: `h2olog -p PID | head -1`."""
@@ -215,7 +259,8 @@ def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
         ["bash", "-c", shell, str(BUILD / program), str(server.pid)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+    wait_until(lambda: any(prints(child) for child in children_of(pipeline.pid)), "attaching")
+    assert memory.switched_on() == HTTP_PROBES
     server.play()  # and no more: that nobody reads shows without an event
     out, err = pipeline.communicate(timeout=PATIENCE)
     assert (out, err, pipeline.returncode) == (b"1 0 TxStatus   200\n", b"", 0)

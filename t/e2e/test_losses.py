@@ -11,11 +11,11 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator, Set
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, wait_until
-from support import PROGRAMS, Serve, Trace, anonymous_kib, stopped
+from support import HTTP_PROBES, PROGRAMS, Memory, Serve, Trace, anonymous_kib, stopped
 
 PACKET = "quicly:packet_sent conn=thread at=now pn=# len=1200 packet_type=3 ack_only=0\n"
 OLD_PACKET = "quicly:packet_commit conn=thread at=now pn=# len=1200 ack_only=0\n"
@@ -99,14 +99,34 @@ def test_text_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
     server = serve(script=f"threads {threads}\nhop every 100\nrepeat {count}\n{fire}end\n")
     tracer = trace(server, "-b", "64K", program=program)
     stopped(tracer.process, lambda: check(server.play() == (4 * threads * count, 0)))
+    wait_until(lambda: "lost here" in tracer.messages(), "the loss")
+    printed_before = len(tracer.lines())
+    assert server.play() == (4 * threads * count, 0)  # there are lines behind the loss, too
     assert tracer.stop() == 0
     here, total = told_lost(tracer)
     lines, lost = [line.split(" ", 2) for line in tracer.lines()], lost_by_probe(tracer)
     assert total == sum(here) == sum(lost.values()) > 0
     for probe, (text, _) in probes.items():
         printed = sum(1 for line in lines if line[2].rstrip() == text)
-        assert printed + lost[f"h2o:{probe}"] == threads * count
-    assert len(lines) + total == 4 * threads * count
+        assert printed + lost[f"h2o:{probe}"] == 2 * threads * count
+    assert len(lines) + total == 2 * 4 * threads * count
+    assert len(lines) > printed_before > 0
+    names = {str(thread) for thread in range(1, threads + 1)}
+    check_order(names, 2, ((conn, int(number)) for conn, number, _ in lines))
+
+
+def check_order(threads: Set[Any], plays: int, events: Iterable[tuple[Any, int]]) -> None:
+    """
+    Of each thread, the numbers of the events that there are increase; they begin again each time that the script is
+    played. An event is its thread and its number.
+    """
+    last = dict.fromkeys(threads, -1)
+    begun = dict.fromkeys(threads, 1)
+    for thread, number in events:
+        begun[thread] += number <= last[thread]
+        last[thread] = number
+    assert max(begun.values()) <= plays, "out of order"
+    assert min(last.values()) >= 0, "nothing of a thread"
 
 
 def events(tracer: Tracer) -> Iterator[dict[str, Any]]:
@@ -161,25 +181,19 @@ def test_json_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
     server = serve(script=f"threads {threads}\nhop every 100\nrepeat {count}\n{fire}end\n")
     tracer = trace(server, "quic", "-t", "packet_sent", "-t", "free", "-b", "64K", program=program)
     stopped(tracer.process, lambda: check(server.play() == (2 * threads * count, 0)))
+    wait_until(lambda: b"h2olog-event-lost" in tracer.out.read_bytes(), "the loss")
+    printed_before = len(tracer.lines())
+    assert server.play() == (2 * threads * count, 0)  # there are lines behind the loss, too
     assert tracer.stop() == 0
     types = Counter(event["type"] for event in events(tracer))
     lost = lost_by_probe(tracer)
-    assert types["packet-sent"] + lost["quicly:packet_sent"] == threads * count
-    assert types["free"] + lost["quicly:free"] == threads * count
+    assert types["packet-sent"] + lost["quicly:packet_sent"] == 2 * threads * count
+    assert types["free"] + lost["quicly:free"] == 2 * threads * count
     assert sum_lost(tracer) == sum(lost.values()) > threads * count
     assert set(types) == {"packet-sent", "free", "h2olog-event-lost"}
-    check_order_of_threads(tracer, threads)
-
-
-def check_order_of_threads(tracer: Tracer, threads: int) -> None:
-    """Each thread's packets are in the order in which it fired them."""
-    last = dict.fromkeys(range(1, threads + 1), -1)
-    for event in events(tracer):
-        if event["type"] == "packet-sent":
-            thread, number = event["conn"], event["pn"]
-            assert number > last[thread]
-            last[thread] = number
-    assert min(last.values()) >= 0
+    assert len(tracer.lines()) > printed_before > 1
+    packets = ((event["conn"], event["pn"]) for event in events(tracer) if event["type"] == "packet-sent")
+    check_order({*range(1, threads + 1)}, 2, packets)
 
 
 def test_small_ring_loses_nothing_of_a_quiet_server(serve: Serve, trace: Trace) -> None:
@@ -272,6 +286,7 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
     printed = sum(1 for line in lines if line["type"] == "packet-sent")
     assert printed + lost == 3 * count
     assert lost > count  # it did stall
+    check_order({1, 2}, 3, ((line["conn"], line["pn"]) for line in lines if line["type"] == "packet-sent"))
     assert lost_by_probe(tracer) == {"quicly:packet_sent": lost}
     assert min(stalled, stalled_too) < 2 * reading + 5 * SLOWNESS, (stalled, stalled_too, reading)
 
@@ -280,16 +295,21 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
 def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> None:
     """A full pipe keeps it neither from ending nor from switching off."""
     server = serve(script="repeat 100000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
+    memory = Memory(server)
     readable, writable = os.pipe()
     tracer = trace(server, stdout=writable)
     os.close(writable)
     assert server.play() == (100_000, 0)
     time.sleep(0.3 * SLOWNESS)  # by now, the pipe is full
     try:
+        assert memory.switched_on() == HTTP_PROBES
         tracer.process.send_signal(signal.Signals[end])
-        tracer.process.wait(PATIENCE)
+        assert tracer.process.wait(PATIENCE) == 1
+        assert memory.switched_on() == set()
     finally:
         os.close(readable)
+    assert server.play() == (0, 100_000)
+    assert "h2olog: cannot write standard output: nobody reads it; " in tracer.messages()
 
 
 def test_waits_for_the_reader_when_the_server_has_ended(serve: Serve, trace: Trace) -> None:

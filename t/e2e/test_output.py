@@ -18,7 +18,7 @@ from typing import Callable, Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, refusing, run, wait_until
-from support import HTTP_PROBES, LINES, SCRIPT, Before, Memory, Serve, Trace, check_played, cpu_seconds, without
+from support import HTTP_PROBES, LINES, SCRIPT, Before, Memory, Serve, Trace, check_played, cpu_seconds, prints, without
 
 # The user who calls, and another one; neither is root or nobody, nor has a name.
 CALLER, STRANGER = 1235, 1234
@@ -177,8 +177,9 @@ def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> Non
     command = in_a_group(folder, member, "-p", str(server.pid), "-w", str(file))
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=before) as process:
         try:
-            wait_until(lambda: process.poll() is not None or memory.switched_on() == HTTP_PROBES, "the start")
+            wait_until(lambda: process.poll() is not None or prints(process.pid), "the start")
             if member:
+                assert memory.switched_on() == HTTP_PROBES
                 check_played(server)
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=PATIENCE)

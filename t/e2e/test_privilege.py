@@ -188,11 +188,24 @@ def fake_tools(folder: Path, mark: Path) -> str:
     return str(folder)
 
 
+def check_hostile(headers: str, tools: str, mark: Path) -> None:
+    """What the test relies on: who uses one of the headers fails, and who runs one of the programs leaves the mark."""
+    command, source = ["/usr/bin/cc", "-E", "-"], b"#include <linux/types.h>\n"
+    assert subprocess.run(command, input=source, capture_output=True).returncode == 0
+    done = subprocess.run(command, input=source, capture_output=True, env={"CPATH": f"{headers}/include"})
+    assert done.returncode != 0 and b"planted" in done.stderr
+    assert not mark.exists()
+    assert subprocess.run(["/bin/sh", "-c", "llc"], env={"PATH": tools}).returncode == 1
+    assert mark.read_text() == "llc\n"
+    mark.unlink()
+
+
 @pytest.mark.parametrize("name", ["ARCH", "BCC_LINUX_VERSION_CODE", "all"])
 def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, name: str) -> None:
     """No variable changes which headers, files or programs libbcc and clang use, or what they say."""
     server, mark = serve(script=SCRIPT), tmp_path / "mark"
     headers, tools = hostile_headers(tmp_path / "headers"), fake_tools(tmp_path / "tools", mark)
+    check_hostile(headers, tools, mark)
     variables = {
         "ARCH": "arm64", "BCC_LINUX_VERSION_CODE": "1", "BCC_KERNEL_MODULES_SUFFIX": "build", "BCC_SEC_HELPERS": "1",
         "BCC_PROBE_PREFIX": "x", "PATH": tools, "COMPILER_PATH": tools, "CLANG": f"{tools}/clang", "CC": f"{tools}/gcc",
@@ -265,10 +278,12 @@ def test_hostile_name_of_a_server(tmp_path: Path, options: list[str]) -> None:
     assert re.search(re.escape(f" Attaching: tracing PID {server.pid} ({ESCAPED} --script {script}): ") + r"\d+ probes? attached$", attached[0])
 
 
-@pytest.mark.parametrize("options", [[], ["-l"]])
-def test_hostile_name_in_an_error(tmp_path: Path, options: list[str]) -> None:
-    """Of a process without probes; its name is what prctl(2) was told."""
-    binary = tmp_path / "sleeper"
+@pytest.mark.parametrize("options", [["-w", "file"], ["-l"]])
+def test_hostile_name_in_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """Of a process without probes; its name is what prctl(2) was told. No file is left of the start that failed."""
+    monkeypatch.chdir(tmp_path)
     ready = "import ctypes; ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[2J\\xff', 0, 0, 0); print(flush=True); input()"
     process = subprocess.Popen(
         [HOSTILE, "-c", ready], executable="/usr/bin/python3", stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -282,7 +297,7 @@ def test_hostile_name_in_an_error(tmp_path: Path, options: list[str]) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     sentence = rf"h2olog: PID {process.pid} (a\x0a\x1b[2J\xff) has no h2o probes; h2o needs -DWITH_DTRACE=on" + "\n"
     assert done.stderr == sentence
-    assert not binary.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_hostile_notes(tmp_path: Path) -> None:

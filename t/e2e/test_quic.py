@@ -16,13 +16,11 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 import pytest
 from conftest import DATA, SLOWNESS, VERSIONS, Probe, Server, Tracer, probes_of, wait_until
-
-Serve = Callable[..., Server]
-Trace = Callable[..., Tracer]
+from support import Serve, Trace
 
 # A value that the script is given: a number, text or bytes, an address, NULL, what a quicly_rtt_t holds.
 Value = Any

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, wait_until
-from support import HTTP_PROBES, Memory, Serve, Trace, stopped
+from support import HTTP_PROBES, Memory, Serve, Trace, prints, stopped
 
 BURST = "repeat 200000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
@@ -51,7 +51,8 @@ def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
         [str(BUILD / "h2olog"), "-b", "64K", "-p", str(server.pid), "-w", str(tmp_path / "out")], stderr=writer
     )
     try:
-        wait_until(lambda: memory.switched_on() == HTTP_PROBES, "attaching")
+        wait_until(lambda: prints(process.pid), "attaching")
+        assert memory.switched_on() == HTTP_PROBES
         stopped(process, server.play)  # the ring overflows
         time.sleep(0.5 * SLOWNESS)
         assert process.poll() is None

@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""Makes the manual page and the shells' completions of the tables in src/*.def, and what packages need.
+"""Makes the manual pages and the completions from the tables in src/*.def, and the changelogs of packages.
 
     gen_docs.py fill --compiler CC --views FILE --options FILE --version VERSION TEMPLATE
     gen_docs.py gzip FILE
     gen_docs.py changelog --version VERSION --kind debian|rpm --maintainer NAME FILE
 
-`fill` reads the tables of modes and options and replaces @...@ in a template: @version@; and lines that are
-nothing but @mode NAME@ or @option LETTER@ (a heading and the text of --help, in mdoc; what else there is to say
-stands below it), @bash-modes@, @bash-words@, @bash-arguments@, @zsh-options@, @zsh-modes@, @fish-options@ or @fish-modes@. Each
-option has to have its @option@ if one has. `gzip` compresses as `gzip -9n` does. `changelog` writes that of a
-package of CHANGELOG.md.
+`fill` reads the tables of modes and options, and replaces these in a template: @version@ anywhere; and as a whole
+line @mode NAME@ or @option LETTER@ (a heading and the text of --help, in mdoc), @bash-modes@, @bash-words@,
+@bash-arguments@, @zsh-options@, @zsh-modes@, @fish-options@ or @fish-modes@. If a template has one @option@, it must
+have all of them; the same applies to @mode@. `gzip` compresses as `gzip -9n` does. `changelog` makes the changelog
+of a package from CHANGELOG.md.
 
 The tables are read with the C preprocessor, so it works the same when cross-compiling.
 """
@@ -30,7 +30,7 @@ from typing import Callable
 
 
 class SourceError(Exception):
-    """What is wrong with a file, and where."""
+    """An error in a source file, with its place."""
 
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         super().__init__(f"{file}:{line}: {sentence}")
@@ -66,7 +66,7 @@ STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def preprocess(compiler: str, file: Path, macro: str) -> list[list[str | None]]:
-    """The rows of a table, cut into cells by `macro`: of each cell its text, None for NULL."""
+    """Returns the rows of a table, divided into cells by `macro`. A cell is a text, or None for NULL."""
     command = [compiler, "-E", "-P", "-x", "c", "-D", macro, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -77,7 +77,7 @@ def preprocess(compiler: str, file: Path, macro: str) -> list[list[str | None]]:
 
 
 def c_string(file: Path, cell: str) -> str | None:
-    """The text of C's string literals in a row; None for NULL."""
+    """Returns the text of adjacent C string literals; None for NULL."""
     if cell.strip() == "NULL":
         return None
     if STRING.sub("", cell).strip():
@@ -104,7 +104,7 @@ def read_tables(compiler: str, views: Path, options: Path) -> Tables:
 
 
 def brief(help: str) -> str:
-    """What fits beside a completion."""
+    """Shortens a help text for a completion."""
     return re.split(r"[;:] ", help)[0]
 
 
@@ -116,7 +116,7 @@ def mdoc_escape(text: str) -> str:
 
 
 def mdoc_text(help: str) -> list[str]:
-    """A text of --help as a sentence, in lines of usual width, none of which looks like a request."""
+    """Makes a sentence of a help text, in wrapped lines that mdoc does not take for requests."""
     sentence = mdoc_escape(help[:1].upper() + help[1:] + ".")
     lines = textwrap.wrap(sentence, 78, break_long_words=False, break_on_hyphens=False)
     return [f"\\&{line}" if line.startswith(".") else line for line in lines]
@@ -134,7 +134,7 @@ def mdoc_option(tables: Tables, letter: str) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """A word of a shell."""
+    """Quotes a word for a shell."""
     return "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -171,7 +171,7 @@ def fish_options(tables: Tables, _: str) -> list[str]:
     for option in tables.options:
         argument = f" -x -a '(__h2olog_{option.argument})'" if option.argument is not None else ""
         if option.argument == "FILE":
-            argument = " -r -F"  # fish does that itself
+            argument = " -r -F"  # fish completes file names itself
         lines.append(f"complete -c h2olog -s {option.letter} -l {option.name}{argument} -d {quoted_fish(option.help)}")
     return lines
 
@@ -194,7 +194,7 @@ PLACE = re.compile(r"(\s*)@([a-z-]+)(?: (\w+))?@")
 
 
 def check_complete(template: Path, text: str, tables: Tables) -> None:
-    """A page that says something of one mode or option says it of all, once."""
+    """Checks that a template has all modes or options once, if it has one."""
     for kind, words in (
         ("mode", [mode.name for mode in tables.modes]), ("option", [option.letter for option in tables.options]),
     ):  # fmt: skip
@@ -229,7 +229,7 @@ RELEASE = re.compile(r"^## \[(\S+)\] - (\d{4}-\d\d-\d\d)$", re.M)
 
 
 def changelog(arguments: argparse.Namespace) -> bytes:
-    """Of the releases in CHANGELOG.md, an entry each; what is new in them stands there."""
+    """Makes one entry per release in CHANGELOG.md, which refers to that file."""
     releases = RELEASE.findall(arguments.file.read_text(encoding="utf-8"))
     if not releases or releases[0][0] != arguments.version:
         raise SourceError(arguments.file, 1, f"the first release has to be '## [{arguments.version}] - YYYY-MM-DD'")

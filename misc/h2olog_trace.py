@@ -1,10 +1,10 @@
-"""What quicplot and h2olog2qlog share: they read what `h2olog quic` and `h2olog all` print, connection by connection.
+"""Shared by quicplot and h2olog2qlog: reads the output of `h2olog quic` and `h2olog all` by connection.
 
-A connection is called by the number that h2olog gives it, `connection`. Where several traces follow one another, the
-second connection of a number is called NUMBER.2, and so on.
+The name of a connection is its number `connection`. If several traces follow one another, the second connection with
+a number is called NUMBER.2, and so on.
 
-h2olog 1 had no `connection`. In its traces, a connection is called by quicly's number, `conn`, which each thread of a
-server counts on its own, and before 2024-03 each listener. Connections that cannot be told apart are marked as mixed.
+Traces of h2olog 1 have no `connection`. There, the name is quicly's number `conn`, which each thread of a server
+(before 2024-03 each listener) counts separately. Connections that cannot be distinguished are marked as mixed.
 """
 
 from __future__ import annotations
@@ -24,30 +24,29 @@ from typing import Any, Callable, Optional, TextIO
 
 Event = dict[str, Any]
 
-# Connections whose last events may still come: quicly's `free` is not the last one of a connection.
+# Ended connections that are kept, because quicly's `free` is not the last event of a connection.
 MAX_FREED = 1024
 
-# How long after the first path of a connection its accept event is, at most.
+# The longest time from the first path of a connection to its accept event.
 MAX_ACCEPTING_MS = 1000
 
-# Of a connection that is freed, there is none of these.
+# A freed connection has no such events.
 OF_LIVE_CONNECTIONS = ("packet-sent", "packet-commit", "receive", "packet-received")
 
-# Beyond that, a number of milliseconds is no time, and a double is not exact.
+# Larger numbers are not exact in a double, and not a time.
 MAX_TIME = 2**53
 
-# Of connections that a message has to name.
+# The most connections that a message names.
 MOST_NAMES = 10
 
 WHY_MIXED = "h2olog 1 did not tell connections with the same number apart"
 
-# A server's threads each have a clock that lags by the length of a round of its event loop; more is a clock that was
-# set.
+# The clock of a thread lags by at most one round of its event loop. A larger difference means that the clock was set.
 CLOCK_WAS_SET_MS = 1000
 
 
 class Trouble(Exception):
-    """A sentence for whoever runs the program, which ends with status 1."""
+    """An error with a message for the user. The program ends with status 1."""
 
 
 class Connection:
@@ -59,27 +58,27 @@ class Connection:
 
     def __init__(self, name: str, begin: int, is_old: bool) -> None:
         self.name = name
-        self.begin = begin  # when its first event was
-        self.time = begin  # when its last one was; never goes back
-        self.accepted = False  # the trace has it from its beginning
+        self.begin = begin  # time of its first event
+        self.time = begin  # time of its latest event; never decreases
+        self.accepted = False  # the trace has its begin
         self.freed = False
-        self.is_old = is_old  # of a trace of h2olog 1
-        self.is_made = False  # its first path is all there is of it
-        self.mixed = False  # it may have events of others, and others its own
-        self.path_unknown = False  # others began at the same time: the first path is of one of them
-        self.last_sent: dict[int | None, int] = {}  # by packet type, the last packet number
+        self.is_old = is_old  # from a trace of h2olog 1
+        self.is_made = False  # only its first path was seen
+        self.mixed = False  # it may have events of other connections, and vice versa
+        self.path_unknown = False  # other connections began at the same time, so its first path is not certain
+        self.last_sent: dict[int | None, int] = {}  # packet type -> latest packet number
 
 
-# What tells connections apart: h2olog's number; of h2olog 1, thread and quicly's number.
+# Identifies a connection: h2olog's number; for h2olog 1, thread and quicly's number.
 Key = tuple[Optional[int], int]
-NUMBERED = -1  # in place of the thread
+NUMBERED = -1  # instead of the thread
 
-# The type of an event, whose it is (None: h2olog's own), and its members.
+# Type of an event, its connection (None: an event of h2olog), and its members.
 TracedEvent = tuple[str, Optional[Connection], Event]
 
 
 def integer(event: Event, *keys: str) -> int | None:
-    """The first of the members that is there and an integer. What h2olog could not read is null."""
+    """Returns the first member that exists and is an integer. Unreadable values are null."""
     for key in keys:
         value = event.get(key)
         if type(value) is int:
@@ -88,13 +87,13 @@ def integer(event: Event, *keys: str) -> int | None:
 
 
 def natural(event: Event, *keys: str) -> int | None:
-    """The same, and not negative."""
+    """The same for integers that are not negative."""
     value = integer(event, *keys)
     return value if value is not None and value >= 0 else None
 
 
 def key_of(event: Event) -> Key | None:
-    """What tells an event's connection from others; None if it has none."""
+    """Returns the key of an event's connection; None if it has none."""
     if "connection" in event:
         number = natural(event, "connection")
         return None if number is None else (NUMBERED, number)
@@ -103,49 +102,49 @@ def key_of(event: Event) -> Key | None:
 
 
 class Path:
-    """The first path of a connection that is not known yet."""
+    """The first path of a connection without an accept event yet."""
 
     __slots__ = ("event", "is_doubtful")
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self.is_doubtful = False  # others waited with it
+        self.is_doubtful = False  # other paths waited at the same time
 
     def is_recent(self, accept: Event) -> bool:
-        """Whether it can be of the connection that is accepted now."""
+        """Whether it can belong to the connection that is accepted now."""
         before, now = natural(self.event, "time"), natural(accept, "time")
         return before is None or now is None or now - before <= MAX_ACCEPTING_MS
 
 
 def is_another(kind: str, is_path: bool, connection: Connection) -> bool:
-    """Whether an event is the first one of another connection of the same number."""
+    """Whether an event begins another connection with the same number."""
     if not is_path and kind not in ("accept", "connect"):
         return False
     return connection.accepted or connection.freed or (connection.is_old and not connection.is_made)
 
 
 class Trace:
-    """The events of files, or of stdin if none are given."""
+    """The events of files, or of stdin without files."""
 
     def __init__(self, program: str, files: Sequence[str]) -> None:
         self.program = program
         self.files = files or ["-"]
-        self.time: int | None = None  # of the last event that said one
-        self.seq = 0  # of the last event
+        self.time: int | None = None  # of the latest event with a time
+        self.seq = 0  # of the latest event
         self.good = 0
         self.bad = 0
         self.first_bad = ""
-        self.mixed: list[str] = []  # names of connections
+        self.mixed: list[str] = []  # names of mixed connections
         self.unplaced_paths = 0
-        self.path_unknown = False  # of the accept event that is given out
+        self.path_unknown = False  # for the accept event that is returned
         self.set_back = 0
         self.open: dict[Key, Connection] = {}
         self.freed: collections.deque[tuple[Key, Connection]] = collections.deque()
         self.names: collections.Counter[int] = collections.Counter()
-        self.gone: list[Connection] = []  # whose last event has been given out; whoever cares, empties it
+        self.gone: list[Connection] = []  # connections whose last event was returned; the caller empties it
 
     def events(self) -> Iterator[TracedEvent]:
-        """Those that belong to a connection, and the notes of h2olog that it lost some."""
+        """Yields events of connections, and reports of lost events."""
         for event in self.numbered():
             kind = event["type"]
             if kind == "h2olog-event-lost":
@@ -182,7 +181,7 @@ class Trace:
         self.unplaced_paths += sum(map(len, waiting.values()))
 
     def first_path(self, waiting: list[Path], accept: Event) -> Iterator[Event]:
-        """The first path of a connection that is accepted, if that is certain. Takes it out of those that wait."""
+        """Takes the first path of an accepted connection from the waiting ones, if it is certain."""
         recent = [path for path in waiting if path.is_recent(accept)]
         self.unplaced_paths += len(waiting) - len(recent)
         if len(recent) == 1 and not recent[0].is_doubtful:
@@ -222,12 +221,12 @@ class Trace:
             raise Trouble(f"cannot read {'stdin' if file == '-' else file}: {error.strerror}") from error
 
     def begin_trace(self) -> None:
-        """Another run of h2olog numbers other connections from 1."""
+        """Another run of h2olog begins: its numbers begin again at 1."""
         for key in [key for key in self.open if key[0] == NUMBERED]:
             self.gone.append(self.open.pop(key))
 
     def tick(self, event: Event) -> int | None:
-        """When an event was. Some of quicly's say 0: they are as late as the one before."""
+        """Returns the time of an event. If quicly's time is 0, it is the time of the previous event."""
         time = event.get("time")
         if type(time) is int and 0 < time < MAX_TIME:
             self.time = time
@@ -244,7 +243,7 @@ class Trace:
             connection.is_made = is_path
         else:
             connection.is_made = False
-        if "conn-id" not in event and event.get("time") != 0:  # those of h2o have another clock
+        if "conn-id" not in event and event.get("time") != 0:  # events of h2o have another clock
             if time + CLOCK_WAS_SET_MS < connection.time:
                 self.set_back += 1
             connection.time = max(connection.time, time)
@@ -277,7 +276,7 @@ class Trace:
             self.mixed.append(connection.name)
 
     def look_for_others(self, kind: str, event: Event, connection: Connection) -> None:
-        """A connection's packet numbers increase, and nothing is sent or received when it is freed."""
+        """Detects mixed connections: packet numbers must increase, and a freed connection has no packets."""
         if connection.freed and kind in OF_LIVE_CONNECTIONS:
             self.mix(connection)
         number = natural(event, "pn")
@@ -288,7 +287,7 @@ class Trace:
             connection.last_sent[packet_type] = number
 
     def end(self, key: Key, connection: Connection) -> None:
-        """Forgets connections some time after they are gone."""
+        """Forgets connections some time after their end."""
         connection.freed = True
         self.freed.append((key, connection))
         if len(self.freed) > MAX_FREED:
@@ -297,7 +296,7 @@ class Trace:
                 self.gone.append(self.open.pop(old_key))
 
     def check(self) -> None:
-        """What there is to say once all is read."""
+        """Reports problems after everything was read."""
         if self.good == 0:
             raise Trouble(
                 "this is not what `h2olog quic` prints: it has no line that is a JSON object with a type and a seq"
@@ -320,7 +319,7 @@ class Trace:
 
 
 def open_input(file: str) -> TextIO:
-    """Only a newline ends a line of h2olog."""
+    """Reads lines. Only a newline ends a line of h2olog."""
     if file == "-":
         return open(0, encoding="utf-8", errors="replace", newline="\n", closefd=False)
     return open(file, encoding="utf-8", errors="replace", newline="\n")
@@ -331,7 +330,7 @@ def say(program: str, sentence: str) -> None:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Connections, not too many."""
+    """Lists connections, up to MOST_NAMES."""
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
     return f"connection{'' if len(names) == 1 else 's'} {', '.join(names[:MOST_NAMES])}{more}"
 
@@ -341,7 +340,7 @@ def plural(number: int, what: str) -> str:
 
 
 def version() -> str:
-    """The version of h2olog. An installed file has it; in a source tree, CMakeLists.txt does."""
+    """Returns the version of h2olog from an installed file, or from CMakeLists.txt in a source tree."""
     folder = pathlib.Path(__file__).resolve().parent
     for file, pattern in ((folder / "version", r"(\S+)"), (folder.parent / "CMakeLists.txt", r"project\(h2olog VERSION (\S+)")):
         try:
@@ -354,7 +353,7 @@ def version() -> str:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """What both programs are told alike."""
+    """Adds the arguments that both programs have."""
     parser.add_argument(
         "-V", "--version", action="version", version=f"{parser.prog} {version()}", help="print the version and exit"
     )
@@ -364,7 +363,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def check_input(parser: argparse.ArgumentParser, files: Sequence[str]) -> None:
-    """Nobody types JSON lines; and Ctrl-C is to end the h2olog in front of the pipe, and to be survived behind it."""
+    """Refuses a terminal as input. Ignores the first Ctrl-C, which ends the h2olog in the pipe."""
     if files and "-" not in files:
         return
     if sys.stdin is None or sys.stdin.isatty():
@@ -373,17 +372,17 @@ def check_input(parser: argparse.ArgumentParser, files: Sequence[str]) -> None:
 
 
 def survive(number: int, frame: FrameType | None) -> None:
-    """The first Ctrl-C; a second one ends the program."""
+    """Handles the first Ctrl-C. The second one ends the program."""
     signal.signal(number, signal.SIG_DFL)
 
 
 def run(program: str, main: Callable[[], None]) -> int:
-    """Returns the exit status. A reader that went away had enough: that is no error."""
+    """Returns the exit status. A reader that closes the output is not an error."""
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at the end of Python
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,6 @@
-# Read by cpack for each format: what of the installed files goes into it.
+# cpack reads this for each format. It chooses the files of the package.
 
-if(NOT CPACK_INSTALL_CMAKE_PROJECTS) # of the sources, nothing is installed
+if(NOT CPACK_INSTALL_CMAKE_PROJECTS) # nothing is installed for the source package
     return()
 endif()
 if(CPACK_GENERATOR STREQUAL DEB)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What tracing costs: measures it against the stand-in server, and prints a table.
+"""Measures the cost of tracing with the stand-in server, and prints a table.
 
     sudo bench.py [ROW...]      (rows by their names in ROWS below; all, if none is named)
 
@@ -32,28 +32,28 @@ from typing import IO, Any, Callable, Iterator, TypeVar
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).resolve().parents[2] / "build"))
 
-# Nothing here takes this long, even on a busy machine; what does is stuck.
+# Even on a busy machine, no step takes this long.
 PATIENCE = 60.0
 
-# --- what is fired: scripts of the stand-in (t/standin/README.md) ---------------------------------------
+# --- scripts of the stand-in (t/standin/README.md) ------------------------------------------------------
 
 HEADER = f'name="user-agent" name_len=10 value="{"0123456789" * 5}" value_len=50'
 
-# One connection: those with an odd and with an even number fire at different places in the binary.
+# One connection, because odd and even numbers fire at different places in the binary.
 HEADER_SCRIPT = f"""
 repeat 1000000
   h2o:receive_request_header conn_id=1 req_id=1 {HEADER}
 end
 """
 
-# Five numbers, behind a connection.
+# A connection and five numbers.
 PACKET_SCRIPT = """
 repeat 1000000
   quicly:packet_sent conn=1 at=1700000000000 pn=123456 len=1200 packet_type=3 ack_only=0
 end
 """
 
-# A request to a busy server: its lines are checked for order by the tags, and by # as the request's number.
+# A request to a busy server. The tags, and # as the number of the request, show the order of lines.
 REQUEST_TAGS = ["RxProtocol", *["RxHeader"] * 7, "TxStatus", *["TxHeader"] * 3]
 REQUEST = f"""
   h2o:receive_request conn_id=thread req_id=# http_version=0x101
@@ -70,7 +70,7 @@ REQUEST = f"""
   h2o:send_response_header conn_id=thread req_id=# name="server" name_len=6 value="h2o/2.3.0-DEV" value_len=13
 """
 
-# What most events of a large download over HTTP/3 are.
+# The most frequent events of a large download over HTTP/3.
 DOWNLOAD = """
   quicly:receive conn=thread at=now dcid="0f82c1d34e56a7b8" bytes=x"c0ff" bytes_len=2
   quicly:packet_received conn=thread at=now pn=# decrypted=x"02" decrypted_len=1 packet_type=3
@@ -85,7 +85,7 @@ DOWNLOAD = """
   quicly:packet_sent conn=thread at=now pn=# len=1200 packet_type=3 ack_only=0
 """
 
-# For order and losses each event carries # once, and events of both layers take turns.
+# For order and losses: each event has # once, and events of both layers alternate.
 RUSH = """
   quicly:packet_sent conn=thread at=now pn=# len=1200 packet_type=3 ack_only=0
   quicly:packet_acked conn=thread at=now pn=# is_late_ack=0
@@ -96,21 +96,21 @@ TIES = "h2o:h3s_accept conn_id=1 quic=1\nh2o:h3s_accept conn_id=2 quic=2\n"
 
 
 def paced(lines: str, rate: int, seconds: float, threads: int, before: str = "") -> str:
-    """A script that fires these lines over and over, at so many events a second in all."""
+    """Returns a script that repeats these lines, with this total number of events per second."""
     count = len(lines.strip().splitlines())
     repeats = round(rate * seconds / count / threads)
     return f"{before}rate {rate}\nthreads {threads}\nrepeat {repeats}\n{lines}end\n"
 
 
-# --- what runs -----------------------------------------------------------------------------------------
+# --- processes -----------------------------------------------------------------------------------------
 
 
 class Trouble(Exception):
-    """Why nothing can be measured, in a sentence."""
+    """Why nothing can be measured."""
 
 
 class Lines:
-    """The lines that come out of a pipe."""
+    """The lines of a pipe."""
 
     def __init__(self, pipe: IO[bytes] | None, whose: str) -> None:
         assert pipe is not None
@@ -131,12 +131,12 @@ class Lines:
         return line.decode(errors="replace")
 
     def all(self) -> str:
-        """What is left once nobody writes any more."""
+        """Returns the rest, at the end of the pipe."""
         rest = self.rest + b"".join(iter(lambda: os.read(self.fd, 65536), b""))
         return rest.decode(errors="replace")
 
     def until(self, pattern: str) -> re.Match[str]:
-        """The first line that matches."""
+        """Waits for the first line that matches."""
         others: list[str] = []
         while True:
             try:
@@ -153,7 +153,7 @@ AnyChild = TypeVar("AnyChild", bound="Child")
 
 
 class Child:
-    """A process of ours; it ends with its `with` block."""
+    """A child process, which ends with its `with` block."""
 
     def __init__(self, words: list[str], **how: Any) -> None:
         try:
@@ -169,7 +169,7 @@ class Child:
         self.end(signal.SIGKILL)
 
     def end(self, number: int) -> float:
-        """Sends a signal; returns after how many seconds the process is gone."""
+        """Sends a signal. Returns the seconds until the process has ended."""
         start = time.perf_counter()
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -177,7 +177,7 @@ class Child:
         return time.perf_counter() - start
 
     def cpu_ns(self) -> int:
-        """CPU time of all threads so far."""
+        """Returns the CPU time of all threads."""
         tasks = Path(f"/proc/{self.pid}/task")
         return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
 
@@ -190,11 +190,11 @@ class Child:
 class Played:
     fired: int
     seconds: float
-    cpu_ns: float  # of the server, for a firing, whether somebody listens or not: what else runs here is not in it
+    cpu_ns: float  # CPU time of the server per fired probe, traced or not
 
 
 class Server(Child):
-    """A stand-in; each play fires its script once."""
+    """A stand-in server. Each play runs its script once."""
 
     def __init__(self, version: str, folder: Path, script: str = "") -> None:
         file = folder / f"script-{time.monotonic_ns()}"
@@ -220,7 +220,7 @@ class Server(Child):
 
 
 class EmptyUprobe(Child):
-    """An empty BPF program on a probe: the floor."""
+    """An empty BPF program on a probe: the baseline."""
 
     def __init__(self, server: Server, probe: str) -> None:
         words = [str(BUILD / "t" / "bench" / "empty_uprobe"), str(server.pid), probe]
@@ -229,7 +229,7 @@ class EmptyUprobe(Child):
 
 
 class Tracer(Child):
-    """h2olog, attached. Its lines go to a file, or into the pipe `lines`."""
+    """An attached h2olog. Its lines go to a file, or to the pipe `lines`."""
 
     def __init__(self, mode: str, server: Server, file: Path | None) -> None:
         words = [str(BUILD / "h2olog"), mode, "-d", "-p", str(server.pid)]
@@ -245,14 +245,14 @@ class Tracer(Child):
         self.seconds_to_detach = 0.0
 
     def stop(self) -> int:
-        """As Ctrl-C does; returns how many events it says were lost."""
+        """Sends SIGINT. Returns the number of lost events that h2olog reports."""
         self.seconds_to_detach = self.end(signal.SIGINT)
         match = re.search(r"(\d+) events were lost in all", self.messages.all())
         return int(match[1]) if match else 0
 
 
 def settle() -> None:
-    """What has been fired is printed by now: h2olog promises 0.1 s."""
+    """Waits until all fired events are printed: h2olog promises 0.1 s."""
     time.sleep(0.4)
 
 
@@ -261,22 +261,22 @@ def count_lines(file: Path) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
 
 
-# --- measurements that several rows share --------------------------------------------------------------
+# --- measurements for several rows ---------------------------------------------------------------------
 
 
 @dataclass
 class Attaching:
-    """Starting and ending on a quiet server, a list element a round."""
+    """Starting and ending on a quiet server; one list element per round."""
 
     seconds_to_attach: list[float] = field(default_factory=list)
-    cpu_to_attach: list[float] = field(default_factory=list)  # seconds, too
+    cpu_to_attach: list[float] = field(default_factory=list)  # seconds
     seconds_to_detach: list[float] = field(default_factory=list)
     private_kib: list[int] = field(default_factory=list)
 
 
 @dataclass
 class Cost:
-    """Nanoseconds of the server's CPU for a firing, a list element a round; and what h2olog lost of them."""
+    """Nanoseconds of the server's CPU per fired probe, one list element per round; and h2olog's losses."""
 
     probe: str
     untraced_ns: list[float] = field(default_factory=list)
@@ -286,7 +286,7 @@ class Cost:
     lost: int = 0
 
     def ratio(self) -> float:
-        """What tracing adds, compared with what an empty uprobe adds in the same round."""
+        """Returns the cost of tracing, relative to that of an empty uprobe in the same round."""
         rounds = zip(self.untraced_ns, self.empty_ns, self.traced_ns)
         return median((traced - untraced) / (empty - untraced) for untraced, empty, traced in rounds)
 
@@ -300,7 +300,7 @@ class Cost:
 
 @dataclass
 class Printing:
-    """h2olog's own CPU time under load, a list element a round."""
+    """h2olog's own CPU time under load, one list element per round."""
 
     ns: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
@@ -309,7 +309,7 @@ class Printing:
 
 @dataclass
 class Rush:
-    """Many events from two threads at once."""
+    """Many events from two threads at the same time."""
 
     fired: int
     printed: int
@@ -326,7 +326,7 @@ class Bench:
 
     @contextlib.contextmanager
     def output(self) -> Iterator[Path]:
-        """Where h2olog prints to; gone after, as it can be large."""
+        """The output file of h2olog. It is removed afterwards, because it can be large."""
         file = self.folder / "out"
         try:
             yield file
@@ -335,7 +335,7 @@ class Bench:
 
     @cached_property
     def attaching(self) -> dict[str, Attaching]:
-        """By mode and version of the server; the first round, from a cold cache, does not count."""
+        """By mode and version of the server. The first round, with a cold cache, is not counted."""
         kinds = {"http 2026-06": Attaching(), "quic 2020-06": Attaching(), "quic 2026-06": Attaching()}
         with contextlib.ExitStack() as stack:
             servers = {v: stack.enter_context(Server(v, self.folder)) for v in ("2020-06", "2026-06")}
@@ -417,7 +417,7 @@ class Bench:
 
 
 def disordered_events(file: Path) -> int:
-    """JSON lines whose thread's counter, or whose stamp, is before that of an earlier line."""
+    """Counts JSON lines whose counter of their thread, or time, is smaller than in an earlier line."""
     latest: dict[int, int] = {}
     latest_stamp = disordered = 0
     with file.open("rb") as stream:
@@ -428,7 +428,7 @@ def disordered_events(file: Path) -> int:
                 continue
             is_disordered = count < latest.get(event["conn"], -1)
             latest[event["conn"]] = max(count, latest.get(event["conn"], -1))
-            if event["type"] == "send-response-header":  # stamped by h2olog, not by the server's clock
+            if event["type"] == "send-response-header":  # has the time of h2olog, not of the server
                 is_disordered |= event["time"] < latest_stamp
                 latest_stamp = max(event["time"], latest_stamp)
             disordered += is_disordered
@@ -436,7 +436,7 @@ def disordered_events(file: Path) -> int:
 
 
 def disordered_lines(file: Path) -> int:
-    """Text lines of a connection that are not where they belong in their request, or are before an earlier one."""
+    """Counts text lines that are at the wrong place in their request, or in an earlier request."""
     latest: dict[bytes, int] = {}
     disordered = 0
     with file.open("rb") as stream:
@@ -459,10 +459,10 @@ class Row:
     target: float
     unit: str = ""
     digits: int = 2
-    at_least: bool = False  # the target is the least that is wanted, not the most
+    at_least: bool = False  # the target is a minimum, not a maximum
     note: str = ""
-    but: str = ""  # what limits the verdict
-    rounds: Any = None  # what was measured, for bench.json
+    but: str = ""  # a restriction of the verdict
+    rounds: Any = None  # the measurements, for bench.json
 
     @property
     def is_reached(self) -> bool:
@@ -552,12 +552,12 @@ def order_text(bench: Bench) -> Row:
 
 
 def delay(bench: Bench) -> Row:
-    """The longest, as it is a promise. The event says when it was fired, in whole milliseconds."""
+    """The maximum, because it is a promise. The event has the time when it was fired, in milliseconds."""
     delays: list[float] = []
     with Server("2026-06", bench.folder, "quicly:packet_sent conn=1 at=now\n") as server:
         with Tracer("quic", server, None) as tracer:
             for _ in range(30):
-                time.sleep(random.uniform(0.05, 0.15))  # not in step with anybody's clock
+                time.sleep(random.uniform(0.05, 0.15))  # not in step with a timer
                 server.start_playing()
                 line = tracer.lines.next()
                 delays.append(time.time() * 1000 - json.loads(line)["time"])
@@ -586,7 +586,7 @@ def detach(bench: Bench) -> Row:
 
 
 def neighbour(bench: Bench) -> Row:
-    """The traced server is quiet: what it costs its neighbour is not to be the CPU that it takes."""
+    """The traced server is quiet, so that its CPU time does not slow down the other one."""
     alone: list[float] = []
     beside: list[float] = []
     with Server("2026-06", bench.folder) as traced, Server("2026-06", bench.folder) as other:
@@ -602,14 +602,14 @@ def neighbour(bench: Bench) -> Row:
 
 
 def load(port: int, seconds: float) -> float:
-    """Requests a second of a server. So many are under way at once that it is the server who is busy."""
+    """Requests per second of a server. Many requests at a time keep the server busy."""
     batch = 64
     requests = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n" * batch
     with contextlib.ExitStack() as stack:
         address = ("127.0.0.1", port)
         connections = [stack.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(8)]
         connections[0].sendall(requests[: len(requests) // batch])
-        size = len(connections[0].recv(65536)) * batch  # all responses are alike
+        size = len(connections[0].recv(65536)) * batch  # all responses are the same
         for connection in connections:
             connection.sendall(requests)
         start = time.perf_counter()
@@ -662,7 +662,7 @@ def describe_machine() -> dict[str, str]:
         "kernel": kernel,
         "libbcc": libbcc,
         "h2olog": h2olog,
-        "load": f"{os.getloadavg()[0]:.1f}",  # of what else runs here
+        "load": f"{os.getloadavg()[0]:.1f}",  # load of the machine
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
 
@@ -710,7 +710,7 @@ def run(wanted: list[str]) -> None:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is to be ended in this case, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end child processes in this case, too
     try:
         run(sys.argv[1:])
     except Trouble as trouble:

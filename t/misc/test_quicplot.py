@@ -361,7 +361,7 @@ def test_choosing() -> None:
     assert again.says("QUIC connection 7.2") and again.says("sent in 4 packets")
     missing = run(QUICPLOT, "-c", "9", text=lines_of(events))
     assert (missing.returncode, missing.stdout) == (1, b"")
-    assert missing.stderr == b"quicplot: there is no connection 9 in this trace; -l lists those that there are\n"
+    assert missing.stderr == b"quicplot: there is no connection 9 in this trace; -l lists the connections\n"
 
 
 def test_threads() -> None:
@@ -535,7 +535,7 @@ def test_terminal() -> None:
     typed = subprocess.run(command, stdin=other_side, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
     assert typed.returncode == 2 and b"give it a file, or a pipe: sudo h2olog quic -p PID | quicplot" in typed.stderr
     shown = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=other_side, stderr=subprocess.PIPE, timeout=60)
-    assert shown.returncode == 2 and b"a picture is nothing for a terminal: say where to, with -o FILE" in shown.stderr
+    assert shown.returncode == 2 and b"standard output is a terminal; write the picture to a file with -o FILE" in shown.stderr
     os.close(other_side)
     os.close(terminal)
 

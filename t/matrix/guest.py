@@ -35,7 +35,7 @@ MOUNTS = [
 ]  # fmt: skip
 
 # The longest first, so that the two streams end at about the same time.
-FIRST = ["quic", "life", "faults"]
+FIRST = ["quic", "life", "kills", "growth"]
 
 writing = threading.Lock()
 

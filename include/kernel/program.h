@@ -72,7 +72,7 @@ struct program {
  * read, and calls `skipped` for each. Call program_dispose.
  */
 void program_open(struct program *program, enum operand_arch arch,
-                  const struct program_settings *selection, const struct program_maps *maps,
+                  const struct program_settings *settings, const struct program_maps *maps,
                   void (*skipped)(const struct server_probe *traced,
                                   const struct location *location));
 

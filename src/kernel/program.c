@@ -10,7 +10,7 @@
 #include "kernel/embedded.h"
 #include "memory.h"
 
-static void print_defines(FILE *text, const struct program_settings *selection,
+static void print_defines(FILE *text, const struct program_settings *settings,
                           const struct program_maps *maps)
 {
     const struct {
@@ -23,14 +23,14 @@ static void print_defines(FILE *text, const struct program_settings *selection,
         {"TIES_MAP", (uint64_t)maps->ties},
         {"ENTRIES_MAP", (uint64_t)maps->entries},
         {"GATE_MAP", (uint64_t)maps->gate},
-        {"NUM_PROBES", selection->num_probes},
-        {"WATERMARK", selection->watermark},
-        {"APPLICATION_DATA", selection->application_data},
-        {"TIE_CONNECTIONS", selection->additions.connections},
-        {"WITH_STAMPS", selection->additions.times},
-        {"WITH_TIDS", selection->additions.threads},
-        {"NAMESPACE_DEVICE", selection->pid_device},
-        {"NAMESPACE_INODE", selection->pid_inode},
+        {"NUM_PROBES", settings->num_probes},
+        {"WATERMARK", settings->watermark},
+        {"APPLICATION_DATA", settings->application_data},
+        {"TIE_CONNECTIONS", settings->additions.connections},
+        {"WITH_STAMPS", settings->additions.times},
+        {"WITH_TIDS", settings->additions.threads},
+        {"NAMESPACE_DEVICE", settings->pid_device},
+        {"NAMESPACE_INODE", settings->pid_inode},
     };
 
     fputs("#define H2OLOG_BPF 1\n", text);
@@ -58,14 +58,14 @@ static void print_comparison(FILE *text, const char *name, size_t length)
     }
 }
 
-static void print_header_filter(FILE *text, const struct program_settings *selection)
+static void print_header_filter(FILE *text, const struct program_settings *settings)
 {
     fprintf(text,
             "/* Whether a response header is one of those of -s. */\n"
             "INLINE int header_wanted(u64 name, u64 length)\n{\n    u64 words[%d];\n\n",
             EVENT_NAME_MAX / 8);
-    for (size_t i = 0; i != selection->num_response_headers; ++i) {
-        const char *name = selection->response_headers[i];
+    for (size_t i = 0; i != settings->num_response_headers; ++i) {
+        const char *name = settings->response_headers[i];
         size_t length = strlen(name);
         fprintf(text,
                 "    if (length == %zu) {\n"
@@ -83,16 +83,16 @@ static void print_header_filter(FILE *text, const struct program_settings *selec
  * Writes keep(), see bpf/capture.h. To add a filter, print its condition here; if it needs to know
  * more of an event, add a member to struct candidate, which misc/layouts.py fills in.
  */
-static void print_keep(FILE *text, const struct program_settings *selection)
+static void print_keep(FILE *text, const struct program_settings *settings)
 {
-    if (selection->num_response_headers != 0)
-        print_header_filter(text, selection);
+    if (settings->num_response_headers != 0)
+        print_header_filter(text, settings);
     fputs("INLINE int keep(const struct candidate *candidate)\n{\n", text);
-    if (selection->additions.http3_only)
+    if (settings->additions.http3_only)
         fputs("    if ((candidate->kind & ANY_HTTP) != 0 && (candidate->flags & EVENT_TIED) == 0)\n"
               "        return 0;\n",
               text);
-    if (selection->num_response_headers != 0)
+    if (settings->num_response_headers != 0)
         fputs("    if ((candidate->kind & RESPONSE_HEADER) != 0 &&\n"
               "        !header_wanted(candidate->name, candidate->name_length))\n"
               "        return 0;\n",
@@ -142,20 +142,20 @@ static int known_length(enum operand_arch arch, const struct signature *signatur
 }
 
 static int print_function(FILE *text, enum operand_arch arch,
-                          const struct program_settings *selection,
+                          const struct program_settings *settings,
                           const struct program_function *function)
 {
     const struct signature *signature = function->traced->signature;
-    const size_t id = (size_t)(function->traced - selection->probes);
+    const size_t id = (size_t)(function->traced - settings->probes);
     const char *operands = function->locations[0]->arguments;
 
     fprintf(text, "/* %s\n * %.*s */\n", signature->declaration,
             known_length(arch, signature, operands), operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
             function->name, id, function->silent);
-    if (!selection->one_link) /* else PROGRAM_DISPATCH checks the gate */
+    if (!settings->one_link) /* else PROGRAM_DISPATCH checks the gate */
         fputs("    if (!GATE->is_open)\n        return 0;\n", text);
-    if (print_arguments(text, arch, signature, operands, selection->application_data) != 0)
+    if (print_arguments(text, arch, signature, operands, settings->application_data) != 0)
         return -1;
     fprintf(text, "%s}\n\n", signature->capture);
     return 0;
@@ -203,7 +203,7 @@ static void add_functions(struct program *program, enum operand_arch arch,
 }
 
 void program_open(struct program *program, enum operand_arch arch,
-                  const struct program_settings *selection, const struct program_maps *maps,
+                  const struct program_settings *settings, const struct program_maps *maps,
                   void (*skipped)(const struct server_probe *traced,
                                   const struct location *location))
 {
@@ -211,21 +211,21 @@ void program_open(struct program *program, enum operand_arch arch,
     FILE *text;
 
     *program = (struct program){0};
-    for (size_t i = 0; i != selection->num_probes; ++i)
-        add_functions(program, arch, &selection->probes[i], skipped);
+    for (size_t i = 0; i != settings->num_probes; ++i)
+        add_functions(program, arch, &settings->probes[i], skipped);
     for (size_t i = 0; i != program->num_functions; ++i) {
         struct program_function *function = &program->functions[i];
-        const size_t id = (size_t)(function->traced - selection->probes);
-        function->printed = id < selection->num_printed;
-        function->silent = id >= selection->num_printed + selection->num_followed;
+        const size_t id = (size_t)(function->traced - settings->probes);
+        function->printed = id < settings->num_printed;
+        function->silent = id >= settings->num_printed + settings->num_followed;
     }
     text = open_memstream(&program->text, &size);
     if (text == NULL)
         abort();
-    print_defines(text, selection, maps);
-    print_keep(text, selection);
+    print_defines(text, settings, maps);
+    print_keep(text, settings);
     for (size_t i = 0; i != program->num_functions; ++i)
-        print_function(text, arch, selection, &program->functions[i]);
+        print_function(text, arch, settings, &program->functions[i]);
     fputs("/* All locations share one link. The cookie of a location selects its function. */\n"
           "int " PROGRAM_DISPATCH "(struct pt_regs *ctx)\n{\n"
           "    if (GATE->is_open)\n"

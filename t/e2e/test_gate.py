@@ -68,14 +68,15 @@ def test_no_request_is_torn_by_an_early_end(serve: Serve, trace: Trace, program:
     server = serve(script=REQUESTS)
     server.start_playing()
     start = time.monotonic()
-    assert trace(server, program=program).stop() == 0
-    took = time.monotonic() - start
+    tracer = trace(server, program=program)
+    took = time.monotonic() - start  # until it is attached: ending takes long without links
+    assert tracer.stop() == 0
     kinds: set[bool] = set()
     for nth in range(100):
         if nth >= 8 and kinds == {True, False}:
             break
         tracer = trace(server, program=program, attached=False)
-        time.sleep(took * random.uniform(0.3, 1.3))
+        time.sleep(took * random.uniform(0.2, 1.5))
         assert tracer.stop() in (0, -signal.SIGINT)  # before it waits for signals, it ends as any program does
         kinds.add(check_whole(tracer) > 0)
     assert kinds == {True, False}

@@ -440,11 +440,11 @@ def test_captures_compile(tmp_path: Path, tables: str) -> None:
 
 # A change of each of the generator's assumptions: header, what is replaced, by what.
 MUTATIONS = [
-    ("bpf/event.h", "uint64_t\n        connection;", "uint64_t unused, connection;"),  # another size
-    ("bpf/event.h", "uint32_t\n        conn;", "uint32_t unused; uint32_t conn;"),  # another offset
-    ("bpf/event.h", "uint32_t\n        conn;", "uint16_t conn, unused;"),
+    ("bpf/event.h", "uint64_t connection; /* address", "uint64_t unused, connection; /* address"),  # another size
+    ("bpf/event.h", "uint32_t conn; /* quicly", "uint32_t unused; uint32_t conn; /* quicly"),  # another offset
+    ("bpf/event.h", "uint32_t conn; /* quicly", "uint16_t conn, unused; /* quicly"),
     ("bpf/event.h", "uint16_t flags;", "uint8_t flags;"),
-    ("bpf/event.h", "uint64_t\n        connection;", "uint32_t connection, unused;"),
+    ("bpf/event.h", "uint64_t connection; /* address", "uint32_t connection, unused; /* address"),
     ("bpf/event.h", "#define EVENT_TIED 0x8000", "#define EVENT_TIED 0x4000"),
     ("bpf/event.h", "#define EVENT_NAME_MAX   256", "#define EVENT_NAME_MAX 512"),
     ("bpf/event.h", "#define EVENT_TEXT_MAX   4096", "#define EVENT_TEXT_MAX 2048"),

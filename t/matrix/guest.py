@@ -34,7 +34,7 @@ MOUNTS = [
     ("tmpfs", "/run"), ("tmpfs", "/tmp"), ("devpts", "/dev/pts"), ("tmpfs", "/dev/shm"),
 ]  # fmt: skip
 
-# The longest ones first, so that both streams end at about the same time.
+# The longest first, so that the two streams end at about the same time.
 FIRST = ["quic", "life", "faults"]
 
 writing = threading.Lock()
@@ -98,7 +98,7 @@ def run_file(file: Path) -> None:
 
 
 def run_unit_tests() -> None:
-    """Runs the unit tests that depend on the kernel. cmocka reports in the format of pytest."""
+    """Those that depend on the kernel; cmocka reports as pytest does."""
     for name in ("unit-headers", "unit-maps", "unit-process", "unit-drop", "unit-diagnose"):
         variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/{name}.xml"}
         status = subprocess.run([str(BUILD / "t/unit" / name)], env={**os.environ, **variables}).returncode

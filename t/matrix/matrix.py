@@ -370,7 +370,7 @@ def cross_compile(builder: Path, target: Path, log: IO[str]) -> None:
 
 
 def run_unit_tests(root: Path, row: Row, log: IO[str]) -> list[str]:
-    """Runs the unit tests of arm64 under qemu-user, except those that need a real kernel. Returns the failed ones."""
+    """Those of arm64, under qemu-user; but those that need a real kernel. The names of the failed."""
     needs_kernel = ("unit-headers", "unit-maps", "unit-process", "unit-drop", "unit-diagnose")
     failed = []
     for test in sorted((root / f"{BUILD}/t/unit".lstrip("/")).glob("unit-*")):

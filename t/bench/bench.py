@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measures the cost of tracing with the stand-in server, and prints a table.
 
-    sudo bench.py [ROW...]      (rows by their names in ROWS below; all, if none is named)
+    sudo bench.py [ROW...]      (rows by their names in ROWS below; default: all)
 
-What is compared is measured in one run, in short rounds that alternate, and the figure is the median of the
-rounds. Everything, the rounds too, goes to bench.json in the build folder. This is no test: a figure that is
-over its target is said, and fails nothing.
+Measurements that are compared are made in one run, in short alternating rounds. The figure is the median of the
+rounds. All measurements are written to bench.json in the build folder. This is not a test: a figure over its
+target is reported, but is not a failure.
 """
 
 from __future__ import annotations

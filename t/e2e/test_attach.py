@@ -166,7 +166,8 @@ def test_place_of_another_tracer(
     assert tracer.stop() == 0
     assert tracer.lines() == ["1 2 RxProtocol HTTP/1.1", "1 2 TxStatus   200"]
     *sentences, attached = tracer.messages().splitlines()
-    assert sorted(sentences) == told_held(held) and " Attaching: " in attached
+    assert sorted(sentences) == told_held(held)
+    assert " Attaching: " in attached and attached.endswith(": 3 probes attached")  # of 4
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

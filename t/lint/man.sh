@@ -1,5 +1,5 @@
 #!/bin/sh
-# Neither man(1) nor mandoc(1) may have anything to say about a page.
+# man(1) and mandoc(1) must have no warnings about a page.
 set -eu
 
 said=$(

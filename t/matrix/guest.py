@@ -28,7 +28,7 @@ RESULTS = Path("/run/results")
 RESULTS_DISK = "/dev/vdb"
 PYTHON = "/usr/bin/python3"
 
-# Each is a type, its folder and options. The initramfs has mounted some of them.
+# Type, folder and options of each. The initramfs has mounted some of them already.
 MOUNTS = [
     ("proc", "/proc"), ("sysfs", "/sys"), ("tracefs", "/sys/kernel/tracing"), ("securityfs", "/sys/kernel/security"),
     ("tmpfs", "/run"), ("tmpfs", "/tmp"), ("devpts", "/dev/pts"), ("tmpfs", "/dev/shm"),
@@ -85,7 +85,7 @@ def keep_results() -> None:
 
 
 def run_file(file: Path) -> None:
-    """A file of tests; its output and what pytest reports of it are results."""
+    """Runs a file of tests. Its output and the report of pytest are results."""
     start, name = time.monotonic(), file.stem
     words = ["-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={RESULTS / name}.xml", str(file)]
     with (RESULTS / f"{name}.log").open("w", encoding="utf-8") as log:
@@ -107,7 +107,7 @@ def run_unit_tests() -> None:
 
 
 def measure(mode: str) -> tuple[float, float]:
-    """The seconds to attach, and to detach."""
+    """Returns the seconds to attach, and to detach."""
     server = subprocess.Popen([str(BUILD / "t/standin/standin-2026-06")], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None and server.stdout.readline().startswith("listening")
@@ -131,7 +131,7 @@ def measure(mode: str) -> tuple[float, float]:
 
 
 def measure_all() -> None:
-    """Thrice each; what is kept is the shortest, as nothing but noise makes it longer."""
+    """Measures three times and keeps the shortest time, because only noise makes it longer."""
     figures = {"kernel": os.uname().release}
     for mode in ("http", "quic"):
         rounds = [measure(mode) for _ in range(3)]
@@ -166,7 +166,7 @@ def switch_off() -> None:
 
 
 def main() -> int:
-    """The first process reaps the orphans, as any does; a child of it does the work."""
+    """The first process reaps orphans. Its child does the work."""
     worker = os.fork()
     if worker == 0:
         try:

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Where h2olog runs: builds and tests it on one release of Debian after the other, and prints a table.
+"""Builds and tests h2olog on several releases of Debian, and prints a table.
 
-    sudo matrix.py [ROW...]      (all rows, if none is named)
-    matrix.py list               (the rows that there are)
+    sudo matrix.py [ROW...]      (default: all rows)
+    matrix.py list               (lists the rows)
 
-    debian-*   everything is built and tested in a root of that release, without kernel headers
-    deb-*      the package that was built in that root is installed and used in another, clean one
-    fresh-*    the two commands of the README, in a clone of HEAD in a root that has nothing but the smallest Debian
-    kernel-*   the end-to-end tests run on that kernel of Debian's, in a machine that qemu emulates
-    arm64      so they do on aarch64; the unit tests, too
+    debian-*   builds and tests everything in a root of the release, without kernel headers
+    deb-*      installs the package of that release in a clean root, and uses it
+    fresh-*    runs ./make.sh demo and ./make.sh test in a clone of HEAD, in a root with a minimal Debian
+    kernel-*   runs the end-to-end tests with the kernel of the release, in a machine that qemu emulates
+    arm64      the same on aarch64, and the unit tests
 
-Roots and logs are kept in a cache folder, $H2OLOG_MATRIX_CACHE, else ~/.cache/h2olog-matrix. A root is made anew
-when its folder has been removed. $H2OLOG_MIRROR is where Debian comes from, if not from deb.debian.org.
+Roots and logs are in a cache folder, $H2OLOG_MATRIX_CACHE or ~/.cache/h2olog-matrix. To make a root again, remove its
+folder. $H2OLOG_MIRROR is the mirror of Debian; the default is deb.debian.org.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ import roots
 import vm
 from table import Row, chosen, count_in, count_tests, table
 
-# By row, the suite that its root is made of.
+# Row -> suite of its root.
 RELEASES = {"debian-11": "bullseye", "debian-12": "bookworm", "debian-13": "trixie", "debian-sid": "sid"}
 KERNELS = {"kernel-5.10": "debian-11", "kernel-6.1": "debian-12", "kernel-6.12": "debian-13", "arm64": "debian-12"}
 FRESH = {"fresh-11": "bullseye", "fresh-12": "bookworm", "fresh-13": "trixie"}
-PACKAGES = {"deb-12": "debian-12", "deb-13": "debian-13"}  # by row, the row whose root builds the package
+PACKAGES = {"deb-12": "debian-12", "deb-13": "debian-13"}  # row -> row whose root builds the package
 
 BUILD = f"{roots.SOURCE_IN_ROOT}/build"
 STANDIN = "t/standin/standin-2026-06"
 
-# Nothing takes this long, but on a machine that is very busy.
+# Except on a very busy machine, nothing takes this long.
 PATIENCE = 60.0
 
 
 class Failure(Exception):
-    """Why a row is not a good one, in a sentence."""
+    """Why a row failed."""
 
 
-# --- what the rows are made of ---------------------------------------------------------------------------
+# --- parts of the rows -----------------------------------------------------------------------------------
 
 
 def read(root: Path, *command: str, cwd: str = "/") -> str:
-    """What a command in a root prints."""
+    """Returns the output of a command in a root."""
     done = roots.run_in(root, command, cwd)
     if done.returncode != 0:
         raise Failure(f"{' '.join(command)} fails: {done.stdout.strip()[-500:]}")
@@ -63,7 +63,7 @@ def read(root: Path, *command: str, cwd: str = "/") -> str:
 
 
 def do(root: Path, what: str, log: IO[str], *command: str, cwd: str = "/") -> None:
-    """Runs a command in a root, its output to the log."""
+    """Runs a command in a root. Its output goes to the log."""
     log.write(f"\n--- {what}: {' '.join(command)}\n")
     log.flush()
     if roots.run_in(root, command, cwd, log=log).returncode != 0:
@@ -71,13 +71,13 @@ def do(root: Path, what: str, log: IO[str], *command: str, cwd: str = "/") -> No
 
 
 def use_apt(root: Path) -> None:
-    """A mirror may be a copy of an older day, and says itself then that it is out of date."""
+    """A mirror may be an old copy, which apt would refuse as out of date."""
     conf = root / "etc/apt/apt.conf.d/90h2olog-matrix"
     conf.write_text('Acquire::Check-Valid-Until "false";\nAcquire::Retries "3";\n', encoding="ascii")
 
 
 def build_root(name: str, log: IO[str], architecture: str = "amd64") -> Path:
-    """A root with all that building and testing need, according to make.sh of this source tree; and the sources."""
+    """Makes a root with the sources, and with the packages that make.sh names for building and testing."""
 
     def prepare(root: Path) -> None:
         use_apt(root)
@@ -97,10 +97,10 @@ def build_root(name: str, log: IO[str], architecture: str = "amd64") -> Path:
 
 
 def describe(root: Path, program: str, row: Row) -> None:
-    """Of what is loaded with a program in a root: the versions."""
+    """Finds the versions of the libraries that a program in a root loads."""
     version = (root / "etc/debian_version").read_text(encoding="ascii").strip()
     row.distribution = f"Debian {'sid' if '/' in version else version}"
-    row.kernel = re.sub(r"[^\d.].*", "", os.uname().release)  # the rest is a name that somebody gave it
+    row.kernel = re.sub(r"[^\d.].*", "", os.uname().release)  # without the local name
     libraries = read(root, "ldd", program)
     if missing := re.findall(r"(\S+) => not found", libraries):
         raise Failure(f"{program} lacks libraries: {', '.join(missing)}")
@@ -151,8 +151,8 @@ def serving(root: Path, program: str) -> Iterator[Standin]:
 
 @contextlib.contextmanager
 def tracing(server: Standin, folder: Path, program: str, *words: str) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
-    """h2olog on a server, in its root, with its output in the files out and err; and the seconds it took to attach."""
-    # The shell says when it becomes h2olog: entering the root is not to be measured.
+    """Traces a server in its root. The output is in the files out and err. Yields process and seconds to attach."""
+    # The shell prints the time when it executes h2olog, so that entering the root is not measured.
     command = ["sh", "-c", 'date +%s%N >&2; exec "$@"', "sh", program, *words, "-d", "-p", str(server.pid)]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         process = subprocess.Popen(
@@ -171,7 +171,7 @@ def tracing(server: Standin, folder: Path, program: str, *words: str) -> Iterato
 
 
 def measure_attaching(server: Standin, folder: Path, program: str, row: Row) -> None:
-    """The median of some rounds; the first one, from a cold cache, does not count."""
+    """Returns the median of some rounds. The first one, with a cold cache, is not counted."""
 
     def seconds(mode: str) -> float:
         with tracing(server, folder, program, mode) as (_, attached_in):
@@ -185,7 +185,7 @@ def measure_attaching(server: Standin, folder: Path, program: str, row: Row) -> 
 
 
 def run_tests(root: Path, row: Row, log: IO[str]) -> None:
-    """All of ctest's, as ./make.sh test runs them."""
+    """Runs all tests, as ./make.sh test does."""
     last = root / f"{BUILD}/Testing/Temporary/LastTest.log".lstrip("/")
     last.unlink(missing_ok=True)
     try:
@@ -204,7 +204,7 @@ def distribution_row(row: Row, folder: Path, log: IO[str]) -> None:
     failure = None
     try:
         run_tests(root, row, log)
-    except Failure as error:  # the rest of the row is worth seeing all the same
+    except Failure as error:  # continue with the rest of the row
         failure = error
     if (root / f"{BUILD}/h2olog".lstrip("/")).exists():
         describe(root, f"{BUILD}/h2olog", row)
@@ -215,7 +215,7 @@ def distribution_row(row: Row, folder: Path, log: IO[str]) -> None:
 
 
 def make_package(root: Path, log: IO[str]) -> tuple[Path, Path]:
-    """The .deb of this source tree, and the stand-in, both built in a root."""
+    """Builds the .deb and the stand-in in a root."""
     do(root, "packing", log, "./make.sh", "package", cwd=roots.SOURCE_IN_ROOT)
     debs = list((root / BUILD.lstrip("/")).glob("*.deb"))
     if len(debs) != 1:
@@ -228,7 +228,7 @@ def make_package(root: Path, log: IO[str]) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def clean_root(name: str, suite: str, log: IO[str]) -> Iterator[Path]:
-    """A root with nothing in it but the smallest Debian, for once."""
+    """Makes a temporary root with a minimal Debian."""
     kept = roots.make_root(name, suite, [], prepare=use_apt, log=log)
     used = kept.with_name(f"{name}.used")
     roots.remove(used)
@@ -248,7 +248,7 @@ def installs(root: Path, deb: Path, log: IO[str]) -> None:
 
 
 def traces(server: Standin, folder: Path) -> None:
-    """One request, whole, and the end of h2olog with that of the server."""
+    """Traces one complete request, and checks that h2olog ends with the server."""
     with tracing(server, folder, "/usr/bin/h2olog") as (process, _):
         if server.get("/status/404", {"Cookie": "id=42"}) != 404:
             raise Failure("the stand-in does not answer as it should")
@@ -281,7 +281,7 @@ def package_row(row: Row, folder: Path, log: IO[str]) -> None:
     deb, standin = make_package(builder, log)
     with clean_root(row.name, RELEASES[PACKAGES[row.name]], log) as root:
         shutil.copy2(standin, root / "standin")
-        row.total = 4  # installs, is seen to attach, traces, leaves nothing
+        row.total = 4  # installs, attaches, traces, leaves nothing
         installs(root, deb, log)
         row.passed += 1
         describe(root, "/usr/bin/h2olog", row)
@@ -296,7 +296,7 @@ def package_row(row: Row, folder: Path, log: IO[str]) -> None:
 
 
 def processes_in(root: Path) -> list[str]:
-    """The processes whose root folder is this one: pid and command line of each."""
+    """Returns pid and command line of the processes with this root folder."""
     found, place = [], root.stat()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended
@@ -307,7 +307,7 @@ def processes_in(root: Path) -> list[str]:
 
 
 def type_command(root: Path, command: str, log: IO[str]) -> str:
-    """Runs a command as the first user of a machine types it; returns what it prints, which is in the log, too."""
+    """Runs a command as a new user would. Returns its output, which is also in the log."""
     log.write(f"\n--- typing: {command}\n")
     start = time.monotonic()
     with (Path(log.name).parent / "typed").open("w+", encoding="utf-8", errors="replace") as typed:
@@ -325,7 +325,7 @@ def type_command(root: Path, command: str, log: IO[str]) -> str:
 
 
 def fresh_row(row: Row, _folder: Path, log: IO[str]) -> None:
-    """What it attaches in is measured by the row debian-* of that release."""
+    """Runs the row. The times to attach are measured by the row debian-* of the release."""
     with clean_root(row.name, FRESH[row.name], log) as root:
         roots.copy_resolver(root)
         roots.clone_source(root)
@@ -339,7 +339,7 @@ def fresh_row(row: Row, _folder: Path, log: IO[str]) -> None:
             tested = type_command(root, "./make.sh test", log)
             if not re.search(r"^Total Test time \(real\) = +[\d.]+ sec\n\Z", tested, re.M):
                 raise Failure("ctest's summary is not the last of what ./make.sh test prints")
-        except Failure as error:  # the rest of the row is worth seeing all the same
+        except Failure as error:  # continue with the rest of the row
             failure = error
         if not last.exists():
             raise failure or Failure("no test has run")
@@ -353,9 +353,9 @@ def fresh_row(row: Row, _folder: Path, log: IO[str]) -> None:
 
 
 def cross_compile(builder: Path, target: Path, log: IO[str]) -> None:
-    """Builds in a root of this architecture what is to run in one of arm64, which is its sysroot."""
+    """Cross-compiles for arm64 in a root of this architecture, with the arm64 root as the sysroot."""
     do(builder, "installing", log, "apt-get", "install", "-y", "--no-install-recommends", "gcc-aarch64-linux-gnu")
-    # a copy: what is mounted in a root is mounted for one command only
+    # a copy, because mounts in a root last for one command only
     sysroot = builder / "mnt/arm64"
     roots.remove(sysroot)
     sysroot.mkdir(parents=True)
@@ -385,7 +385,7 @@ def run_unit_tests(root: Path, row: Row, log: IO[str]) -> list[str]:
 
 
 def emulated_row(row: Row, folder: Path, log: IO[str]) -> None:
-    """The tests are built in a root of the release, by the host's kernel, and run by the release's own one."""
+    """Builds the tests in a root of the release, and runs them with the kernel of the release."""
     architecture, release = "arm64" if row.name == "arm64" else "amd64", KERNELS[row.name]
     root, failed = build_root(release, log), []
     row.compiler = f"gcc {read(root, 'gcc', '-dumpfullversion').strip()}"
@@ -424,11 +424,11 @@ ROWS: dict[str, Callable[[Row, Path, IO[str]], None]] = {
 }
 
 
-# --- the run ---------------------------------------------------------------------------------------------
+# --- the program ------------------------------------------------------------------------------------------
 
 
 def make_row(name: str) -> Row:
-    """A row, whatever comes of it. Its folder in the cache has its log, and what h2olog said last."""
+    """Runs a row, and records its result. Its folder in the cache has the log and the last output of h2olog."""
     folder = roots.cache_folder() / "logs" / name
     folder.mkdir(parents=True, exist_ok=True)
     row = Row(name, log=folder / "log")
@@ -456,7 +456,7 @@ def main(arguments: list[str]) -> int:
     if os.geteuid() != 0:
         print("matrix: making roots needs root; put sudo before the command", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what runs is to be ended in this case, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # end child processes in this case, too
     rows = [make_row(name) for name in names]
     print(f"{time.strftime('%Y-%m-%d', time.gmtime())}\n\n{table(rows)}")
     for row in rows:

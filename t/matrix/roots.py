@@ -18,10 +18,10 @@ from typing import IO, Callable, Iterator, Mapping, Sequence
 
 SOURCE = Path(__file__).resolve().parents[2]
 
-# Where a root has the tracked files of the source tree. Not the user's own: tests write beside what they test.
+# The copy of the tracked files in a root. A copy, because tests write into the source tree.
 SOURCE_IN_ROOT = "/root/h2olog"
 
-# What a command in a root finds in its environment; nothing of the caller's gets in.
+# The environment of commands in a root. It has nothing of the caller's environment.
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
 }
 
-# What the first user of a fresh machine finds in it: no locale, nothing that keeps apt from asking.
+# The environment on a new machine: without a locale, and without settings for apt.
 FRESH_ENVIRONMENT = {"PATH": ENVIRONMENT["PATH"], "HOME": "/root", "TERM": "linux"}
 
 # Run by sh: $1 is a root, the rest is a command. The kernel's tracing files may be mounted elsewhere, or not at all.

@@ -31,9 +31,10 @@ bool load_uses_one_link(void)
 
 /*
  * How often loading is tried. A signal ends the call, also one that only stops and resumes the
- * process (SIGSTOP, docker pause). libbpf tries as often.
+ * process (SIGSTOP, docker pause). libbpf tries 5 times, which is too
+ * few on a busy machine where the signals come every millisecond.
  */
-#define ATTEMPTS 5
+#define ATTEMPTS 20
 
 /* Returns a descriptor, or -1 with errno. `log` gets the verifier's reasons, unless it is NULL. */
 static int load(const struct instructions *instructions, const char *name, bool one_link, char *log,

@@ -263,7 +263,7 @@ def test_load_is_given_up(serve: Serve, trace: Trace, answer: Callable[..., Any]
     tracer = trace(serve(), attached=False, before=before)
     assert tracer.process.wait(PATIENCE) == 1
     assert tracer.messages() == (
-        "h2olog: signals kept the kernel from loading the BPF programs, 10 times in a row; start again when nothing "
+        "h2olog: signals kept the kernel from loading the BPF programs, 40 times in a row; start again when nothing "
         "stops and resumes this process\n"
     )
 

@@ -17,6 +17,7 @@ static long (*map_update)(const void *map, const void *key, const void *value,
                           u64 flags) = (void *)2;
 static long (*map_delete)(const void *map, const void *key) = (void *)3;
 static u64 (*ktime_get_ns)(void) = (void *)5;
+static u64 (*get_current_pid_tgid)(void) = (void *)14;
 static long (*tail_call)(void *ctx, const void *map, u32 index) = (void *)12;
 static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
@@ -84,15 +85,21 @@ INLINE void count_lost(u32 id)
     __sync_fetch_and_add(&lost[NUM_PROBES], 1);
 }
 
-/* The thread, as its own process numbers it. */
+/*
+ * The number of the thread in the pid namespace of the server, or, if the reader only needs to tell
+ * threads apart, the number that the kernel uses.
+ */
 INLINE u32 thread_id(void)
 {
     struct {
         u32 pid, tgid;
     } ids = {0};
 
-    if (WITH_TIDS)
-        get_ns_current_pid_tgid(NAMESPACE_DEVICE, NAMESPACE_INODE, &ids, sizeof(ids));
+    if (!WITH_THREADS)
+        return 0;
+    if (!THREADS_OF_SERVER)
+        return (u32)get_current_pid_tgid();
+    get_ns_current_pid_tgid(NAMESPACE_DEVICE, NAMESPACE_INODE, &ids, sizeof(ids));
     return ids.pid;
 }
 

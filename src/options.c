@@ -1,5 +1,6 @@
 #include "options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -11,17 +12,24 @@
 #include "memory.h"
 #include "print/escape.h"
 
-/* The views to which an option applies. */
-enum option_views { ANY_VIEW, EVENT_VIEWS };
+/* What getopt_long returns for an option: OPTION_PID and so on. */
+enum option_id {
+    OPTION_FIRST = 256, /* above all letters */
+#define OPTION(id, letter, name, argument, views, help) OPTION_##id,
+#include "options.def"
+#undef OPTION
+};
 
 static const struct option_row {
-    char letter;
+    enum option_id id;
+    char letter; /* 0: none */
     const char *name;
-    const char *argument; /* NULL: none */
-    enum option_views views;
+    const char *argument; /* NULL: none; "[WORD]": it is optional */
+    enum view_features views;
     const char *help;
 } rows[] = {
-#define OPTION(letter, name, argument, views, help) {letter, name, argument, views, help},
+#define OPTION(id, letter, name, argument, views, help)                                            \
+    {OPTION_##id, letter, name, argument, views, help},
 #include "options.def"
 #undef OPTION
 };
@@ -58,84 +66,214 @@ static int parse_pid(const char *text, pid_t *pid, struct error *error)
     return 0;
 }
 
-/* Parses a size: 512K, 4M, 1G, or a number of bytes. */
-static int parse_size(const char *text, size_t *size, struct error *error)
+/*
+ * Parses a size in bytes: 512K, 4M, 1G, or a number. `what` is the option; the message for a size
+ * that is not in the limits is `limits`.
+ */
+static int parse_size(const char *text, const char *what, size_t min, size_t max,
+                      const char *limits, size_t *size, struct error *error)
 {
     static const char units[] = "KMG";
     unsigned long long value;
     const char *unit;
-    char *end;
+    char *end, *format;
+    int result;
 
     errno = 0;
     value = strtoull(text, &end, 10);
     unit = *end != '\0' ? strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end) : NULL;
     if (text[0] < '0' || text[0] > '9' || errno != 0 ||
-        (*end != '\0' && (unit == NULL || end[1] != '\0')))
-        return fail(error, "-b takes a size such as 512K or 4M, not '%s'", text);
-    for (int power = unit != NULL ? (int)(unit - units) + 1 : 0; power != 0; --power) {
-        if (value > ULLONG_MAX / 1024)
-            return fail(error, "-b takes at most 1G, not %s", text);
-        value *= 1024;
+        (*end != '\0' && (unit == NULL || end[1] != '\0'))) {
+        format = memory_format("%s takes a size such as 512K or 4M, not '%%s'", what);
+    } else {
+        for (int power = unit != NULL ? (int)(unit - units) + 1 : 0; power != 0; --power)
+            value = value > ULLONG_MAX / 1024 ? ULLONG_MAX : value * 1024;
+        *size = (size_t)value;
+        if (value >= min && value <= max)
+            return 0;
+        format = memory_format("%s takes a size from %s, not %%s", what, limits);
     }
-    if (value < 4096 || value > (unsigned long long)1 << 30)
-        return fail(error, "-b takes a size from 4K to 1G, not %s", text);
-    *size = (size_t)value;
-    return 0;
+    result = fail(error, format, text);
+    free(format);
+    return result;
+}
+
+/* Parses a number from 1. */
+static int parse_count(const char *text, const char *what, uint64_t *count, struct error *error)
+{
+    char *end, *format;
+    int result;
+
+    errno = 0;
+    *count = strtoull(text, &end, 10);
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0 && *count != 0)
+        return 0;
+    format = memory_format("%s takes a number from 1, not '%%s'", what);
+    result = fail(error, format, text);
+    free(format);
+    return result;
+}
+
+/* Parses a time: 500ms, 30s, 5m, 1h, 1d, or a number of seconds, which can have decimals. */
+static int parse_duration(const char *text, const char *what, uint64_t *ns, struct error *error)
+{
+    static const struct {
+        const char *name;
+        double seconds;
+    } units[] = {{"", 1}, {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    char *end, *format;
+    double value = strtod(text, &end);
+    int result;
+
+    for (size_t i = 0; text[0] >= '0' && text[0] <= '9' && i != sizeof(units) / sizeof(units[0]);
+         ++i) {
+        if (strcmp(units[i].name, end) != 0)
+            continue;
+        value *= units[i].seconds;
+        if (value < 0.001 || value > 1e9)
+            break;
+        *ns = (uint64_t)(value * 1e9);
+        return 0;
+    }
+    format = memory_format("%s takes a time such as 500ms, 30s, 5m or 1h, not '%%s'", what);
+    result = fail(error, format, text);
+    free(format);
+    return result;
 }
 
 /* Checks that it is a field name of HTTP (RFC 9110, 5.6.2), or the name of a pseudo-header. */
-static int check_header(const char *name, struct error *error)
+static int check_header(const char *name, const char *what, struct error *error)
 {
     size_t length = strlen(name), pseudo = name[0] == ':';
+    char *format = NULL;
+    int result;
 
     if (length == pseudo)
-        return fail(error, "-s takes the name of a header, such as content-type%s", "");
-    if (length > EVENT_NAME_MAX)
-        return fail(error, "-s takes a name of at most 256 bytes, not '%s'", name);
-    if (strspn(name + pseudo,
-               "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~") !=
-        length - pseudo)
-        return fail(error, "'%s' cannot be the name of a header; give -s the name alone", name);
+        format = memory_format("%s takes the name of a header, such as content-type%%s", what);
+    else if (length > EVENT_NAME_MAX)
+        format = memory_format("%s takes a name of at most 256 bytes, not '%%s'", what);
+    else if (strspn(name + pseudo, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                   "!#$%&'*+-.^_`|~") != length - pseudo)
+        format = memory_format("'%%s' cannot be the name of a header; give %s the name alone", what);
+    if (format == NULL)
+        return 0;
+    result = fail(error, format, length == pseudo ? "" : name);
+    free(format);
+    return result;
+}
+
+/* Parses the names of --redact, which are separated by commas. */
+static int parse_redacted(struct options *options, const char *names, struct error *error)
+{
+    options->redacts = true;
+    while (names != NULL) {
+        const size_t length = strcspn(names, ",");
+        char *name = memory_format("%.*s", (int)length, names);
+        for (char *at = name; *at != '\0'; ++at)
+            *at = (char)tolower((unsigned char)*at);
+        add_word(&options->redacted, name);
+        if (check_header(name, "--redact", error) != 0)
+            return -1;
+        names = names[length] == ',' ? names + length + 1 : NULL;
+    }
     return 0;
+}
+
+static int parse_color(const char *word, enum options_color *color, struct error *error)
+{
+    static const char *const words[] = {"auto", "always", "never"};
+
+    for (size_t i = 0; i != sizeof(words) / sizeof(words[0]); ++i) {
+        *color = (enum options_color)i;
+        if (strcmp(words[i], word) == 0)
+            return 0;
+    }
+    return fail(error, "--color takes always, never or auto, not '%s'", word);
+}
+
+/* Sets a text that must not be empty. */
+static int parse_text(const char *word, const char *format, const char **text, struct error *error)
+{
+    *text = word;
+    return word[0] != '\0' ? 0 : fail(error, format, "");
 }
 
 static int apply(struct options *options, const struct option_row *row, const char *argument,
                  struct error *error)
 {
-    switch (row->letter) {
-    case 'p':
+    switch (row->id) {
+    case OPTION_PID:
         if (options->pid != 0)
             return fail(error, "-p takes only one process id; start another h2olog to trace '%s'",
                         argument);
         return parse_pid(argument, &options->pid, error);
-    case 't':
-        if (argument[0] == '\0')
-            return fail(error, "-t takes a tracepoint, such as quicly:accept%s", "");
-        add_word(&options->tracepoints, argument);
+    case OPTION_QUERY:
+        if (options->query != NULL)
+            return fail(error, "-q takes one query; join '%s' to the other one by and", argument);
+        return parse_text(argument, "-q takes a query, such as 'status >= 500'%s", &options->query,
+                          error);
+    case OPTION_GROUP:
+        options->group = true;
         return 0;
-    case 's':
+    case OPTION_TIMESTAMPS:
+        options->timestamps = true;
+        return 0;
+    case OPTION_JSON:
+        options->json = true;
+        return 0;
+    case OPTION_FORMAT:
+        return parse_text(argument, "-F takes a format, such as combined or '%%m %%U %%s'%s",
+                          &options->format, error);
+    case OPTION_RESPONSE_HEADER:
         add_word(&options->response_headers, argument);
-        return check_header(argument, error);
-    case 'b':
-        return parse_size(argument, &options->buffer, error);
-    case 'w':
+        return check_header(argument, "-s", error);
+    case OPTION_REQUEST_HEADER:
+        add_word(&options->request_headers, argument);
+        return check_header(argument, "-R", error);
+    case OPTION_TRACEPOINT:
+        add_word(&options->tracepoints, argument);
+        return argument[0] != '\0'
+                   ? 0
+                   : fail(error, "-t takes a tracepoint, such as quicly:accept%s", "");
+    case OPTION_APPLICATION_DATA:
+        options->application_data = true;
+        return 0;
+    case OPTION_REDACT:
+        return parse_redacted(options, argument, error);
+    case OPTION_STRIP_QUERY:
+        options->strip_query = true;
+        return 0;
+    case OPTION_COUNT:
+        return parse_count(argument, "-n", &options->count, error);
+    case OPTION_FOR:
+        return parse_duration(argument, "--for", &options->for_ns, error);
+    case OPTION_WRITE:
         if (argument[0] == '\0')
             return fail(error, "-w takes the name of a file%s", "");
         options->write = strcmp(argument, "-") != 0 ? argument : NULL;
         return 0;
-    case 'a':
-        options->application_data = true;
-        return 0;
-    case 'r':
+    case OPTION_BUFFER:
+        return parse_size(argument, "-b", 4096, (size_t)1 << 30, "4K to 1G", &options->buffer,
+                          error);
+    case OPTION_COLOR:
+        return parse_color(argument, &options->color, error);
+    case OPTION_MAX_REQUESTS:
+        return parse_count(argument, "--max-requests", &options->limits.requests, error);
+    case OPTION_MAX_MEMORY:
+        return parse_size(argument, "--max-memory", (size_t)64 << 10, (size_t)64 << 30,
+                          "64K to 64G", &options->limits.bytes, error);
+    case OPTION_MAX_AGE:
+        return parse_duration(argument, "--max-age", &options->limits.age_ns, error);
+    case OPTION_KEEP_ROOT:
         options->keep_root = true;
         return 0;
-    case 'l':
+    case OPTION_LIST:
         options->list = true;
         return 0;
-    case 'd':
+    case OPTION_DEBUG:
         ++options->debug;
         return 0;
-    case 'h':
+    case OPTION_HELP:
         options->help = true;
         return 0;
     default:
@@ -144,10 +282,11 @@ static int apply(struct options *options, const struct option_row *row, const ch
     }
 }
 
-static const struct option_row *find_row(int letter)
+/* `value` is what getopt_long returns, or a letter. */
+static const struct option_row *find_row(int value)
 {
     for (size_t i = 0; i != NUM_ROWS; ++i) {
-        if (rows[i].letter == letter)
+        if ((int)rows[i].id == value || (rows[i].letter != 0 && rows[i].letter == value))
             return &rows[i];
     }
     return NULL;
@@ -158,15 +297,27 @@ static void make_getopt(char *letters, struct option *longs)
 {
     *letters++ = ':'; /* getopt_long then returns ':' for a missing argument */
     for (size_t i = 0; i != NUM_ROWS; ++i) {
-        *letters++ = rows[i].letter;
-        if (rows[i].argument != NULL)
-            *letters++ = ':';
+        const char *argument = rows[i].argument;
+        if (rows[i].letter != 0) {
+            *letters++ = rows[i].letter;
+            if (argument != NULL)
+                *letters++ = ':';
+        }
         longs[i] = (struct option){rows[i].name,
-                                   rows[i].argument != NULL ? required_argument : no_argument, NULL,
-                                   rows[i].letter};
+                                   argument == NULL     ? no_argument
+                                   : argument[0] == '[' ? optional_argument
+                                                        : required_argument,
+                                   NULL, (int)rows[i].id};
     }
     *letters = '\0';
     longs[NUM_ROWS] = (struct option){NULL, 0, NULL, 0};
+}
+
+/* Spells an option: "-p (--pid)", "--for". Free it with free(). */
+static char *spell_option(const struct option_row *row)
+{
+    return row->letter != 0 ? memory_format("-%c (--%s)", row->letter, row->name)
+                            : memory_format("--%s", row->name);
 }
 
 static int explain_getopt(int got, char **argv, struct error *error)
@@ -176,9 +327,11 @@ static int explain_getopt(int got, char **argv, struct error *error)
     const char *word = optopt != 0 && row == NULL ? letter : argv[optind - 1];
 
     if (got == ':' && row != NULL) {
-        error_set(error, ERROR_USAGE, "-%c (--%s) needs its %s%s", row->letter, row->name,
+        char *option = spell_option(row);
+        error_set(error, ERROR_USAGE, "%s needs its %s%s", option,
                   row->argument != NULL ? row->argument : "argument",
-                  row->letter == 'p' ? "; if it came from pgrep, no h2o is running" : "");
+                  row->id == OPTION_PID ? "; if it came from pgrep, no h2o is running" : "");
+        free(option);
         return -1;
     }
     if (row != NULL)
@@ -186,17 +339,17 @@ static int explain_getopt(int got, char **argv, struct error *error)
     return fail(error, "there is no option '%s'; h2olog --help lists them", word);
 }
 
-/* Lists the views, or those that print events: "http, quic or all". Free it with free(). */
-static char *list_views(bool of_events_only)
+/* Lists the views that have one of the features: "http, quic or all". Free it with free(). */
+static char *list_views(enum view_features features)
 {
     char *list = memory_format("%s", "");
     size_t left = 0;
 
     for (size_t i = 0; i != num_views; ++i)
-        left += !of_events_only || views[i].prints_events;
+        left += (views[i].features & features) != 0;
     for (size_t i = 0; i != num_views; ++i) {
         char *longer;
-        if (of_events_only && !views[i].prints_events)
+        if ((views[i].features & features) == 0)
             continue;
         --left;
         longer = memory_format("%s%s%s", list, views[i].name,
@@ -219,7 +372,7 @@ static int parse_view(struct options *options, int argc, char **argv, struct err
         return fail(error, "unexpected argument '%s'; see h2olog --help", argv[optind + 1]);
     if (options->view != NULL)
         return 0;
-    names = list_views(false);
+    names = list_views(VIEW_ANY);
     escaped = escape_string(name);
     error_set(error, ERROR_USAGE, "there is no mode '%s'; use %s, and -p before a process id",
               escaped, names);
@@ -229,19 +382,35 @@ static int parse_view(struct options *options, int argc, char **argv, struct err
 }
 
 /* Refuses options that do not apply to the view. `seen` has one bit per row. */
-static int check_view(const struct options *options, unsigned seen, struct error *error)
+static int check_view(const struct options *options, uint64_t seen, struct error *error)
 {
+    _Static_assert(NUM_ROWS <= 64, "a bit for each option");
+
     for (size_t i = 0; i != NUM_ROWS; ++i) {
-        char *names;
-        if ((seen >> i & 1) == 0 || rows[i].views == ANY_VIEW || options->view->prints_events ||
-            options->list)
+        char *names, *option;
+        if ((seen >> i & 1) == 0 || (rows[i].views & options->view->features) != 0 || options->list)
             continue;
-        names = list_views(true);
-        error_set(error, ERROR_USAGE, "-%c applies to %s, not to %s", rows[i].letter, names,
+        names = list_views(rows[i].views);
+        option = spell_option(&rows[i]);
+        error_set(error, ERROR_USAGE, "%s applies to %s, not to %s", option, names,
                   options->view->name);
+        free(option);
         free(names);
         return -1;
     }
+    return 0;
+}
+
+/* Refuses options that contradict each other. */
+static int check_together(const struct options *options, struct error *error)
+{
+    if (options->json && options->format != NULL)
+        return error_set(error, ERROR_USAGE,
+                         "-j and -F are two formats; choose one of them");
+    if (options->redacts && options->application_data)
+        return error_set(error, ERROR_USAGE,
+                         "--redact cannot hide headers in the application data that -a prints; "
+                         "leave one of them out");
     return 0;
 }
 
@@ -249,10 +418,10 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
 {
     char letters[2 * NUM_ROWS + 2];
     struct option longs[NUM_ROWS + 1];
-    unsigned seen = 0;
+    uint64_t seen = 0;
     int got;
 
-    *options = (struct options){.view = view_find(NULL)};
+    *options = (struct options){.view = view_find(NULL), .limits = ASSEMBLER_LIMITS_DEFAULT};
     make_getopt(letters, longs);
     unsetenv("POSIXLY_CORRECT"); /* the mode may precede the options */
     opterr = 0;
@@ -263,19 +432,25 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
             return explain_getopt(got, argv, error);
         if (apply(options, row, optarg, error) != 0)
             return -1;
-        seen |= 1u << (row - rows);
+        seen |= (uint64_t)1 << (row - rows);
     }
     if (options->help || options->version)
         return 0;
     if (parse_view(options, argc, argv, error) != 0)
         return -1;
-    return check_view(options, seen, error);
+    if (check_view(options, seen, error) != 0)
+        return -1;
+    return check_together(options, error);
 }
 
 void options_dispose(struct options *options)
 {
     free(options->tracepoints.words);
     free(options->response_headers.words);
+    free(options->request_headers.words);
+    for (size_t i = 0; i != options->redacted.count; ++i)
+        free((char *)options->redacted.words[i]);
+    free(options->redacted.words);
 }
 
 /* Prints text in a column from `indent` to 79. */
@@ -296,30 +471,44 @@ static void print_wrapped(FILE *file, const char *text, int indent)
     fputc('\n', file);
 }
 
+static void print_option_help(FILE *file, const struct option_row *row)
+{
+    const char *argument = row->argument;
+    int width = row->letter != 0 ? fprintf(file, "  -%c, --%s", row->letter, row->name)
+                                 : fprintf(file, "      --%s", row->name);
+
+    if (argument != NULL && argument[0] == '[') /* an optional argument follows '=' */
+        width += fprintf(file, "[=%s", argument + 1);
+    else if (argument != NULL)
+        width += fprintf(file, " %s", argument);
+    fprintf(file, "%*s", width < 30 ? 30 - width : 1, "");
+    print_wrapped(file, row->help, 30);
+}
+
 void options_print_help(FILE *file)
 {
-    fputs("Usage: h2olog [http|quic|all] -p PID [OPTION]...\n"
+    fputs("Usage: h2olog [http|requests|quic|all] -p PID [OPTION]...\n"
           "Traces a running h2o server and prints its events, until it ends or Ctrl-C.\n\n",
           file);
     for (size_t i = 0; i != num_views; ++i) {
-        fprintf(file, "  %-5s ", views[i].name);
-        print_wrapped(file, views[i].help, 8);
+        fprintf(file, "  %-9s ", views[i].name);
+        print_wrapped(file, views[i].help, 12);
     }
     fputc('\n', file);
-    for (size_t i = 0; i != NUM_ROWS; ++i) {
-        int width = fprintf(file, "  -%c, --%s%s%s", rows[i].letter, rows[i].name,
-                            rows[i].argument != NULL ? " " : "",
-                            rows[i].argument != NULL ? rows[i].argument : "");
-        fprintf(file, "%*s", width < 30 ? 30 - width : 1, "");
-        print_wrapped(file, rows[i].help, 30);
-    }
+    for (size_t i = 0; i != NUM_ROWS; ++i)
+        print_option_help(file, &rows[i]);
     fputs("\nExamples:\n"
           "  sudo h2olog                       list the running servers\n"
           "  sudo h2olog -p PID                trace requests and responses\n"
+          "  sudo h2olog requests -p PID       one line per request\n"
+          "  sudo h2olog -p PID -q 'status >= 500'\n"
+          "                                    only requests that fail, with all headers\n"
+          "  sudo h2olog requests -p PID -q 'ttfb > 300ms'\n"
+          "                                    only slow requests\n"
           "  sudo h2olog -p PID -s set-cookie  print only this response header\n"
           "  sudo h2olog quic -p PID | jq      trace QUIC, as JSON\n"
           "  h2olog -l                         list all tracepoints\n\n"
-          "Exit status: 0 if the server ended, or at Ctrl-C; 1 if h2olog could not trace;\n"
-          "2 for wrong usage.\n",
+          "Exit status: 0 if the server ended, at Ctrl-C, or after -n or --for; 1 if h2olog could\n"
+          "not trace; 2 for wrong usage.\n",
           file);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "print/json.h"
+#include "print/requests.h"
 #include "print/text.h"
 #include "server/version.h"
 

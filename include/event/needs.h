@@ -17,6 +17,7 @@ struct needs_headers {
 
 struct needs {
     struct needs_headers request, response;
+    bool requests;    /* the probes of the request assembler */
     bool times;       /* the time of each event */
     bool connections; /* the number of the QUIC connection */
 };

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "event/needs.h"
 #include "server/version.h"
 
 /* Descriptors of the maps that the program uses. They are numbers in its text. */
@@ -21,12 +22,19 @@ struct program_maps {
     int gate;    /* one entry: struct gate */
 };
 
+/* The number of the server's thread in an event. */
+enum program_threads {
+    THREADS_NONE,
+    THREADS_KEY,    /* any number that no other thread has: cheaper */
+    THREADS_SERVER, /* the number in the pid namespace of the server */
+};
+
 /* What the capture adds to the arguments of the probes, and which events it leaves out. */
 struct program_additions {
     bool connections; /* add the QUIC connection to events of h2o */
     bool http3_only;  /* leave out events of h2o without a QUIC connection */
     bool times;       /* add the time to events whose probe does not have it */
-    bool threads;     /* add the thread of the server */
+    enum program_threads threads;
 };
 
 /* What the program captures. */
@@ -41,8 +49,7 @@ struct program_settings {
     bool one_link;                       /* all locations are attached to PROGRAM_DISPATCH */
     uint64_t pid_device, pid_inode;      /* of the server's pid namespace, for thread ids */
     size_t watermark;                    /* see ring_watermark */
-    const char *const *response_headers; /* -s: names, case-insensitive */
-    size_t num_response_headers;         /* 0: all */
+    const struct needs *needs; /* the headers that are wanted; NULL: all */
 };
 
 /* A function of the program: one probe, at all locations with the same operands. */

@@ -28,7 +28,8 @@ static void print_defines(FILE *text, const struct program_settings *settings,
         {"APPLICATION_DATA", settings->application_data},
         {"TIE_CONNECTIONS", settings->additions.connections},
         {"WITH_STAMPS", settings->additions.times},
-        {"WITH_TIDS", settings->additions.threads},
+        {"WITH_THREADS", settings->additions.threads != THREADS_NONE},
+        {"THREADS_OF_SERVER", settings->additions.threads == THREADS_SERVER},
         {"NAMESPACE_DEVICE", settings->pid_device},
         {"NAMESPACE_INODE", settings->pid_inode},
     };
@@ -58,14 +59,14 @@ static void print_comparison(FILE *text, const char *name, size_t length)
     }
 }
 
-static void print_header_filter(FILE *text, const struct program_settings *settings)
+/* Writes a function that compares the name of a header with those that are wanted. */
+static void print_header_filter(FILE *text, const char *function,
+                                const struct needs_headers *headers)
 {
-    fprintf(text,
-            "/* Whether a response header is one of those of -s. */\n"
-            "INLINE int header_wanted(u64 name, u64 length)\n{\n    u64 words[%d];\n\n",
+    fprintf(text, "INLINE int %s(u64 name, u64 length)\n{\n    u64 words[%d];\n\n", function,
             EVENT_NAME_MAX / 8);
-    for (size_t i = 0; i != settings->num_response_headers; ++i) {
-        const char *name = settings->response_headers[i];
+    for (size_t i = 0; i != headers->count; ++i) {
+        const char *name = headers->names[i];
         size_t length = strlen(name);
         fprintf(text,
                 "    if (length == %zu) {\n"
@@ -85,18 +86,34 @@ static void print_header_filter(FILE *text, const struct program_settings *setti
  */
 static void print_keep(FILE *text, const struct program_settings *settings)
 {
-    if (settings->num_response_headers != 0)
-        print_header_filter(text, settings);
+    const struct needs *needs = settings->needs;
+    const struct {
+        const char *kind, *function;
+        const struct needs_headers *headers; /* NULL: all are wanted */
+    } filters[] = {
+        {"REQUEST_HEADER", "request_header_wanted",
+         needs != NULL && !needs->request.all ? &needs->request : NULL},
+        {"RESPONSE_HEADER", "response_header_wanted",
+         needs != NULL && !needs->response.all ? &needs->response : NULL},
+    };
+
+    for (size_t i = 0; i != 2; ++i) {
+        if (filters[i].headers != NULL)
+            print_header_filter(text, filters[i].function, filters[i].headers);
+    }
     fputs("INLINE int keep(const struct candidate *candidate)\n{\n", text);
     if (settings->additions.http3_only)
         fputs("    if ((candidate->kind & ANY_HTTP) != 0 && (candidate->flags & EVENT_TIED) == 0)\n"
               "        return 0;\n",
               text);
-    if (settings->num_response_headers != 0)
-        fputs("    if ((candidate->kind & RESPONSE_HEADER) != 0 &&\n"
-              "        !header_wanted(candidate->name, candidate->name_length))\n"
-              "        return 0;\n",
-              text);
+    for (size_t i = 0; i != 2; ++i) {
+        if (filters[i].headers != NULL)
+            fprintf(text,
+                    "    if ((candidate->kind & %s) != 0 &&\n"
+                    "        !%s(candidate->name, candidate->name_length))\n"
+                    "        return 0;\n",
+                    filters[i].kind, filters[i].function);
+    }
     fputs("    return 1;\n}\n\n", text);
 }
 

@@ -66,7 +66,7 @@ static bool is_missed(const struct selection *selection, const struct options *o
 {
     const char *provider = traced->probe->provider, *probe = traced->probe->name;
 
-    if (traced->guess == NULL || !traced->is_traceable || selection_wants(options, traced))
+    if (traced->guess == NULL || !traced->is_traceable || selection_wants(selection, traced))
         return false;
     return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
            selection_needs(selection, provider, probe);
@@ -176,18 +176,22 @@ static void print_broken_promise(FILE *file, const struct promise *promise,
                                  const struct options *options, const struct version *version,
                                  const char *known_as)
 {
-    const bool text = !options->view->prints_events, http3 = is_of_http3(options, promise);
+    const enum view_features features = options->view->features;
+    const bool http3 = is_of_http3(options, promise);
     uint32_t first = version_known_since(promise->probes);
-    char since[32];
+    char *missing, since[32];
 
     if (http3 && first < HTTP3_SINCE)
         first = HTTP3_SINCE;
     version_date(first, since, sizeof(since));
-    fprintf(file, "h2olog: this server (%s) has no probe for %s%s: %s %s are missing; %s%s\n",
-            known_as, promise->what, http3 ? " of HTTP/3" : "", text ? promise->tag : promise->type,
-            text ? "lines" : "events",
+    missing = (features & VIEW_EVENTS) != 0 ? memory_format("%s events are missing; ", promise->type)
+              : (features & VIEW_TEXT) != 0 ? memory_format("%s lines are missing; ", promise->tag)
+                                            : memory_format("they are missing; ");
+    fprintf(file, "h2olog: this server (%s) has no probe for %s%s: %s%s%s\n", known_as,
+            promise->what, http3 ? " of HTTP/3" : "", missing,
             first > version->since ? "h2o has had it since " : "it is not in this build of h2o",
             first > version->since ? since : "");
+    free(missing);
 }
 
 static void print_no_http3(FILE *file, const char *known_as)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "event/assembler.h"
 #include "memory.h"
 #include "print/escape.h"
 
@@ -38,14 +39,39 @@ static bool is_unknown(const struct server_probe *traced)
     return traced->guess != NULL && traced->is_traceable;
 }
 
-/* A probe that no list knows is traced if -t names it. */
-bool selection_wants(const struct options *options, const struct server_probe *traced)
+/* Whether none of the headers that a probe reports is needed. */
+static bool is_needless(const struct needs *needs, const char *provider, const char *probe)
 {
+    const struct {
+        const char *probe;
+        const struct needs_headers *headers;
+    } rows[] = {
+        {"h2o:receive_request_header", &needs->request},
+        {"h2o:send_response_header", &needs->response},
+    };
+
+    for (size_t i = 0; i != sizeof(rows) / sizeof(rows[0]); ++i) {
+        if (!rows[i].headers->all && rows[i].headers->count == 0 &&
+            version_matches(rows[i].probe, provider, probe))
+            return true;
+    }
+    return false;
+}
+
+/* A probe that no list knows is traced if -t names it. */
+bool selection_wants(const struct selection *selection, const struct server_probe *traced)
+{
+    const struct options *options = selection->options;
+    const struct needs *needs = selection->needs;
     const char *provider = traced->probe->provider, *probe = traced->probe->name;
 
     if (options->tracepoints.count != 0)
         return selection_names(options, provider, probe);
-    return !is_unknown(traced) && view_traces(options->view, provider, probe);
+    if (is_unknown(traced) || (needs != NULL && is_needless(needs, provider, probe)))
+        return false;
+    return view_traces(options->view, provider, probe) ||
+           (needs != NULL && needs->requests &&
+            version_matches_any(assembler_probes, provider, probe));
 }
 
 bool selection_needs(const struct selection *selection, const char *provider, const char *probe)
@@ -207,28 +233,29 @@ static bool has_connection(const struct signature *signature)
 }
 
 /* Adds those of `globs` that are not chosen, to be traced without being printed. */
-static void add_unprinted(struct selection *selection, const struct options *options,
-                          const struct version *version, const char *const *globs)
+static void add_unprinted(struct selection *selection, const struct version *version,
+                          const char *const *globs)
 {
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
-        if (!is_unknown(traced) && !selection_wants(options, traced) &&
+        if (!is_unknown(traced) && !selection_wants(selection, traced) &&
             version_matches_any(globs, traced->probe->provider, traced->probe->name))
             add(selection, traced);
     }
 }
 
 int selection_open(struct selection *selection, const struct options *options,
-                   const struct version *version, struct error *error)
+                   const struct needs *needs, const struct version *version, struct error *error)
 {
-    const bool connections = options->view->capture.connections;
+    const bool connections =
+        options->view->capture.connections || (needs != NULL && needs->connections);
 
-    *selection = (struct selection){0};
+    *selection = (struct selection){.options = options, .needs = needs};
     if (check_globs(options, version, error) != 0)
         return -1;
     for (size_t i = 0; i != version->num_traced; ++i) {
         const struct server_probe *traced = &version->traced[i];
-        if (selection_wants(options, traced)) {
+        if (selection_wants(selection, traced)) {
             selection->needs_ties |= connections && has_tie(traced->signature);
             selection->needs_lives |= connections && has_connection(traced->signature);
             add(selection, traced);
@@ -240,10 +267,10 @@ int selection_open(struct selection *selection, const struct options *options,
     }
     selection->num_printed = selection->num_probes;
     if (selection->needs_lives)
-        add_unprinted(selection, options, version, life_probes);
+        add_unprinted(selection, version, life_probes);
     selection->num_followed = selection->num_probes - selection->num_printed;
     if (selection->needs_ties)
-        add_unprinted(selection, options, version, tie_probes);
+        add_unprinted(selection, version, tie_probes);
     return 0;
 }
 

@@ -10,6 +10,7 @@ long helper_2(const void *map, const void *key, const void *value, unsigned long
 long helper_3(const void *map, const void *key);
 unsigned long long helper_5(void);
 long helper_12(void *ctx, const void *map, unsigned index);
+unsigned long long helper_14(void);
 long helper_112(void *to, unsigned size, const void *from);
 long helper_114(void *to, unsigned size, const void *from);
 long helper_120(unsigned long long device, unsigned long long inode, void *ids, unsigned size);
@@ -73,6 +74,11 @@ long helper_3(const void *map, const void *key) /* map_delete */
 u64 helper_5(void) /* ktime_get_ns */
 {
     return 0x1122334455667788ULL;
+}
+
+u64 helper_14(void) /* get_current_pid_tgid */
+{
+    return 0x0000123400005678ULL;
 }
 
 long helper_12(void *ctx, const void *map, u32 index) /* tail_call */

@@ -10,6 +10,7 @@
 #include "kernel/maps.h"
 #include "kernel/program.h"
 #include "options.h"
+#include "plan.h"
 #include "print/output.h"
 #include "root/caller.h"
 #include "server/generations.h"
@@ -20,6 +21,7 @@
 
 struct run {
     struct options options;
+    struct plan plan;
     struct identity invoker;
     int signals; /* signalfd of those that end the run; -1: not open */
     struct output output, messages;

@@ -10,6 +10,7 @@
 #include "event/source.h"
 #include "kernel/attach.h"
 #include "kernel/maps.h"
+#include "plan.h"
 #include "print/output.h"
 #include "print/sink.h"
 #include "server/generations.h"
@@ -25,6 +26,8 @@ struct session {
     struct source *source;
     struct decoder *decoder;
     struct sink *sink;
+    const struct plan *plan; /* says when the run is done */
+    uint64_t for_ns;         /* the run ends after this time; 0: never */
     struct output *output;
     struct output *messages; /* standard error */
     int signals;             /* signalfd */
@@ -32,8 +35,8 @@ struct session {
 };
 
 /*
- * Runs until the server ends, a signal arrives, or the reader of the output is gone. Returns the
- * exit status of h2olog.
+ * Runs until the server ends, a signal arrives, the reader of the output is gone, or the plan or the
+ * time is fulfilled. Returns the exit status of h2olog.
  */
 int session_run(struct session *session);
 

@@ -66,7 +66,7 @@ static int prepare(struct run *run)
         return 0;
     explain_doubts(run);
     version_open(&run->version, operand_native(), &run->notes);
-    chosen = selection_open(&run->selection, options, &run->version, &run->error);
+    chosen = selection_open(&run->selection, options, &run->plan.needs, &run->version, &run->error);
     if (chosen != 0 && options->tracepoints.count != 0)
         return ERROR_USAGE;
     report_changed(stderr, &run->selection, options, &run->version);
@@ -86,13 +86,12 @@ static int prepare(struct run *run)
         .num_printed = run->selection.num_printed,
         .num_followed = run->selection.num_followed,
         .application_data = options->application_data,
-        .additions = options->view->capture,
+        .additions = run->plan.additions,
+        .needs = &run->plan.needs,
         .one_link = load_uses_one_link(),
         .pid_device = run->process.pid_device,
         .pid_inode = run->process.pid_inode,
         .watermark = ring_watermark(run->ring_size),
-        .response_headers = options->response_headers.words,
-        .num_response_headers = options->response_headers.count,
     };
     program_open(&run->program, operand_native(), &wanted, &run->maps.fds, explain_skipped);
     if (options->debug > 1)
@@ -119,6 +118,16 @@ static int give_up_root(struct run *run, int signals)
                      &run->error);
 }
 
+/* Whether the status is coloured: see https://no-color.org. */
+static bool wants_colors(const struct run *run)
+{
+    const char *no_color = getenv("NO_COLOR");
+
+    if (run->options.color != COLOR_AUTO)
+        return run->options.color == COLOR_ALWAYS;
+    return (no_color == NULL || no_color[0] == '\0') && isatty(run->output.fd);
+}
+
 /* Prints what the source gives, until the end. */
 static int print_events(struct run *run, struct source *source, int signals)
 {
@@ -132,10 +141,13 @@ static int print_events(struct run *run, struct source *source, int signals)
         .clock = &source->clock,
         .application_data = options->application_data,
         .layers = options->view->layers,
+        .timestamps = options->timestamps,
+        .colors = wants_colors(run),
+        .access_log = run->plan.access_log,
         .files = run->process.mapped_files,
         .num_files = run->process.num_mapped_files,
     };
-    struct sink sink = options->view->sink(&settings);
+    struct sink sink = plan_sink(&run->plan, &settings);
     struct decoder decoder;
     struct session session = {
         .process = &run->process,
@@ -146,6 +158,8 @@ static int print_events(struct run *run, struct source *source, int signals)
         .source = source,
         .decoder = &decoder,
         .sink = &sink,
+        .plan = &run->plan,
+        .for_ns = options->for_ns,
         .output = &run->output,
         .messages = &run->messages,
         .signals = signals,
@@ -270,6 +284,8 @@ int main(int argc, char **argv)
         status = inform(&run);
     else if (run.options.pid == 0)
         status = explain_no_pid();
+    else if (plan_open(&run.plan, &run.options, &run.error) != 0)
+        status = explain_error(&run.error);
     else
         status = run_tracer(&run);
     run_dispose(&run);

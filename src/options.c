@@ -154,7 +154,8 @@ static int check_header(const char *name, const char *what, struct error *error)
         format = memory_format("%s takes a name of at most 256 bytes, not '%%s'", what);
     else if (strspn(name + pseudo, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                    "!#$%&'*+-.^_`|~") != length - pseudo)
-        format = memory_format("'%%s' cannot be the name of a header; give %s the name alone", what);
+        format =
+            memory_format("'%%s' cannot be the name of a header; give %s the name alone", what);
     if (format == NULL)
         return 0;
     result = fail(error, format, length == pseudo ? "" : name);
@@ -405,8 +406,7 @@ static int check_view(const struct options *options, uint64_t seen, struct error
 static int check_together(const struct options *options, struct error *error)
 {
     if (options->json && options->format != NULL)
-        return error_set(error, ERROR_USAGE,
-                         "-j and -F are two formats; choose one of them");
+        return error_set(error, ERROR_USAGE, "-j and -F are two formats; choose one of them");
     if (options->redacts && options->application_data)
         return error_set(error, ERROR_USAGE,
                          "--redact cannot hide headers in the application data that -a prints; "

@@ -24,5 +24,6 @@ void run_dispose(struct run *run)
     generations_close(&run->generations);
     notes_dispose(&run->notes);
     process_dispose(&run->process);
+    plan_close(&run->plan);
     options_dispose(&run->options);
 }

@@ -180,7 +180,8 @@ static int conclude(const struct loop *loop, int failure)
 
 int session_run(struct session *session)
 {
-    struct loop loop = {.session = session, .reported_ns = clock_now_ns()};
+    const uint64_t begun_ns = clock_now_ns();
+    struct loop loop = {.session = session, .reported_ns = begun_ns};
     bool ends = false;
     int failure = 0;
 
@@ -189,6 +190,8 @@ int session_run(struct session *session)
         ends = wait_for_events(session, &failure);
         now_ns = clock_now_ns();
         drain(&loop);
+        ends |= plan_is_done(session->plan) ||
+                (session->for_ns != 0 && now_ns - begun_ns >= session->for_ns);
         if (session->reports && now_ns - loop.reported_ns >= REPORT_NS)
             report(&loop, now_ns);
     }

@@ -46,10 +46,10 @@ struct program_settings {
                               connections */
     bool application_data; /* -a */
     struct program_additions additions;
-    bool one_link;                       /* all locations are attached to PROGRAM_DISPATCH */
-    uint64_t pid_device, pid_inode;      /* of the server's pid namespace, for thread ids */
-    size_t watermark;                    /* see ring_watermark */
-    const struct needs *needs; /* the headers that are wanted; NULL: all */
+    bool one_link;                  /* all locations are attached to PROGRAM_DISPATCH */
+    uint64_t pid_device, pid_inode; /* of the server's pid namespace, for thread ids */
+    size_t watermark;               /* see ring_watermark */
+    const struct needs *needs;      /* the headers that are wanted; NULL: all */
 };
 
 /* A function of the program: one probe, at all locations with the same operands. */

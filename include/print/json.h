@@ -5,9 +5,13 @@
 #ifndef H2OLOG_PRINT_JSON_H
 #define H2OLOG_PRINT_JSON_H
 
+#include "event/needs.h"
 #include "print/sink.h"
 
 /* Opens a sink that prints to settings->output. */
 struct sink json_open(const struct sink_settings *settings);
+
+/* Adds what the sink needs: all headers. */
+void json_add_needs(struct needs *needs);
 
 #endif

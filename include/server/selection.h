@@ -14,7 +14,7 @@
 
 struct selection {
     const struct options *options;
-    const struct needs *needs; /* NULL: the probes of the view, as they are */
+    const struct needs *needs;   /* NULL: the probes of the view, as they are */
     struct server_probe *probes; /* their order gives the ids of the events */
     size_t num_probes;
     size_t num_printed;  /* the first so many */

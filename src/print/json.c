@@ -243,3 +243,8 @@ struct sink json_open(const struct sink_settings *settings)
     return (struct sink){
         .state = json, .record = print_record, .lost = print_lost, .close = close_json};
 }
+
+void json_add_needs(struct needs *needs)
+{
+    needs->request.all = needs->response.all = true;
+}

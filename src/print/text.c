@@ -99,3 +99,8 @@ struct sink text_open(const struct sink_settings *settings)
     return (struct sink){
         .state = (void *)settings, .record = print_record, .lost = print_lost, .close = close_text};
 }
+
+void text_add_needs(struct needs *needs)
+{
+    needs->request.all = needs->response.all = true;
+}

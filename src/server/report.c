@@ -184,7 +184,8 @@ static void print_broken_promise(FILE *file, const struct promise *promise,
     if (http3 && first < HTTP3_SINCE)
         first = HTTP3_SINCE;
     version_date(first, since, sizeof(since));
-    missing = (features & VIEW_EVENTS) != 0 ? memory_format("%s events are missing; ", promise->type)
+    missing = (features & VIEW_EVENTS) != 0
+                  ? memory_format("%s events are missing; ", promise->type)
               : (features & VIEW_TEXT) != 0 ? memory_format("%s lines are missing; ", promise->tag)
                                             : memory_format("they are missing; ");
     fprintf(file, "h2olog: this server (%s) has no probe for %s%s: %s%s%s\n", known_as,

@@ -6,7 +6,7 @@
     gen_docs.py changelog --version VERSION --kind debian|rpm --maintainer NAME FILE
 
 `fill` reads the tables of modes and options, and replaces these in a template: @version@ anywhere; and as a whole
-line @mode NAME@ or @option LETTER@ (a heading and the text of --help, in mdoc), @bash-modes@, @bash-words@,
+line @mode NAME@ or @option NAME@ (a heading and the text of --help, in mdoc), @bash-modes@, @bash-words@,
 @bash-arguments@, @zsh-options@, @zsh-modes@, @fish-options@ or @fish-modes@. If a template has one @option@, it must
 have all of them; the same applies to @mode@. `gzip` compresses as `gzip -9n` does. `changelog` makes the changelog
 of a package from CHANGELOG.md.
@@ -44,10 +44,11 @@ class Mode:
 
 @dataclass(frozen=True)
 class Option:
-    letter: str
+    letter: str  # "" if there is none
     name: str
     argument: str | None
     help: str
+    argument_is_optional: bool
 
     @property
     def repeats(self) -> bool:
@@ -85,15 +86,22 @@ def c_string(file: Path, cell: str) -> str | None:
     return "".join(re.sub(r"\\(.)", r"\1", literal) for literal in STRING.findall(cell))
 
 
+def make_option(letter: str | None, name: str | None, argument: str | None, help: str | None) -> Option:
+    spelled = str(letter).strip("'")
+    optional = argument is not None and argument.startswith("[")
+    word = argument.strip("[]") if argument is not None else None
+    return Option("" if spelled == "0" else spelled, str(name), word, str(help), optional)
+
+
 def read_tables(compiler: str, views: Path, options: Path) -> Tables:
     view_rows = preprocess(compiler, views, "VIEW(name,help,...)=H2OLOG_ROW H2OLOG_CELL name H2OLOG_CELL help")
     option_rows = preprocess(
         compiler, options,
-        "OPTION(letter,name,argument,views,help)="
+        "OPTION(id,letter,name,argument,views,help)="
         "H2OLOG_ROW H2OLOG_CELL #letter H2OLOG_CELL name H2OLOG_CELL argument H2OLOG_CELL help",
     )  # fmt: skip
     modes = [Mode(str(name), str(help)) for name, help in view_rows]
-    parsed = [Option(str(letter).strip("'"), str(name), argument, str(help)) for letter, name, argument, help in option_rows]
+    parsed = [make_option(*cells) for cells in option_rows]
     for file, table in ((views, modes), (options, parsed)):
         if not table:
             raise SourceError(file, 1, "the table is empty")
@@ -127,10 +135,14 @@ def mdoc_mode(tables: Tables, name: str) -> list[str]:
     return [f".It Cm {mode.name}", *mdoc_text(mode.help)]
 
 
-def mdoc_option(tables: Tables, letter: str) -> list[str]:
-    option = next(option for option in tables.options if option.letter == letter)
+def mdoc_option(tables: Tables, name: str) -> list[str]:
+    option = next(option for option in tables.options if option.name == name)
+    letter = f"Fl {option.letter} , " if option.letter else ""
+    long = f"Fl {mdoc_escape('-' + option.name)}"
     argument = f" Ar {option.argument}" if option.argument is not None else ""
-    return [f".It Fl {option.letter} , Fl {mdoc_escape('-' + option.name)}{argument}", *mdoc_text(option.help)]
+    if option.argument_is_optional:
+        argument = f" Ns Op \\&= Ns Ar {option.argument}"
+    return [f".It {letter}{long}{argument}", *mdoc_text(option.help)]
 
 
 def quoted(text: str) -> str:
@@ -142,21 +154,39 @@ def bash_modes(tables: Tables, _: str) -> list[str]:
     return [mode.name for mode in tables.modes]
 
 
+def forms_of(option: Option) -> list[str]:
+    """The spellings of an option: -w, --write."""
+    return ([f"-{option.letter}"] if option.letter else []) + [f"--{option.name}"]
+
+
 def bash_words(tables: Tables, _: str) -> list[str]:
-    return [f"-{o.letter} --{o.name}{'=' if o.argument is not None else ''}" for o in tables.options]
+    takes = {o.name: "=" if o.argument is not None and not o.argument_is_optional else "" for o in tables.options}
+    return [" ".join(forms_of(o)) + takes[o.name] for o in tables.options]
+
+
+def argument_kind(option: Option) -> str:
+    """The word by which completions know the kind of an argument: NAME,... is a list of NAME."""
+    return str(option.argument).partition(",")[0]
 
 
 def bash_arguments(tables: Tables, _: str) -> list[str]:
-    return [f"-{o.letter} | --{o.name}) argument={o.argument} ;;" for o in tables.options if o.argument is not None]
+    return [
+        f"{' | '.join(forms_of(o))}) argument={argument_kind(o)} ;;"
+        for o in tables.options
+        if o.argument is not None and not o.argument_is_optional
+    ]
 
 
 def zsh_options(tables: Tables, _: str) -> list[str]:
     lines = []
     for option in tables.options:
         takes = option.argument is not None
-        exclusive = "'*'" if option.repeats else f"'(-{option.letter} --{option.name})'"
-        forms = f"{{-{option.letter}{'+' if takes else ''},--{option.name}{'=' if takes else ''}}}"
-        argument = f":{option.argument}:_h2olog_{option.argument}" if takes else ""
+        exclusive = "'*'" if option.repeats else f"'({' '.join(forms_of(option))})'"
+        sign = "=-" if option.argument_is_optional else "=" if takes else ""
+        long = f"--{option.name}{sign}"
+        forms = f"{{-{option.letter}{'+' if takes else ''},{long}}}" if option.letter else long
+        kind = argument_kind(option)
+        argument = f"{'::' if option.argument_is_optional else ':'}{kind}:_h2olog_{kind}" if takes else ""
         text = re.sub(r"([]\\])", r"\\\1", brief(option.help))
         lines.append(exclusive + forms + quoted(f"[{text}]{argument}") + " \\")
     return lines
@@ -169,10 +199,13 @@ def zsh_modes(tables: Tables, _: str) -> list[str]:
 def fish_options(tables: Tables, _: str) -> list[str]:
     lines = []
     for option in tables.options:
-        argument = f" -x -a '(__h2olog_{option.argument})'" if option.argument is not None else ""
+        argument = f" -x -a '(__h2olog_{argument_kind(option)})'" if option.argument is not None else ""
         if option.argument == "FILE":
             argument = " -r -F"  # fish completes file names itself
-        lines.append(f"complete -c h2olog -s {option.letter} -l {option.name}{argument} -d {quoted_fish(option.help)}")
+        if option.argument_is_optional:
+            argument = argument.replace(" -x", " -f")
+        letter = f" -s {option.letter}" if option.letter else ""
+        lines.append(f"complete -c h2olog{letter} -l {option.name}{argument} -d {quoted_fish(option.help)}")
     return lines
 
 
@@ -190,15 +223,15 @@ WRITERS: dict[str, Callable[[Tables, str], list[str]]] = {
     "zsh-options": zsh_options, "zsh-modes": zsh_modes, "fish-options": fish_options, "fish-modes": fish_modes,
 }  # fmt: skip
 
-PLACE = re.compile(r"(\s*)@([a-z-]+)(?: (\w+))?@")
+PLACE = re.compile(r"(\s*)@([a-z-]+)(?: ([\w-]+))?@")
 
 
 def check_complete(template: Path, text: str, tables: Tables) -> None:
     """Checks that a template has all modes or options once, if it has one."""
     for kind, words in (
-        ("mode", [mode.name for mode in tables.modes]), ("option", [option.letter for option in tables.options]),
+        ("mode", [mode.name for mode in tables.modes]), ("option", [option.name for option in tables.options]),
     ):  # fmt: skip
-        found = re.findall(rf"^@{kind} (\w+)@$", text, re.M)
+        found = re.findall(rf"^@{kind} ([\w-]+)@$", text, re.M)
         if found and sorted(found) != sorted(words):
             wrong = sorted(set(found) ^ set(words)) or "some of them twice"
             raise SourceError(template, 1, f"@{kind}@ has to stand there for each {kind}, and no other: {wrong}")

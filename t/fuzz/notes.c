@@ -342,7 +342,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     version_name(&version, known_as, sizeof(known_as));
     check(is_tame(known_as, strlen(known_as), false));
     check(version.num_matching <= version.num_traced);
-    if (selection_open(&selection, &options, &version, &error) == 0)
+    if (selection_open(&selection, &options, NULL, &version, &error) == 0)
         check_choice(&selection, arch, flags);
     else
         check(error.text[0] != '\0' && is_tame(error.text, strlen(error.text), false));

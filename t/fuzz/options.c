@@ -98,7 +98,7 @@ static void check_choice(const struct options *options)
     struct selection selection;
     struct error error = {0};
 
-    if (selection_open(&selection, options, &version, &error) == 0) {
+    if (selection_open(&selection, options, NULL, &version, &error) == 0) {
         check(selection.num_printed != 0 && selection.num_printed <= selection.num_probes);
         check(selection.num_probes <= NUM_NAMES);
     } else {
@@ -186,16 +186,17 @@ static void skipped(const struct server_probe *traced, const struct location *lo
 static void check_filter(const struct options *options)
 {
     const struct program_maps maps = {3, 4, 5, 6, 7, 8};
-    const struct program_settings selection = {
-        .response_headers = options->response_headers.words,
-        .num_response_headers = options->response_headers.count,
-    };
+    struct needs needs = {.request.all = true};
+    const struct program_settings selection = {.needs = &needs};
     char line[4096] = "";
     struct program program;
     const char *at;
 
+    for (size_t i = 0; i != options->response_headers.count; ++i)
+        needs_add(&needs.response, options->response_headers.words[i]);
     program_open(&program, OPERAND_X86_64, &selection, &maps, skipped);
-    at = strstr(program.text, "INLINE int header_wanted(u64 name, u64 length)\n{\n");
+    needs_dispose(&needs);
+    at = strstr(program.text, "INLINE int response_header_wanted(u64 name, u64 length)\n{\n");
     check(at != NULL);
     at = strchr(at, '{') + 2;
     while (strncmp(at, "}\n", 2) != 0) {
@@ -220,6 +221,12 @@ static void check_options(const struct options *options)
     }
     for (size_t i = 0; i != options->response_headers.count; ++i)
         check(is_header_name(options->response_headers.words[i]));
+    for (size_t i = 0; i != options->request_headers.count; ++i)
+        check(is_header_name(options->request_headers.words[i]));
+    for (size_t i = 0; i != options->redacted.count; ++i)
+        check(is_header_name(options->redacted.words[i]));
+    check(options->limits.requests != 0 && options->limits.bytes >= 65536);
+    check(options->limits.age_ns >= 1000000);
     check_choice(options);
     if (options->response_headers.count != 0)
         check_filter(options);

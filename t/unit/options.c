@@ -78,6 +78,16 @@ static void nothing_is_given(void **state)
     assert_false(parsed.options.list);
     assert_false(parsed.options.help);
     assert_false(parsed.options.version);
+    assert_null(parsed.options.query);
+    assert_null(parsed.options.format);
+    assert_false(parsed.options.group || parsed.options.timestamps || parsed.options.json);
+    assert_false(parsed.options.redacts || parsed.options.strip_query);
+    assert_int_equal(parsed.options.count, 0);
+    assert_int_equal(parsed.options.for_ns, 0);
+    assert_int_equal(parsed.options.color, COLOR_AUTO);
+    assert_int_equal(parsed.options.limits.requests, 100000);
+    assert_int_equal(parsed.options.limits.bytes, 64 << 20);
+    assert_int_equal(parsed.options.limits.age_ns, 3600 * UINT64_C(1000000000));
     parsed_close(&parsed);
 }
 
@@ -86,11 +96,11 @@ static void modes(void **state)
     static const struct {
         const char *word;
         const char *mode;
-    } words[] = {{"http", "http"}, {"quic", "quic"}, {"all", "all"}};
+    } words[] = {{"http", "http"}, {"requests", "requests"}, {"quic", "quic"}, {"all", "all"}};
     struct parsed parsed;
 
     (void)state;
-    for (size_t i = 0; i != 3; ++i) {
+    for (size_t i = 0; i != sizeof(words) / sizeof(words[0]); ++i) {
         ACCEPT(&parsed, words[i].word, "-p", "12");
         check_string("mode", parsed.options.view->name, words[i].mode);
         assert_int_equal(parsed.options.pid, 12);
@@ -166,6 +176,98 @@ static void long_options(void **state)
     assert_int_equal(parsed.options.tracepoints.count, 2);
     assert_string_equal(parsed.options.tracepoints.words[1], "accept");
     parsed_close(&parsed);
+}
+
+static void options_of_requests(void **state)
+{
+    struct parsed parsed;
+
+    (void)state;
+    ACCEPT(&parsed, "-q", "status >= 500", "-g", "-T", "-R", ":path", "-n", "3", "--for", "1.5m",
+           "--redact", "--strip-query", "--max-requests", "7", "--max-memory", "1M", "--max-age",
+           "2h");
+    check_string("query", parsed.options.query, "status >= 500");
+    assert_true(parsed.options.group && parsed.options.timestamps && parsed.options.strip_query);
+    assert_int_equal(parsed.options.request_headers.count, 1);
+    check_string("header", parsed.options.request_headers.words[0], ":path");
+    assert_int_equal(parsed.options.count, 3);
+    assert_int_equal(parsed.options.for_ns, 90 * UINT64_C(1000000000));
+    assert_true(parsed.options.redacts);
+    assert_int_equal(parsed.options.redacted.count, 0);
+    assert_int_equal(parsed.options.limits.requests, 7);
+    assert_int_equal(parsed.options.limits.bytes, 1 << 20);
+    assert_int_equal(parsed.options.limits.age_ns, 7200 * UINT64_C(1000000000));
+    parsed_close(&parsed);
+
+    ACCEPT(&parsed, "requests", "--json", "--redact=Cookie,x-token", "--color", "never");
+    assert_true(parsed.options.json);
+    assert_int_equal(parsed.options.redacted.count, 2);
+    check_string("redacted", parsed.options.redacted.words[0], "cookie");
+    check_string("redacted", parsed.options.redacted.words[1], "x-token");
+    assert_int_equal(parsed.options.color, COLOR_NEVER);
+    parsed_close(&parsed);
+
+    ACCEPT(&parsed, "requests", "-F", "combined", "--color=always");
+    check_string("format", parsed.options.format, "combined");
+    assert_int_equal(parsed.options.color, COLOR_ALWAYS);
+    parsed_close(&parsed);
+
+    ACCEPT(&parsed, "quic", "-j"); /* it always prints JSON */
+    parsed_close(&parsed);
+}
+
+static void durations(void **state)
+{
+    static const struct {
+        const char *word;
+        uint64_t ns;
+    } good[] = {
+        {"1", 1000000000},    {"30s", 30000000000},    {"500ms", 500000000},
+        {"5m", 300000000000}, {"1h", 3600000000000},   {"1d", 86400000000000},
+        {"0.5", 500000000},   {"1.5h", 5400000000000},
+    };
+    static const char *const bad[] = {"0",   "0s",   "-1",   "+1s",         "s",
+                                      "",    "1x",   "1 s",  "1sm",         "nan",
+                                      "inf", "0x10", "1e99", "99999999999", "1h30m"};
+    struct parsed parsed;
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(good) / sizeof(good[0]); ++i) {
+        ACCEPT(&parsed, "--for", good[i].word);
+        assert_int_equal(parsed.options.for_ns, good[i].ns);
+        parsed_close(&parsed);
+    }
+    for (size_t i = 0; i != sizeof(bad) / sizeof(bad[0]); ++i) {
+        REFUSE("--for takes a time", "--for", bad[i]);
+        REFUSE("--max-age takes a time", "--max-age", bad[i]);
+    }
+}
+
+static void wrong_options_of_requests(void **state)
+{
+    (void)state;
+    REFUSE("-n takes a number from 1, not '0'", "-n", "0");
+    REFUSE("-n", "-n", "x");
+    REFUSE("-n", "-n", "-1");
+    REFUSE("-n", "-n", "18446744073709551616");
+    REFUSE("--max-requests", "--max-requests", "0");
+    REFUSE("--max-memory takes a size from 64K to 64G, not 1K", "--max-memory", "1K");
+    REFUSE("-q takes a query", "-q", "");
+    REFUSE("-q takes one query", "-q", "status", "-q", "path");
+    REFUSE("-F takes a format", "requests", "-F", "");
+    REFUSE("--color takes", "requests", "--color", "red");
+    REFUSE("--redact", "--redact=");
+    REFUSE("--redact", "--redact=a,");
+    REFUSE("'a b'", "--redact=a b");
+    REFUSE("-R", "-R", "a b");
+    REFUSE("-j (--json) applies to requests, quic or all, not to http", "-j");
+    REFUSE("-F (--format) applies to requests, not to http", "-F", "common");
+    REFUSE("--color applies to requests, not to quic", "quic", "--color", "never");
+    REFUSE("-g (--group) applies to http, not to requests", "requests", "-g");
+    REFUSE("-T (--timestamps) applies to http, not to all", "all", "-T");
+    REFUSE("--max-age applies to http or requests, not to all", "all", "--max-age", "1h");
+    REFUSE("choose one", "requests", "-j", "-F", "common");
+    REFUSE("--redact cannot hide", "all", "-a", "--redact");
 }
 
 static void repeated_options(void **state)
@@ -360,6 +462,9 @@ static void missing_values(void **state)
         {"-s", "--response-header", "NAME"},
         {"-w", "--write", "FILE"},
         {"-b", "--buffer", "SIZE"},
+        {"-q", "--query", "EXPR"},
+        {"-n", "--count", "N"},
+        {"--for", "--for", "DURATION"},
     };
 
     (void)state;
@@ -494,6 +599,9 @@ static void help_lists_all(void **state)
         "-h, --help",
         "-V, --version",
         "-r, --keep-root",
+        "-q, --query EXPR",
+        "    --redact[=NAME,...]",
+        "    --for DURATION",
     };
     char *text = NULL;
     size_t size, count = 0;
@@ -546,7 +654,7 @@ static void help_lists_no_more(void **state)
                      is_known ? "not listed" : "listed, but not known");
         listed += is_listed;
     }
-    assert_int_equal(listed, 11);
+    assert_int_equal(listed, 18);
     free(text);
 }
 
@@ -557,6 +665,9 @@ int main(void)
         cmocka_unit_test(modes),
         cmocka_unit_test(short_options),
         cmocka_unit_test(long_options),
+        cmocka_unit_test(options_of_requests),
+        cmocka_unit_test(durations),
+        cmocka_unit_test(wrong_options_of_requests),
         cmocka_unit_test(repeated_options),
         cmocka_unit_test(help_and_version),
         cmocka_unit_test(pids),

@@ -28,6 +28,9 @@ static void test_rows(void **state)
         assert_true(strlen(views[i].help) > 10);
         assert_non_null(views[i].probes[0]);
         assert_non_null(views[i].sink);
+        assert_non_null(views[i].add_needs);
+        assert_true((views[i].features & VIEW_ANY) != 0);
+        assert_int_equal(views[i].json_sink != NULL, views[i].json_add_needs != NULL);
         for (size_t j = 0; j != i; ++j)
             assert_string_not_equal(views[i].name, views[j].name);
     }

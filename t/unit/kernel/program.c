@@ -48,7 +48,7 @@ static void choose(struct bench *bench, enum operand_arch arch, const char *note
     num_skipped = 0;
     notes_open(&bench->notes, notes);
     version_open(&bench->version, arch, &bench->notes);
-    if (selection_open(&bench->selection, &options, &bench->version, &error) != 0)
+    if (selection_open(&bench->selection, &options, NULL, &bench->version, &error) != 0)
         fail_msg("%s", error.text);
     bench->wanted = (struct program_settings){
         .probes = bench->selection.probes,
@@ -311,9 +311,9 @@ static void choices_show(void **state)
 {
     struct bench bench;
     char *plain, number[16];
-    bool *const flags[] = {&bench.wanted.application_data,     &bench.wanted.additions.connections,
+    bool *const flags[] = {&bench.wanted.application_data, &bench.wanted.additions.connections,
                            &bench.wanted.additions.http3_only, &bench.wanted.additions.times,
-                           &bench.wanted.additions.threads,    &bench.wanted.one_link};
+                           &bench.wanted.one_link};
 
     (void)state;
     choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "all", NULL);
@@ -339,6 +339,13 @@ static void choices_show(void **state)
         program_dispose(&bench.program);
         *flags[i] = !*flags[i];
     }
+    for (int threads = THREADS_NONE; threads != THREADS_SERVER; ++threads) {
+        bench.wanted.additions.threads = (enum program_threads)threads;
+        write_program(&bench);
+        assert_string_not_equal(bench.program.text, plain);
+        program_dispose(&bench.program);
+    }
+    bench.wanted.additions.threads = THREADS_SERVER;
     write_program(&bench); /* the first settings again */
     assert_string_equal(bench.program.text, plain);
     free(plain);
@@ -422,7 +429,8 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         notes_remove(&bench.notes, "h2o", "receive_request");
         notes_add(&bench.notes, "h2o", "receive_request", operands);
         version_open(&bench.version, OPERAND_X86_64, &bench.notes);
-        assert_int_equal(selection_open(&bench.selection, &options, &bench.version, &error), 0);
+        assert_int_equal(selection_open(&bench.selection, &options, NULL, &bench.version, &error),
+                         0);
         assert_int_equal(bench.selection.num_probes, 4);
         bench.wanted = (struct program_settings){
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
@@ -477,7 +485,7 @@ static void a_probe_can_be_unreadable(void **state)
     notes_add(&notes, "h2o", "receive_request", "8@bar(%rip) 8@%rsi -4@%eax");
     notes_add(&notes, "h2o", "send_response", "8@%rdi 8@%rsi -4@%eax");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
+    assert_int_equal(selection_open(&selection, &options, NULL, &version, &error), 0);
     wanted.probes = selection.probes;
     wanted.num_probes = wanted.num_printed = selection.num_probes;
     program_open(&program, OPERAND_X86_64, &wanted, &maps, note_skipped);
@@ -499,13 +507,16 @@ typedef int (*wanted_function)(unsigned long long name, unsigned long long lengt
 static void *filter_open(const char *const *names, size_t count, wanted_function *wanted)
 {
     struct bench bench;
+    struct needs needs = {.request.all = true};
     char *begin, *source;
     void *library;
 
     choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
-    bench.wanted.response_headers = names;
-    bench.wanted.num_response_headers = count;
+    for (size_t i = 0; i != count; ++i)
+        needs_add(&needs.response, names[i]);
+    bench.wanted.needs = &needs;
     write_program(&bench);
+    needs_dispose(&needs);
     begin = strstr(bench.program.text, "\nstruct candidate {\n");
     assert_non_null(begin);
     *(strstr(strstr(begin, KEEP), "\n}\n") + 3) = '\0';
@@ -677,16 +688,16 @@ static void every_function_asks_keep(void **state)
 /* Without a selection, keep() has no condition. */
 static void keep_has_what_is_selected(void **state)
 {
-    static const char *const names[] = {"etag"};
-
     (void)state;
-    for (unsigned i = 0; i != 4; ++i) {
+    for (unsigned i = 0; i != 8; ++i) {
         struct bench bench;
+        struct needs needs = {.request.all = (i & 2) == 0, .response.all = (i & 4) == 0};
         char *keep, *end;
+        needs_add(&needs.request, ":path");
+        needs_add(&needs.response, "etag");
         choose(&bench, OPERAND_X86_64, "usdt-notes-2026-06.tsv", "http", NULL);
         bench.wanted.additions.http3_only = (i & 1) != 0;
-        bench.wanted.response_headers = names;
-        bench.wanted.num_response_headers = i / 2;
+        bench.wanted.needs = &needs;
         write_program(&bench);
         keep = strstr(bench.program.text, KEEP);
         assert_non_null(keep);
@@ -696,8 +707,10 @@ static void keep_has_what_is_selected(void **state)
         assert_int_equal(keep == end, i == 0);
         *end = '\0';
         assert_int_equal(strstr(keep, "ANY_HTTP") != NULL, i & 1);
-        assert_int_equal(strstr(keep, "header_wanted(candidate->name") != NULL, i / 2);
+        assert_int_equal(strstr(keep, "request_header_wanted(candidate->name") != NULL, i >> 1 & 1);
+        assert_int_equal(strstr(keep, "response_header_wanted(candidate->name") != NULL, i >> 2);
         bench_close(&bench);
+        needs_dispose(&needs);
     }
 }
 

@@ -30,8 +30,8 @@ static void choose_words(struct chosen *chosen, const char *notes, const char *m
         words->words[words->count++] = *globs;
     }
     version_open(&chosen->version, OPERAND_X86_64, &chosen->notes);
-    chosen->result =
-        selection_open(&chosen->selection, &chosen->options, &chosen->version, &chosen->error);
+    chosen->result = selection_open(&chosen->selection, &chosen->options, NULL, &chosen->version,
+                                    &chosen->error);
 }
 
 #define CHOOSE(chosen, notes, mode, ...)                                                           \
@@ -119,7 +119,7 @@ static void what_http_traces_of_2019(void **state)
     notes_add(&notes, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
     notes_add(&notes, "h2o", "send_response_status", "8@%rdi 8@%rsi -4@%edx");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_int_equal(selection_open(&selection, &options, &version, &error), 0);
+    assert_int_equal(selection_open(&selection, &options, NULL, &version, &error), 0);
     names = names_of(&selection, 0, selection.num_probes);
     check_string("http", names, "h2o:receive_request h2o:send_response_status");
     free(names);
@@ -259,14 +259,14 @@ static void unknown_probes_are_named(void **state)
     notes_add(&notes, "h2o", "brand_new", "8@%rdi");
     notes_add(&notes, "quicly", "brand_new", "8@%rdi");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
+    assert_int_equal(selection_open(&selection, &named, NULL, &version, &error), 0);
     assert_int_equal(selection.num_printed, 1);
     names = names_of(&selection, 0, selection.num_probes);
     check_string("named", names, "h2o:brand_new");
     assert_true(selection.probes[0].guess != NULL);
     free(names);
     selection_dispose(&selection);
-    assert_int_equal(selection_open(&selection, &all, &version, &error), 0);
+    assert_int_equal(selection_open(&selection, &all, NULL, &version, &error), 0);
     assert_int_equal(selection.num_probes, 132);
     for (size_t i = 0; i != selection.num_probes; ++i)
         assert_false(selection.probes[i].guess != NULL);
@@ -330,7 +330,7 @@ static void nothing_to_trace(void **state)
     notes_open(&notes, NULL);
     notes_add(&notes, "picotls", "free", "8@%rdi");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_int_equal(selection_open(&selection, &http, &version, &error), -1);
+    assert_int_equal(selection_open(&selection, &http, NULL, &version, &error), -1);
     assert_non_null(strstr(error.text, "h2olog -l")); /* says what to do */
     selection_dispose(&selection);
     version_dispose(&version);
@@ -411,7 +411,7 @@ static char *said_of_target(struct notes *notes, const char *mode, const char *g
     chosen.options.tracepoints = (struct options_words){words, glob != NULL};
     version_open(&chosen.version, OPERAND_X86_64, &chosen.notes);
     chosen.result =
-        selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        selection_open(&chosen.selection, &chosen.options, NULL, &chosen.version, &chosen.error);
     text = said_of(&chosen);
     selection_dispose(&chosen.selection);
     version_dispose(&chosen.version);
@@ -545,8 +545,8 @@ static void unreadable_probes_are_left_to_the_program(void **state)
         free(said);
         chosen = (struct chosen){.options = {.view = view_find(modes[2 * i])}};
         version_open(&chosen.version, OPERAND_X86_64, &notes);
-        chosen.result =
-            selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        chosen.result = selection_open(&chosen.selection, &chosen.options, NULL, &chosen.version,
+                                       &chosen.error);
         check_chosen(&chosen,
                      i == 0 ? "h2o:receive_request h2o:receive_request_header h2o:send_response "
                               "h2o:send_response_header"
@@ -801,12 +801,12 @@ static void quic_needs_quic(void **state)
     notes_add(&notes, "h2o", "receive_request", "8@%rdi 8@%rsi -4@%edx");
     notes_add(&notes, "h2o", "send_response_header", "8@%rdi 8@%rsi 8@%rax 8@%rbx 8@%rcx 8@%rdx");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_int_equal(selection_open(&selection, &quic, &version, &error), -1);
+    assert_int_equal(selection_open(&selection, &quic, NULL, &version, &error), -1);
     check_string("quic", error.text,
                  "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
                  "2019-09-24, when h2o got them; http traces its requests");
     selection_dispose(&selection);
-    assert_int_equal(selection_open(&selection, &named, &version, &error), 0);
+    assert_int_equal(selection_open(&selection, &named, NULL, &version, &error), 0);
     selection_dispose(&selection);
     version_dispose(&version);
     notes_close(&notes);
@@ -844,8 +844,8 @@ static void nothing_that_is_needed_is_known(void **state)
             notes_add(&chosen.notes, cases[i].probes[count][0], cases[i].probes[count][1],
                       cases[i].probes[count][2]);
         version_open(&chosen.version, OPERAND_X86_64, &chosen.notes);
-        chosen.result =
-            selection_open(&chosen.selection, &chosen.options, &chosen.version, &chosen.error);
+        chosen.result = selection_open(&chosen.selection, &chosen.options, NULL, &chosen.version,
+                                       &chosen.error);
         assert_int_equal(chosen.result, -1);
         assert_int_equal(chosen.selection.num_probes, 0);
         sentence = memory_format("none of the probes of this server that %s needs can be read, for "

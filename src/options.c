@@ -121,13 +121,13 @@ static int parse_duration(const char *text, const char *what, uint64_t *ns, stru
         const char *name;
         double seconds;
     } units[] = {{"", 1}, {"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    const char *unit = text + strspn(text, "0123456789."); /* no exponent, no hex */
     char *end, *format;
     double value = strtod(text, &end);
     int result;
 
-    for (size_t i = 0; text[0] >= '0' && text[0] <= '9' && i != sizeof(units) / sizeof(units[0]);
-         ++i) {
-        if (strcmp(units[i].name, end) != 0)
+    for (size_t i = 0; unit == end && unit != text && i != sizeof(units) / sizeof(units[0]); ++i) {
+        if (strcmp(units[i].name, unit) != 0)
             continue;
         value *= units[i].seconds;
         if (value < 0.001 || value > 1e9)

@@ -18,10 +18,11 @@ int explain_no_pid(void);
 void explain_doubts(const struct run *run);
 
 /* Says that a location is not traced, and why. */
-void explain_skipped(const struct server_probe *traced, const struct location *location);
+void explain_skipped(const struct server_probe *server_probe, const struct location *location);
 
 /* Says that the kernel refuses a location; see attach_refused. */
-void explain_refused(const struct server_probe *traced, const struct location *location, bool held);
+void explain_refused(const struct server_probe *server_probe, const struct location *location,
+                     bool held);
 
 /* -dd: says what was selected, why, where it is, and the BPF program. */
 void explain_selection(const struct run *run);

@@ -47,12 +47,12 @@ void explain_doubts(const struct run *run)
                 (int)process->pid, (int)newer, (int)newer);
 }
 
-void explain_skipped(const struct server_probe *traced, const struct location *location)
+void explain_skipped(const struct server_probe *server_probe, const struct location *location)
 {
     char *operands = escape_string(location->arguments);
 
-    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", traced->probe->provider,
-            traced->probe->name, (unsigned long long)location->offset);
+    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", server_probe->probe->provider,
+            server_probe->probe->name, (unsigned long long)location->offset);
     if (location->flaw == LOCATION_NOT_CODE)
         fprintf(stderr, "this address is not in the code of %s\n", location->file);
     else if (location->flaw == LOCATION_NO_SEMAPHORE)
@@ -64,9 +64,10 @@ void explain_skipped(const struct server_probe *traced, const struct location *l
     free(operands);
 }
 
-void explain_refused(const struct server_probe *traced, const struct location *location, bool held)
+void explain_refused(const struct server_probe *server_probe, const struct location *location,
+                     bool held)
 {
-    const char *provider = traced->probe->provider, *name = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *name = server_probe->probe->name;
     const unsigned long long offset = location->offset;
 
     if (held)
@@ -85,16 +86,16 @@ void explain_selection(const struct run *run)
 
     version_name(&run->version, version, sizeof(version));
     fprintf(stderr, "the probes of this server are those of %s: %zu of its %zu match\n", version,
-            run->version.num_matching, run->version.num_traced);
+            run->version.num_matching, run->version.num_probes);
     for (size_t i = 0; i != run->selection.num_probes; ++i) {
-        const struct server_probe *traced = &run->selection.probes[i];
-        fprintf(stderr, "%s%s\n", traced->signature->declaration,
-                traced->guess != NULL             ? " (no list knows it so)"
-                : traced->num_ignored != 0        ? " (it has more arguments)"
+        const struct server_probe *server_probe = &run->selection.probes[i];
+        fprintf(stderr, "%s%s\n", server_probe->signature->declaration,
+                server_probe->guess != NULL       ? " (no list knows it so)"
+                : server_probe->num_ignored != 0  ? " (it has more arguments)"
                 : i >= run->selection.num_printed ? " (for its connections only)"
                                                   : "");
-        for (size_t j = 0; j != traced->probe->num_locations; ++j) {
-            const struct location *location = &traced->probe->locations[j];
+        for (size_t j = 0; j != server_probe->probe->num_locations; ++j) {
+            const struct location *location = &server_probe->probe->locations[j];
             char *operands = escape_string(location->arguments);
             fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->file,
                     (unsigned long long)location->offset,

@@ -33,8 +33,8 @@ struct attach_request {
  * Called for a location that the kernel refuses while it takes others. `held`: another tracer has a
  * uprobe there, without the probe's semaphore as its reference counter.
  */
-typedef void attach_refused(const struct server_probe *traced, const struct location *location,
-                            bool held);
+typedef void attach_refused(const struct server_probe *server_probe,
+                            const struct location *location, bool held);
 
 /*
  * Attaches all functions of the program. Locations that the kernel refuses are left out, unless no

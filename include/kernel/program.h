@@ -73,7 +73,7 @@ struct program {
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_settings *settings, const struct program_maps *maps,
-                  void (*skipped)(const struct server_probe *traced,
+                  void (*skipped)(const struct server_probe *server_probe,
                                   const struct location *location));
 
 void program_dispose(struct program *program);

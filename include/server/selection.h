@@ -34,7 +34,7 @@ void selection_dispose(struct selection *selection);
 bool selection_names(const struct options *options, const char *provider, const char *probe);
 
 /* Whether -t, or the view without it, means a probe of the server. */
-bool selection_wants(const struct options *options, const struct server_probe *traced);
+bool selection_wants(const struct options *options, const struct server_probe *server_probe);
 
 /* Whether a probe is one of those without which the mode is of no use. With -t, each is. */
 bool selection_is_main(const struct options *options, const struct probe *probe);

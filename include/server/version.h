@@ -28,8 +28,8 @@ struct version {
     uint32_t since, until; /* YYYYMMDD: the version that fits; until is 0 for the current one */
     uint32_t earliest;     /* since when versions fit as well as that */
     size_t num_matching;   /* probes of the server that the version has just so */
-    struct server_probe *traced; /* every probe of the server, in the server's order */
-    size_t num_traced;
+    struct server_probe *probes; /* every probe of the server, in the order of its notes */
+    size_t num_probes;
 };
 
 /*
@@ -46,7 +46,7 @@ void version_open(struct version *version, enum operand_arch arch, const struct 
 void version_dispose(struct version *version);
 
 /* Whether a probe can fire at a location, and all operands of it that are wanted can be read. */
-bool version_reads(enum operand_arch arch, const struct server_probe *traced,
+bool version_reads(enum operand_arch arch, const struct server_probe *server_probe,
                    const struct location *location);
 
 /*

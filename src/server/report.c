@@ -62,38 +62,40 @@ static bool traces(const struct view *view, const char *glob)
 
 /* Whether a probe would be traced, if its arguments were known. */
 static bool is_missed(const struct selection *selection, const struct options *options,
-                      const struct server_probe *traced)
+                      const struct server_probe *server_probe)
 {
-    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *probe = server_probe->probe->name;
 
-    if (traced->guess == NULL || !traced->is_traceable || selection_wants(options, traced))
+    if (server_probe->guess == NULL || !server_probe->is_traceable ||
+        selection_wants(options, server_probe))
         return false;
     return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
            selection_needs(selection, provider, probe);
 }
 
-static void print_missed(FILE *file, const struct server_probe *traced)
+static void print_missed(FILE *file, const struct server_probe *server_probe)
 {
     fprintf(file,
             "h2olog: %s:%s is not traced: its arguments have changed, and nothing says what they "
             "mean; here it is %s; h2olog all -t %s:%s traces it raw; to read it, " BUILD_WITH_LISTS
             "\n",
-            traced->probe->provider, traced->probe->name, traced->signature->declaration,
-            traced->probe->provider, traced->probe->name);
+            server_probe->probe->provider, server_probe->probe->name,
+            server_probe->signature->declaration, server_probe->probe->provider,
+            server_probe->probe->name);
 }
 
 static void print_read_otherwise(FILE *file, const struct version *version,
-                                 const struct server_probe *traced)
+                                 const struct server_probe *server_probe)
 {
-    const struct signature *signature = traced->signature;
+    const struct signature *signature = server_probe->signature;
     char since[32], until[32], known_as[128];
 
-    if (traced->num_ignored != 0) {
+    if (server_probe->num_ignored != 0) {
         fprintf(file,
                 "h2olog: %s:%s has %zu arguments here; the first %zu fit %s and are read as these, "
                 "the others are not read; to read them, " BUILD_WITH_LISTS "\n",
                 signature->provider, signature->probe,
-                signature->num_arguments + traced->num_ignored, signature->num_arguments,
+                signature->num_arguments + server_probe->num_ignored, signature->num_arguments,
                 signature->declaration);
     } else if (!version_is_of_version(version, signature)) {
         version_date(signature->since, since, sizeof(since));
@@ -115,14 +117,14 @@ static void print_new(FILE *file, const struct selection *selection, const struc
     enum { SHOWN_MAX = 8 };
     size_t count = 0;
 
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (!is_missed(selection, options, traced) || version_knows(traced->probe))
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (!is_missed(selection, options, server_probe) || version_knows(server_probe->probe))
             continue;
         if (count < SHOWN_MAX)
             fprintf(file, "%s%s",
                     count == 0 ? "h2olog: not traced, as no list of this h2olog has them: " : ", ",
-                    traced->signature->declaration);
+                    server_probe->signature->declaration);
         ++count;
     }
     if (count > SHOWN_MAX)
@@ -134,10 +136,10 @@ static void print_new(FILE *file, const struct selection *selection, const struc
 void report_changed(FILE *file, const struct selection *selection, const struct options *options,
                     const struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (is_missed(selection, options, traced) && version_knows(traced->probe))
-            print_missed(file, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (is_missed(selection, options, server_probe) && version_knows(server_probe->probe))
+            print_missed(file, server_probe);
     }
     for (size_t i = 0; i != selection->num_probes; ++i) {
         if (selection->probes[i].guess == NULL && selection->probes[i].is_traceable)
@@ -149,8 +151,8 @@ void report_changed(FILE *file, const struct selection *selection, const struct 
 /* In how many places a probe of h2o stands. */
 static size_t num_places(const struct version *version, const char *name)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct probe *probe = version->probes[i].probe;
         if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
             return probe->num_locations;
     }
@@ -252,9 +254,9 @@ void report_lacking(FILE *file, const struct options *options, const struct vers
                   ? selection_names(options, signature->provider, signature->probe)
                   : view_traces(options->view, signature->provider, signature->probe)))
             continue;
-        for (size_t j = 0; j != version->num_traced && !found; ++j)
-            found = strcmp(version->traced[j].probe->name, signature->probe) == 0 &&
-                    strcmp(version->traced[j].probe->provider, signature->provider) == 0;
+        for (size_t j = 0; j != version->num_probes && !found; ++j)
+            found = strcmp(version->probes[j].probe->name, signature->probe) == 0 &&
+                    strcmp(version->probes[j].probe->provider, signature->provider) == 0;
         if (!found)
             fprintf(file, "this server lacks %s:%s\n", signature->provider, signature->probe);
     }
@@ -270,11 +272,11 @@ size_t report_list(FILE *file, const struct options *options, const struct versi
 {
     size_t count = 0;
 
-    for (size_t i = 0; version != NULL && i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        const char *declaration = traced->signature->declaration;
-        if (is_listed(options, traced->signature)) {
-            if (traced->num_ignored != 0)
+    for (size_t i = 0; version != NULL && i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        const char *declaration = server_probe->signature->declaration;
+        if (is_listed(options, server_probe->signature)) {
+            if (server_probe->num_ignored != 0)
                 fprintf(file, "%.*s, ...)\n", (int)strlen(declaration) - 1, declaration);
             else
                 fprintf(file, "%s\n", declaration);

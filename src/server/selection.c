@@ -33,19 +33,19 @@ bool selection_names(const struct options *options, const char *provider, const 
  * Whether a probe can be traced, but nothing says what its arguments mean. One that cannot be traced at
  * all is chosen as if it were known, so that the reason is printed for each location.
  */
-static bool is_unknown(const struct server_probe *traced)
+static bool is_unknown(const struct server_probe *server_probe)
 {
-    return traced->guess != NULL && traced->is_traceable;
+    return server_probe->guess != NULL && server_probe->is_traceable;
 }
 
 /* A probe that no list knows is traced if -t names it. */
-bool selection_wants(const struct options *options, const struct server_probe *traced)
+bool selection_wants(const struct options *options, const struct server_probe *server_probe)
 {
-    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *probe = server_probe->probe->name;
 
     if (options->tracepoints.count != 0)
         return selection_names(options, provider, probe);
-    return !is_unknown(traced) && view_traces(options->view, provider, probe);
+    return !is_unknown(server_probe) && view_traces(options->view, provider, probe);
 }
 
 bool selection_needs(const struct selection *selection, const char *provider, const char *probe)
@@ -90,14 +90,14 @@ static const struct server_probe *find_near(const char *glob, const struct versi
 
     for (char *at = wanted; *at != '\0'; ++at)
         *at = (char)(*at == '-' ? '_' : *at);
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        size_t far = distance(wanted, traced->probe->name);
-        if (strstr(traced->probe->name, wanted) != NULL && far > 1)
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        size_t far = distance(wanted, server_probe->probe->name);
+        if (strstr(server_probe->probe->name, wanted) != NULL && far > 1)
             far = 1;
         if (far < nearest) {
             nearest = far;
-            near = traced;
+            near = server_probe;
         }
     }
     free(wanted);
@@ -112,9 +112,9 @@ static int check_globs(const struct options *options, const struct version *vers
         const struct server_probe *near;
         char *escaped;
         bool found = false;
-        for (size_t j = 0; j != version->num_traced && !found; ++j)
-            found = version_matches(glob, version->traced[j].probe->provider,
-                                    version->traced[j].probe->name);
+        for (size_t j = 0; j != version->num_probes && !found; ++j)
+            found = version_matches(glob, version->probes[j].probe->provider,
+                                    version->probes[j].probe->name);
         if (found)
             continue;
         escaped = escape_string(glob);
@@ -135,11 +135,11 @@ static int check_globs(const struct options *options, const struct version *vers
     return 0;
 }
 
-static void add(struct selection *selection, const struct server_probe *traced)
+static void add(struct selection *selection, const struct server_probe *server_probe)
 {
     selection->probes =
         memory_grow(selection->probes, selection->num_probes + 1, sizeof(selection->probes[0]));
-    selection->probes[selection->num_probes++] = *traced;
+    selection->probes[selection->num_probes++] = *server_probe;
 }
 
 /* Of h2o, which a tie gives quicly's connection. */
@@ -160,10 +160,10 @@ bool selection_is_main(const struct options *options, const struct probe *probe)
 /* Whether the server has what the mode is for, but nothing says what the arguments mean. */
 static bool has_unknown(const struct options *options, const struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (is_unknown(traced) && selection_is_main(options, traced->probe) &&
-            view_traces(options->view, traced->probe->provider, traced->probe->name))
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (is_unknown(server_probe) && selection_is_main(options, server_probe->probe) &&
+            view_traces(options->view, server_probe->probe->provider, server_probe->probe->name))
             return true;
     }
     return false;
@@ -210,11 +210,11 @@ static bool has_connection(const struct signature *signature)
 static void add_unprinted(struct selection *selection, const struct options *options,
                           const struct version *version, const char *const *globs)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (!is_unknown(traced) && !selection_wants(options, traced) &&
-            version_matches_any(globs, traced->probe->provider, traced->probe->name))
-            add(selection, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (!is_unknown(server_probe) && !selection_wants(options, server_probe) &&
+            version_matches_any(globs, server_probe->probe->provider, server_probe->probe->name))
+            add(selection, server_probe);
     }
 }
 
@@ -226,12 +226,12 @@ int selection_open(struct selection *selection, const struct options *options,
     *selection = (struct selection){0};
     if (check_globs(options, version, error) != 0)
         return -1;
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (selection_wants(options, traced)) {
-            selection->needs_ties |= connections && has_tie(traced->signature);
-            selection->needs_lives |= connections && has_connection(traced->signature);
-            add(selection, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (selection_wants(options, server_probe)) {
+            selection->needs_ties |= connections && has_tie(server_probe->signature);
+            selection->needs_lives |= connections && has_connection(server_probe->signature);
+            add(selection, server_probe);
         }
     }
     if (!has_main_probes(options, selection)) {

@@ -342,21 +342,21 @@ static struct guess *guess_signature(enum operand_arch arch, const struct probe 
     return guess;
 }
 
-bool version_reads(enum operand_arch arch, const struct server_probe *traced,
+bool version_reads(enum operand_arch arch, const struct server_probe *server_probe,
                    const struct location *location)
 {
-    const struct signature *signature = traced->signature;
+    const struct signature *signature = server_probe->signature;
 
     return location->flaw == LOCATION_SOUND &&
            operand_count(arch, location->arguments) ==
-               signature->num_arguments + traced->num_ignored &&
+               signature->num_arguments + server_probe->num_ignored &&
            has_operands(arch, location, signature->num_arguments);
 }
 
-static bool is_traceable(enum operand_arch arch, const struct server_probe *traced)
+static bool is_traceable(enum operand_arch arch, const struct server_probe *server_probe)
 {
-    for (size_t i = 0; i != traced->probe->num_locations; ++i) {
-        if (version_reads(arch, traced, &traced->probe->locations[i]))
+    for (size_t i = 0; i != server_probe->probe->num_locations; ++i) {
+        if (version_reads(arch, server_probe, &server_probe->probe->locations[i]))
             return true;
     }
     return false;
@@ -364,34 +364,34 @@ static bool is_traceable(enum operand_arch arch, const struct server_probe *trac
 
 void version_open(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
-    *version = (struct version){.num_traced = notes->num_probes};
+    *version = (struct version){.num_probes = notes->num_probes};
     find_version(version, arch, notes);
-    version->traced = memory_grow(NULL, notes->num_probes, sizeof(version->traced[0]));
+    version->probes = memory_grow(NULL, notes->num_probes, sizeof(version->probes[0]));
     for (size_t i = 0; i != notes->num_probes; ++i) {
         const struct probe *probe = &notes->probes[i];
         const struct signature *signature = choose_signature(arch, probe, version->since);
-        version->traced[i] = (struct server_probe){.probe = probe, .signature = signature};
+        version->probes[i] = (struct server_probe){.probe = probe, .signature = signature};
         if (signature != NULL) {
-            version->traced[i].num_ignored =
+            version->probes[i].num_ignored =
                 operand_count(arch, probe_operands(arch, probe)) - signature->num_arguments;
         } else {
-            version->traced[i].guess = guess_signature(arch, probe);
-            version->traced[i].signature = &version->traced[i].guess->signature;
+            version->probes[i].guess = guess_signature(arch, probe);
+            version->probes[i].signature = &version->probes[i].guess->signature;
         }
-        version->traced[i].is_traceable = is_traceable(arch, &version->traced[i]);
+        version->probes[i].is_traceable = is_traceable(arch, &version->probes[i]);
     }
 }
 
 void version_dispose(struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        struct guess *guess = version->traced[i].guess;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        struct guess *guess = version->probes[i].guess;
         if (guess != NULL) {
             free(guess->declaration);
             free(guess);
         }
     }
-    free(version->traced);
+    free(version->probes);
 }
 
 bool version_knows(const struct probe *probe)
@@ -467,8 +467,8 @@ bool version_matches_any(const char *const *globs, const char *provider, const c
 
 bool version_has(const struct version *version, const char *glob)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct probe *probe = version->probes[i].probe;
         if (version_matches(glob, probe->provider, probe->name))
             return true;
     }

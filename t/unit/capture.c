@@ -63,7 +63,7 @@ struct bench {
     enum widths widths;
     struct probe *probes;
     struct location *locations;
-    struct server_probe *traced;
+    struct server_probe *server_probes;
     struct program program;
     struct program_settings selection;
     void *library;
@@ -80,9 +80,9 @@ struct bench {
     uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* values of integers */
 };
 
-static void fail_on_skip(const struct server_probe *traced, const struct location *location)
+static void fail_on_skip(const struct server_probe *server_probe, const struct location *location)
 {
-    fail_msg("%s cannot be read: %s", traced->signature->declaration, location->arguments);
+    fail_msg("%s cannot be read: %s", server_probe->signature->declaration, location->arguments);
 }
 
 /* The text of the program with the replaced helpers. Free it with free(). */
@@ -174,15 +174,15 @@ static struct bench *bench_make(enum widths widths)
     *bench = (struct bench){.widths = widths};
     bench->probes = memory_grow(NULL, num_signatures, sizeof(bench->probes[0]));
     bench->locations = memory_grow(NULL, num_signatures, sizeof(bench->locations[0]));
-    bench->traced = memory_grow(NULL, num_signatures, sizeof(bench->traced[0]));
+    bench->server_probes = memory_grow(NULL, num_signatures, sizeof(bench->server_probes[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
         bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
         bench->probes[i] = (struct probe){.locations = &bench->locations[i], .num_locations = 1};
-        bench->traced[i] =
+        bench->server_probes[i] =
             (struct server_probe){.probe = &bench->probes[i], .signature = &signatures[i]};
     }
     bench->selection = (struct program_settings){
-        .probes = bench->traced,
+        .probes = bench->server_probes,
         .num_probes = num_signatures,
         .num_printed = num_signatures,
         .additions = {.connections = true, .times = true, .threads = true},
@@ -199,7 +199,7 @@ static void bench_free(struct bench *bench)
         free(bench->locations[i].arguments);
     free(bench->locations);
     free(bench->probes);
-    free(bench->traced);
+    free(bench->server_probes);
     free(bench);
 }
 
@@ -368,7 +368,7 @@ static void run(struct bench *bench, const struct signature *signature)
 
     *bench->num_events = 0;
     *bench->has_leaked = 0;
-    assert_ptr_equal(bench->program.functions[id].traced, &bench->traced[id]);
+    assert_ptr_equal(bench->program.functions[id].traced, &bench->server_probes[id]);
     bench->call(find(bench, bench->program.functions[id].name), (uintptr_t)bench->stack);
     if (*bench->has_leaked)
         fail_msg("%s: a secret is read", signature->declaration);
@@ -616,21 +616,21 @@ static void unknown_probes_are_captured(void **state)
         notes_add(&notes, "quicly", "brand_new", arguments);
         free(arguments);
         version_open(&version, operand_native(), &notes);
-        assert_non_null(version.traced[0].guess);
-        bench->selection.probes = version.traced;
+        assert_non_null(version.probes[0].guess);
+        bench->selection.probes = version.probes;
         bench->selection.num_probes = bench->selection.num_printed = 1;
         bench_open(bench, 1);
         bench->call(find(bench, bench->program.functions[0].name), (uintptr_t)stack);
         assert_int_equal(*bench->num_events, 1);
         event = (struct event){bench->event_bytes, *bench->event_size};
-        assert_int_equal(record_decode(version.traced[0].signature, false, &event, &head, values),
+        assert_int_equal(record_decode(version.probes[0].signature, false, &event, &head, values),
                          0);
         assert_int_equal(head.flags, 0);
         assert_int_equal(head.connection, 0);
-        assert_int_equal(version.traced[0].signature->num_fields, count + 1);
+        assert_int_equal(version.probes[0].signature->num_fields, count + 1);
         for (size_t i = 0; i != count; ++i) {
             const struct unknown_operand *operand = &operands[max - count + i];
-            const struct field *field = &version.traced[0].signature->fields[i];
+            const struct field *field = &version.probes[0].signature->fields[i];
             assert_int_equal(field->kind, operand->kind);
             if (field->kind == FIELD_SIGNED)
                 assert_int_equal(values[i].integer, (int64_t)operand->number);

@@ -18,12 +18,12 @@ static const struct program_maps maps = {
 /* Skipped locations. */
 static size_t num_skipped;
 static const struct location *last_skipped;
-static const struct server_probe *last_traced;
+static const struct server_probe *last_skipped_probe;
 
-static void note_skipped(const struct server_probe *traced, const struct location *location)
+static void note_skipped(const struct server_probe *server_probe, const struct location *location)
 {
     ++num_skipped;
-    last_traced = traced;
+    last_skipped_probe = server_probe;
     last_skipped = location;
 }
 
@@ -386,7 +386,7 @@ static void unreadable_operands_are_skipped(void **state)
         notes_add(&bench.notes, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
-        probe = last_traced->probe;
+        probe = last_skipped_probe->probe;
         assert_string_equal(probe->name, "receive_request");
         num_locations = probe->num_locations;
         assert_ptr_equal(last_skipped, &probe->locations[num_locations - 1]);
@@ -414,7 +414,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         char *operands = memory_format("8@32(%%rdi) 8@%%rsi -4@%%eax %s", cases[i].more);
         const struct options options = {.view = view_find("http")};
         struct bench bench = {.arch = OPERAND_X86_64};
-        const struct server_probe *traced;
+        const struct server_probe *server_probe;
         struct error error;
         char *text;
         num_skipped = 0;
@@ -428,9 +428,10 @@ static void unknown_arguments_are_not_in_the_text(void **state)
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
         write_program(&bench);
         assert_int_equal(num_skipped, 0);
-        traced = bench.program.functions[bench.program.num_functions - 1].traced;
-        assert_string_equal(traced->probe->name, "receive_request"); /* which was added last */
-        assert_int_equal(traced->num_ignored, cases[i].count);
+        server_probe = bench.program.functions[bench.program.num_functions - 1].traced;
+        assert_string_equal(server_probe->probe->name,
+                            "receive_request"); /* which was added last */
+        assert_int_equal(server_probe->num_ignored, cases[i].count);
         text = function_text(&bench.program,
                              bench.program.functions[bench.program.num_functions - 1].name);
         assert_non_null(strstr(text, "    const s64 arg2 = (s32)ctx->ax;\n"));

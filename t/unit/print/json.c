@@ -17,7 +17,7 @@
 
 /* A printer for events of one probe, and a draft of an event. */
 struct bench {
-    struct server_probe traced;
+    struct server_probe server_probe;
     struct output output;
     struct printer json;
     struct draft draft;
@@ -25,9 +25,9 @@ struct bench {
 
 static void bench_open_signature(struct bench *bench, const struct signature *signature)
 {
-    *bench = (struct bench){.traced = {.signature = signature}};
+    *bench = (struct bench){.server_probe = {.signature = signature}};
     printed_open(&bench->output);
-    printer_open(&bench->json, json_open, &bench->output, &bench->traced, 1, 0);
+    printer_open(&bench->json, json_open, &bench->output, &bench->server_probe, 1, 0);
     bench->json.clock.wall_ns = WALL_NS;
     draft_open(&bench->draft, signature, 0);
 }
@@ -50,7 +50,7 @@ static char *line_of(struct bench *bench)
 
     event = fenced(&event, event.size);
     if (printer_print(&bench->json, &event) != 0)
-        fail_msg("%s: a good event is refused", bench->traced.signature->declaration);
+        fail_msg("%s: a good event is refused", bench->server_probe.signature->declaration);
     return printed_take(&bench->output);
 }
 
@@ -58,7 +58,7 @@ static void check_line(struct bench *bench, const char *expected)
 {
     char *line = line_of(bench);
 
-    check_string(bench->traced.signature->declaration, line, expected);
+    check_string(bench->server_probe.signature->declaration, line, expected);
     free(line);
 }
 
@@ -66,7 +66,7 @@ static void check_line(struct bench *bench, const char *expected)
 static void restart(struct bench *bench)
 {
     printer_restart(&bench->json);
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
 }
 
 /* Lines of t/data/trace-2020-06-quic.jsonl, and of a server of 2026-06. */
@@ -244,7 +244,7 @@ static void times_of_h2o(void **state)
     (void)state;
     bench_open(&bench, "h2o:h1_close", 20260629);
     for (size_t i = 0; i != sizeof(times) / sizeof(times[0]); ++i) {
-        draft_open(&bench.draft, bench.traced.signature, 0);
+        draft_open(&bench.draft, bench.server_probe.signature, 0);
         draft_number(&bench.draft, "time", times[i].stamp);
         snprintf(expected, sizeof(expected),
                  "{\"type\":\"h1-close\",\"seq\":%zu,\"conn-id\":0,\"time\":%llu}\n", i + 1,
@@ -271,7 +271,7 @@ static void wall_clock_is_set(void **state)
 
 /* A printer for several probes with alternating events. */
 struct turns {
-    struct server_probe traced[8];
+    struct server_probe server_probes[8];
     struct output output;
     struct printer json;
 };
@@ -283,9 +283,9 @@ static void turns_open(struct turns *turns, uint32_t date, const char *const *pr
 
     *turns = (struct turns){0};
     for (; probes[count] != NULL; ++count)
-        turns->traced[count].signature = signature_on(probes[count], date);
+        turns->server_probes[count].signature = signature_on(probes[count], date);
     printed_open(&turns->output);
-    printer_open(&turns->json, json_open, &turns->output, turns->traced, num_printed,
+    printer_open(&turns->json, json_open, &turns->output, turns->server_probes, num_printed,
                  count - num_printed);
     turns->json.clock.wall_ns = WALL_NS;
 }
@@ -303,7 +303,7 @@ static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t 
     static struct draft draft;
     struct event event;
 
-    draft_open(&draft, turns->traced[i].signature, i);
+    draft_open(&draft, turns->server_probes[i].signature, i);
     draft_head(&draft, flags, conn);
     draft_connection(&draft, address);
     if (strcmp(draft.signature->probe, "new_path") == 0)
@@ -1034,7 +1034,7 @@ static void unknown_probes(void **state)
     notes_open(&notes, NULL);
     notes_add(&notes, "quicly", "brand_new", "8@%rdi -8@%rsi -4@%eax 2@%ax -1@%al");
     version_open(&version, OPERAND_X86_64, &notes);
-    bench_open_signature(&bench, version.traced[0].signature);
+    bench_open_signature(&bench, version.probes[0].signature);
     for (size_t i = 1; i <= 5; ++i) {
         char key[8];
         snprintf(key, sizeof(key), "arg%zu", i);
@@ -1075,11 +1075,11 @@ static void malformed_events_are_refused(void **state)
     event = fenced(&event, event.size);
     assert_int_equal(printer_print(&bench.json, &event), -1);
     for (unsigned id = 1; id <= UINT16_MAX; id = 2 * id + 1) {
-        draft_open(&bench.draft, bench.traced.signature, (uint16_t)id);
+        draft_open(&bench.draft, bench.server_probe.signature, (uint16_t)id);
         event = draft_event(&bench.draft);
         assert_int_equal(printer_print(&bench.json, &event), -1);
     }
-    draft_open(&bench.draft, bench.traced.signature, 0);
+    draft_open(&bench.draft, bench.server_probe.signature, 0);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     text = line_of(&bench);
     assert_int_equal(strncmp(text, "{\"type\":\"receive-request-header\",\"seq\":1,", 41), 0);

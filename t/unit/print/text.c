@@ -9,7 +9,7 @@
 
 /* A printer for events of one probe, and a draft of an event. */
 struct bench {
-    struct server_probe traced;
+    struct server_probe server_probe;
     struct output output;
     struct printer http;
     struct draft draft;
@@ -17,10 +17,10 @@ struct bench {
 
 static void bench_open(struct bench *bench, const char *probe, uint32_t date)
 {
-    *bench = (struct bench){.traced = {.signature = signature_on(probe, date)}};
+    *bench = (struct bench){.server_probe = {.signature = signature_on(probe, date)}};
     printed_open(&bench->output);
-    printer_open(&bench->http, text_open, &bench->output, &bench->traced, 1, 0);
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    printer_open(&bench->http, text_open, &bench->output, &bench->server_probe, 1, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
 }
 
 static void bench_close(struct bench *bench)
@@ -39,13 +39,13 @@ static void check_line(struct bench *bench, const char *expected)
     if (printer_print(&bench->http, &event) != 0)
         fail_msg("a good event is refused, whose line is to be %s", expected);
     text = printed_take(&bench->output);
-    check_string(bench->traced.signature->declaration, text, expected);
+    check_string(bench->server_probe.signature->declaration, text, expected);
     free(text);
 }
 
 static void new_event(struct bench *bench, uint64_t connection, uint64_t request)
 {
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
     draft_number(&bench->draft, "conn-id", connection);
     draft_number(&bench->draft, "req-id", request);
 }
@@ -370,7 +370,7 @@ static void unknown_ids_are_refused(void **state)
     bench_open(&bench, "h2o:send_response", 20260629);
     for (size_t i = 0; i != sizeof(ids) / sizeof(ids[0]); ++i) {
         struct event event;
-        draft_open(&bench.draft, bench.traced.signature, ids[i]);
+        draft_open(&bench.draft, bench.server_probe.signature, ids[i]);
         event = draft_event(&bench.draft);
         check_refused(&bench, &event);
     }
@@ -433,10 +433,10 @@ static void guesses_are_refused(void **state)
                                             .fields = fields,
                                             .num_fields = 3,
                                             .size = 40};
-        struct bench bench = {.traced = {.signature = &signature}};
+        struct bench bench = {.server_probe = {.signature = &signature}};
         struct event event;
         printed_open(&bench.output);
-        printer_open(&bench.http, text_open, &bench.output, &bench.traced, 1, 0);
+        printer_open(&bench.http, text_open, &bench.output, &bench.server_probe, 1, 0);
         draft_open(&bench.draft, &signature, 0);
         event = draft_event(&bench.draft);
         check_refused(&bench, &event);

@@ -882,8 +882,8 @@ static void lists_a_server(void **state)
     report_list(file, &options, &version);
     fclose(file);
     assert_int_equal(count_lines(text), 74);
-    for (size_t i = 0; i != version.num_traced; ++i)
-        assert_non_null(strstr(text, version.traced[i].signature->declaration));
+    for (size_t i = 0; i != version.num_probes; ++i)
+        assert_non_null(strstr(text, version.probes[i].signature->declaration));
     assert_non_null(strstr(
         text,
         "\nquicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)\n"));

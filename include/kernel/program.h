@@ -34,8 +34,7 @@ struct program_settings {
     const struct server_probe *probes; /* the id of an event is the index of its probe */
     size_t num_probes;
     size_t num_printed;    /* the first ones, which are printed */
-    size_t num_followed;   /* after these, probes that only the reader needs; the rest only tie
-                              connections */
+    size_t num_followed;   /* after these, probes that only the reader needs; the rest only tie */
     bool application_data; /* -a */
     struct program_additions additions;
     bool one_link;                       /* all locations are attached to PROGRAM_DISPATCH */

@@ -153,7 +153,7 @@ static int print_function(FILE *text, enum operand_arch arch,
             known_length(arch, signature, operands), operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
             function->name, id, function->silent);
-    if (!settings->one_link) /* else PROGRAM_DISPATCH checks the gate */
+    if (!settings->one_link) /* with one link, PROGRAM_DISPATCH checks the gate */
         fputs("    if (!GATE->is_open)\n        return 0;\n", text);
     if (print_arguments(text, arch, signature, operands, settings->application_data) != 0)
         return -1;

@@ -7,12 +7,12 @@
 #include "memory.h"
 #include "print/escape.h"
 
-/* The probes that say which connection of quicly's a connection of h2o's is. */
+/* Probes that tell which connection of quicly belongs to a connection of h2o. */
 static const char *const tie_probes[] = {
     "h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy", NULL,
 };
 
-/* The probes that say that a connection of quicly's begins or ends. */
+/* Probes that tell that a connection of quicly begins or ends. */
 static const char *const life_probes[] = {
     "quicly:accept",
     "quicly:connect",
@@ -30,15 +30,15 @@ bool selection_names(const struct options *options, const char *provider, const 
 }
 
 /*
- * Whether a probe can be traced, but nothing says what its arguments mean. One that cannot be traced at
- * all is chosen as if it were known, so that the reason is printed for each location.
+ * Whether a probe can be traced, but the meaning of its arguments is unknown. A probe that cannot
+ * be traced at all does not count: it is selected, so that the reason is printed for each location.
  */
 static bool is_unknown(const struct server_probe *server_probe)
 {
     return server_probe->guess != NULL && server_probe->is_traceable;
 }
 
-/* A probe that no list knows is traced if -t names it. */
+/* A probe that is in no list is traced only if -t names it. */
 bool selection_wants(const struct options *options, const struct server_probe *server_probe)
 {
     const char *provider = server_probe->probe->provider, *probe = server_probe->probe->name;
@@ -54,7 +54,7 @@ bool selection_needs(const struct selection *selection, const char *provider, co
            (selection->needs_lives && version_matches_any(life_probes, provider, probe));
 }
 
-/* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
+/* Returns how many letters to change, add or drop to make `b` of `a` (Levenshtein distance). */
 static size_t distance(const char *a, const char *b)
 {
     size_t width = strlen(b) + 1;
@@ -80,7 +80,10 @@ static size_t distance(const char *a, const char *b)
     return last;
 }
 
-/* The name that is nearest to a glob that matches nothing; NULL if none is near. */
+/*
+ * Returns the probe whose name is most similar to a glob that matches nothing; NULL if none is
+ * similar.
+ */
 static const struct server_probe *find_near(const char *glob, const struct version *version)
 {
     const char *colon = strchr(glob, ':');
@@ -142,7 +145,7 @@ static void add(struct selection *selection, const struct server_probe *server_p
     selection->probes[selection->num_probes++] = *server_probe;
 }
 
-/* Of h2o, which a tie gives quicly's connection. */
+/* Whether the events are of a connection of h2o, for which a tie gives quicly's connection. */
 static bool has_tie(const struct signature *signature)
 {
     return strcmp(signature->provider, "h2o") == 0 && signature->num_arguments != 0 &&
@@ -157,7 +160,9 @@ bool selection_is_main(const struct options *options, const struct probe *probe)
            version_matches(needs, probe->provider, probe->name);
 }
 
-/* Whether the server has what the mode is for, but nothing says what the arguments mean. */
+/*
+ * Whether the server has probes that the mode needs, but the meaning of their arguments is unknown.
+ */
 static bool has_unknown(const struct options *options, const struct version *version)
 {
     for (size_t i = 0; i != version->num_probes; ++i) {
@@ -185,13 +190,14 @@ static int explain_nothing(const struct options *options, const struct version *
                          "this server has none of the probes to trace; h2olog -l -p PID lists "
                          "those that it has");
     version_date(version_known_since(needs), since, sizeof(since));
-    return error_set(error, ERROR_FAILED,
-                     "this server has no probes of QUIC: it was built without HTTP/3, or is of "
-                     "before %s, when h2o got them; http traces its requests",
-                     since);
+    return error_set(
+        error, ERROR_FAILED,
+        "this server has no probes of QUIC: it was built without HTTP/3, or it is older "
+        "than %s, when h2o got them; to trace its requests, use http",
+        since);
 }
 
-/* Whether anything of what the view is for is chosen. */
+/* Whether one of the probes that the mode needs is selected. */
 static bool has_main_probes(const struct options *options, const struct selection *selection)
 {
     for (size_t i = 0; i != selection->num_probes; ++i) {
@@ -206,7 +212,7 @@ static bool has_connection(const struct signature *signature)
     return has_tie(signature) || strcmp(signature->provider, "quicly") == 0;
 }
 
-/* Adds those of `globs` that are not chosen, to be traced without being printed. */
+/* Adds probes that match the globs and are not selected yet. They are traced, but not printed. */
 static void add_unprinted(struct selection *selection, const struct options *options,
                           const struct version *version, const char *const *globs)
 {

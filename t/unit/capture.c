@@ -384,7 +384,7 @@ static void decode_event(struct bench *bench, const struct signature *signature,
     struct event event = {bench->event_bytes, *bench->event_size};
 
     if (*bench->num_events != 1)
-        fail_msg("%s: %u events come of it", signature->declaration, *bench->num_events);
+        fail_msg("%s: it writes %u events", signature->declaration, *bench->num_events);
     event = fenced(&event, event.size);
     if (record_decode(signature, bench->selection.application_data, &event, head, values) != 0)
         fail_msg("%s: its event of %zu bytes is malformed", signature->declaration, event.size);
@@ -455,7 +455,7 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     if (strcmp(field->key, "first-octet") == 0 && nth < 0)
         return bench->objects[find_argument(signature, "bytes")][0];
     if (nth < 0)
-        fail_msg("%s: what is %s?", signature->declaration, field->key);
+        fail_msg("%s: %s is an unknown field", signature->declaration, field->key);
     return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
 }
 
@@ -670,7 +670,7 @@ static void check_remains(struct bench *bench)
     }
 }
 
-static void nothing_remains_of_earlier_events(void **state)
+static void events_have_no_old_content(void **state)
 {
     (void)state;
     check_remains(shared_bench(false));
@@ -746,7 +746,7 @@ static void empty_text_is_empty(void **state)
 }
 
 /* A value in unmapped memory is marked; other values of the event are captured. */
-static void unreadable_pointers_are_told(void **state)
+static void unreadable_pointers_are_marked(void **state)
 {
     struct bench *bench = shared_bench(true);
     size_t count = 0;
@@ -781,7 +781,7 @@ static void unreadable_pointers_are_told(void **state)
 }
 
 /* Long values are truncated; the event has the full length if the server passes it. */
-static void long_values_are_cut(void **state)
+static void long_values_are_truncated(void **state)
 {
     struct bench *bench = shared_bench(true);
     static char text[8192];
@@ -1067,7 +1067,7 @@ static void scratches_are_claimed(void **state)
 }
 
 /* While the gate is closed, probes do nothing: no event, no loss, no tie. */
-static void nothing_passes_a_closed_gate(void **state)
+static void closed_gate_stops_everything(void **state)
 {
     struct bench *bench = shared_bench(true);
     void *dispatch = find(bench, PROGRAM_DISPATCH);
@@ -1124,7 +1124,7 @@ static void waiting_reader_is_woken_once(void **state)
 }
 
 /* A lost event does not wake the reader; the next event in the ring does. */
-static void full_ring_leaves_the_reader_to_others(void **state)
+static void lost_events_do_not_wake_the_reader(void **state)
 {
     struct bench *bench = shared_bench(false);
     const struct signature *signature = signature_on("quicly:packet_sent", 20260629);
@@ -1148,11 +1148,11 @@ int main(void)
         cmocka_unit_test(captures_application_data),
         cmocka_unit_test(converts_as_c_would),
         cmocka_unit_test(unknown_probes_are_captured),
-        cmocka_unit_test(nothing_remains_of_earlier_events),
+        cmocka_unit_test(events_have_no_old_content),
         cmocka_unit_test(null_pointers_are_empty),
         cmocka_unit_test(empty_text_is_empty),
-        cmocka_unit_test(unreadable_pointers_are_told),
-        cmocka_unit_test(long_values_are_cut),
+        cmocka_unit_test(unreadable_pointers_are_marked),
+        cmocka_unit_test(long_values_are_truncated),
         cmocka_unit_test(unknown_stats_are_not_read),
         cmocka_unit_test(connections_are_tied),
         cmocka_unit_test(connections_of_http1),
@@ -1161,9 +1161,9 @@ int main(void)
         cmocka_unit_test(followed_probes_reach_the_reader),
         cmocka_unit_test(losses_are_counted),
         cmocka_unit_test(scratches_are_claimed),
-        cmocka_unit_test(nothing_passes_a_closed_gate),
+        cmocka_unit_test(closed_gate_stops_everything),
         cmocka_unit_test(waiting_reader_is_woken_once),
-        cmocka_unit_test(full_ring_leaves_the_reader_to_others),
+        cmocka_unit_test(lost_events_do_not_wake_the_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, close_shared_benches);

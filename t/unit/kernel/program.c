@@ -266,7 +266,7 @@ static void programs_of_2026_06_on_aarch64(void **state)
     check_server(OPERAND_AARCH64, "usdt-notes-2026-06-aarch64.tsv");
 }
 
-/* The number of functions, which was counted in the notes. */
+/* The expected numbers of functions were counted in the notes. */
 static void one_function_for_the_same_operands(void **state)
 {
     static const struct {
@@ -307,7 +307,7 @@ static void ties_are_silent(void **state)
 }
 
 /* The text depends on each setting, and has the maps. */
-static void choices_show(void **state)
+static void text_depends_on_settings(void **state)
 {
     struct bench bench;
     char *plain, number[16];
@@ -572,7 +572,7 @@ static void header_filter(void **state)
         const size_t length = strlen(names[i]);
         char name[64];
         check_wanted(wanted, names, count, names[i]);
-        for (size_t j = 0; j != length; ++j) { /* each other byte at each place */
+        for (size_t j = 0; j != length; ++j) { /* every wrong byte at every place */
             for (unsigned byte = 1; byte != 256; ++byte) {
                 strcpy(name, names[i]);
                 name[j] = (char)byte;
@@ -624,7 +624,7 @@ static void header_filter_of_long_names(void **state)
 }
 
 /* The same name twice, and two of one length. */
-static void header_filter_of_like_names(void **state)
+static void header_filter_of_similar_names(void **state)
 {
     static const char *const names[] = {"etag", "ETag", "date", "link"};
     wanted_function wanted;
@@ -650,7 +650,7 @@ static void no_header_filter(void **state)
 }
 
 /* Only keep() selects: every function calls it once, and has no other condition. */
-static void every_function_asks_keep(void **state)
+static void every_function_calls_keep(void **state)
 {
     static const char *const modes[] = {"http", "quic", "all"};
 
@@ -676,7 +676,7 @@ static void every_function_asks_keep(void **state)
 }
 
 /* Without a selection, keep() has no condition. */
-static void keep_has_what_is_selected(void **state)
+static void keep_has_the_conditions(void **state)
 {
     static const char *const names[] = {"etag"};
 
@@ -705,15 +705,15 @@ static void keep_has_what_is_selected(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_function_asks_keep),
-        cmocka_unit_test(keep_has_what_is_selected),
+        cmocka_unit_test(every_function_calls_keep),
+        cmocka_unit_test(keep_has_the_conditions),
         cmocka_unit_test(programs_of_2020_06),
         cmocka_unit_test(programs_of_2024_10),
         cmocka_unit_test(programs_of_2026_06),
         cmocka_unit_test(programs_of_2026_06_on_aarch64),
         cmocka_unit_test(one_function_for_the_same_operands),
         cmocka_unit_test(ties_are_silent),
-        cmocka_unit_test(choices_show),
+        cmocka_unit_test(text_depends_on_settings),
         cmocka_unit_test(helpers_are_not_named),
         cmocka_unit_test(unreadable_operands_are_skipped),
         cmocka_unit_test(unknown_arguments_are_not_in_the_text),
@@ -721,7 +721,7 @@ int main(void)
         cmocka_unit_test(a_probe_can_be_unreadable),
         cmocka_unit_test(header_filter),
         cmocka_unit_test(header_filter_of_long_names),
-        cmocka_unit_test(header_filter_of_like_names),
+        cmocka_unit_test(header_filter_of_similar_names),
         cmocka_unit_test(no_header_filter),
     };
 

@@ -618,7 +618,7 @@ static void check_header(struct bench *bench, const char *name, size_t name_size
     free(expected);
 }
 
-static void long_texts_are_cut(void **state)
+static void long_texts_are_truncated(void **state)
 {
     struct bench bench;
     char name[EVENT_NAME_MAX + 1] = "", value[EVENT_TEXT_MAX + 1] = "",
@@ -635,7 +635,7 @@ static void long_texts_are_cut(void **state)
     memcpy(value + EVENT_TEXT_MAX - 2, "\xe2\x82", 2);
     memcpy(kept, value, EVENT_TEXT_MAX - 2);
     check_header(&bench, "n", 1, 1, value, 4096, 4097, "n", kept);
-    /* a complete value that ends in a sequence was sent so */
+    /* a complete value keeps its end, even if that is half a character */
     memset(value, 'v', EVENT_TEXT_MAX);
     check_header(&bench, "n", 1, 1, "v\xe2\x82", 3, 3, "n", "v\xef\xbf\xbd");
     bench_close(&bench);
@@ -1149,7 +1149,7 @@ static size_t count_members(const char *line)
 }
 
 /* Tests the parser of these tests. */
-static void judge_is_strict(void **state)
+static void own_parser_is_strict(void **state)
 {
     static const char *const bad[] = {
         "{}\n",
@@ -1241,7 +1241,7 @@ int main(void)
         cmocka_unit_test(hex),
         cmocka_unit_test(integers),
         cmocka_unit_test(addresses),
-        cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(long_texts_are_truncated),
         cmocka_unit_test(hostile_texts),
         cmocka_unit_test(application_data),
         cmocka_unit_test(stats),
@@ -1254,7 +1254,7 @@ int main(void)
         cmocka_unit_test(losses_do_not_move_times),
         cmocka_unit_test(unknown_probes),
         cmocka_unit_test(malformed_events_are_refused),
-        cmocka_unit_test(judge_is_strict),
+        cmocka_unit_test(own_parser_is_strict),
         cmocka_unit_test(every_line_is_one_object),
     };
 

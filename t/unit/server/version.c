@@ -277,7 +277,7 @@ static void reads_every_version(void **state)
         if (version.since == dates[i])
             ++num_found;
         else if (version.since < dates[i] || !look_the_same(dates[i], version.since))
-            fail_msg("a server of %u is taken for one of %u", dates[i], version.since);
+            fail_msg("a server of %u is identified as one of %u", dates[i], version.since);
         for (size_t j = 0; j != version.num_probes; ++j)
             assert_true(is_current(version.probes[j].signature, version.since));
         version_dispose(&version);
@@ -335,9 +335,9 @@ static void a_server_can_lack_most_probes(void **state)
         if (notes.num_probes != 0) {
             version_open(&version, OPERAND_X86_64, &notes);
             if (version.num_matching != notes.num_probes)
-                fail_msg(
-                    "a server of %u with %zu probes is taken for one of %u that has %zu of them",
-                    date, notes.num_probes, version.since, version.num_matching);
+                fail_msg("a server of %u with %zu probes is identified as one of %u that has %zu "
+                         "of them",
+                         date, notes.num_probes, version.since, version.num_matching);
             version_dispose(&version);
         }
         notes_close(&notes);
@@ -458,7 +458,7 @@ static void guesses_at_the_limits(void **state)
  * A known probe with more or fewer arguments than in the version: the arguments of the version if
  * they are the first ones, else another signature, else a guess.
  */
-static void a_known_probe_in_another_shape(void **state)
+static void a_known_probe_with_other_arguments(void **state)
 {
     struct notes notes;
     struct version version;
@@ -558,7 +558,7 @@ static void arguments_can_be_appended(void **state)
             const struct server_probe *server_probe = &version.probes[j];
             if (server_probe->signature != declared ||
                 server_probe->num_ignored != (j % 16 == i % 16))
-                fail_msg("%s of %s is taken for %s and %zu more", declared->declaration,
+                fail_msg("%s of %s is read as %s and %zu more", declared->declaration,
                          real_servers[nth].notes, server_probe->signature->declaration,
                          server_probe->num_ignored);
         }
@@ -642,7 +642,7 @@ static void arguments_can_be_replaced(void **state)
 }
 
 /* A change at one location only: the whole probe is unknown. */
-static void one_place_can_differ(void **state)
+static void one_location_can_differ(void **state)
 {
     struct notes notes;
     struct version version;
@@ -656,7 +656,7 @@ static void one_place_can_differ(void **state)
     notes_close(&notes);
 }
 
-/* What cannot be compared is not taken for anything by its number of arguments. */
+/* Probes with unreadable operands get no signature only by their number of arguments. */
 static void unreadable_operands_are_not_compared(void **state)
 {
     static const struct {
@@ -670,7 +670,7 @@ static void unreadable_operands_are_not_compared(void **state)
         {{"8@c(%rip) 8@r(%rip)", NULL}, NULL, 0, false},
         {{"8@c(%rip) 8@r(%rip) -4@s(%rip)", NULL}, RESPONSE, 0, false}, /* as many */
         {{"8@%rax 8@%rbx -4@%ecx 8@x(%rip)", NULL}, RESPONSE, 1, true},
-        /* the places that can be read tell of the others */
+        /* readable locations stand for the others */
         {{"8@c(%rip) 8@r(%rip) -4@s(%rip) 8@x(%rip)", "8@%rax 8@%rbx -4@%ecx 8@%rdx"},
          RESPONSE,
          1,
@@ -700,7 +700,7 @@ static void unreadable_operands_are_not_compared(void **state)
     }
 }
 
-/* Nor for that of another version. */
+/* They get no signature of another version, either. */
 static void unreadable_operands_are_of_no_other_version(void **state)
 {
     struct notes notes;
@@ -721,8 +721,8 @@ static void unreadable_operands_are_of_no_other_version(void **state)
     notes_close(&notes);
 }
 
-/* Where a probe cannot fire, it is not traced. */
-static void flaws_are_not_traceable(void **state)
+/* A probe is not traced at locations where it cannot fire. */
+static void flawed_locations_are_not_traceable(void **state)
 {
     struct notes notes;
     struct version version;
@@ -824,7 +824,7 @@ static void globs(void **state)
     (void)state;
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
         if (version_matches(cases[i].glob, cases[i].provider, cases[i].probe) != cases[i].matches)
-            fail_msg("'%s' is to %s %s:%s", cases[i].glob, cases[i].matches ? "match" : "pass over",
+            fail_msg("'%s' must %s %s:%s", cases[i].glob, cases[i].matches ? "match" : "pass over",
                      cases[i].provider, cases[i].probe);
     }
 }
@@ -861,14 +861,14 @@ int main(void)
         cmocka_unit_test(a_server_can_have_few_probes),
         cmocka_unit_test(an_unknown_probe_is_guessed),
         cmocka_unit_test(guesses_at_the_limits),
-        cmocka_unit_test(a_known_probe_in_another_shape),
+        cmocka_unit_test(a_known_probe_with_other_arguments),
         cmocka_unit_test(arguments_can_be_appended),
         cmocka_unit_test(arguments_can_be_inserted),
         cmocka_unit_test(arguments_can_be_replaced),
-        cmocka_unit_test(one_place_can_differ),
+        cmocka_unit_test(one_location_can_differ),
         cmocka_unit_test(unreadable_operands_are_not_compared),
         cmocka_unit_test(unreadable_operands_are_of_no_other_version),
-        cmocka_unit_test(flaws_are_not_traceable),
+        cmocka_unit_test(flawed_locations_are_not_traceable),
         cmocka_unit_test(fewer_arguments),
         cmocka_unit_test(operands_are_a_hint_only),
         cmocka_unit_test(globs),

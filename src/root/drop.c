@@ -16,8 +16,8 @@
 #include <seccomp.h>
 
 /*
- * LeakSanitizer traces the process at its end, and makes system calls that are given up by then. Only
- * the test program h2olog-leaks keeps them.
+ * LeakSanitizer traces the process at its end, with system calls that are filtered by then. Only
+ * the test program h2olog-leaks allows them.
  */
 #ifdef H2OLOG_LEAKS
 enum { IS_CONFINED = 0 };
@@ -64,7 +64,10 @@ static int drop_capabilities(void)
     return (int)syscall(SYS_capset, &header, none);
 }
 
-/* Call this while there is CAP_SETPCAP. The first number that the kernel does not know ends it. */
+/*
+ * Drops the bounding set. This needs CAP_SETPCAP. The first number that the kernel does not know
+ * ends the loop.
+ */
 static void drop_bounding_set(void)
 {
     for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; ++capability)
@@ -72,8 +75,8 @@ static void drop_bounding_set(void)
 }
 
 /*
- * What draining (memory, the clock), waiting (poll), printing (write), detaching (close) and ending
- * need.
+ * System calls for draining (memory, the clock), waiting (poll), printing (write), detaching
+ * (close) and ending.
  */
 static const int allowed[] = {
     SCMP_SYS(poll),
@@ -93,7 +96,7 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall),
 #ifdef H2OLOG_SANITIZED
-    /* what the sanitizers need at the end */
+    /* the sanitizers call these at the end */
     SCMP_SYS(sigaltstack),
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
@@ -106,7 +109,8 @@ static const int allowed[] = {
 };
 
 /*
- * Allows these, read(2) of `signals`, and pread(2) of `readable`, unless they are -1. Returns 0, or -1 with errno.
+ * Allows only these, read(2) of `signals`, and pread(2) of `readable`. A descriptor of -1 is not
+ * allowed. Returns 0, or -1 with errno.
  */
 static int filter_system_calls(int signals, int readable)
 {
@@ -145,7 +149,7 @@ static int drop_privileges(const struct identity *identity, bool keep_root)
         return -1;
     if (drop_capabilities() != 0)
         return -1;
-    /* a change of ids has set it to fs.suid_dumpable */
+    /* changes of ids have set it to fs.suid_dumpable */
     if (prctl(PR_SET_DUMPABLE, !IS_CONFINED) != 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -17,7 +17,7 @@ void check_string_at(const char *what, const char *got, const char *expected, co
 {
     if (strcmp(got, expected) == 0)
         return;
-    print_error("%s\n  is       %s\n  is to be %s\n", what, got, expected);
+    print_error("%s\n  is       %s\n  expected %s\n", what, got, expected);
     _fail(file, line);
 }
 
@@ -388,10 +388,7 @@ static int compile(const char *source, const char *library)
     int status = -1;
 
     if (pid == 0) {
-        /*
-         * what is between pointers and integers is as BPF has it; what has no declaration is an
-         * error
-         */
+        /* -w: BPF programs convert between pointers and integers without casts */
         execlp(TEST_CC, TEST_CC, "-shared", "-fPIC", "-O0", "-w",
                "-Werror=implicit-function-declaration", "-nostdinc", "-I" TEST_BPF_HEADERS, "-o",
                library, source, (char *)NULL);

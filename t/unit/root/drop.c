@@ -141,7 +141,7 @@ static int call(const void *argument)
     return 0;
 }
 
-static void forbidden_calls_end_it(void **state)
+static void forbidden_calls_end_the_process(void **state)
 {
     (void)state;
     child_needs_root();
@@ -155,7 +155,7 @@ static void forbidden_calls_end_it(void **state)
 }
 
 #ifdef __x86_64__
-/* Numbers mean other calls in the 32-bit ABI: 20 is getpid(2) there, and writev(2) here. */
+/* The 32-bit ABI has other numbers: 20 is getpid(2) there, and writev(2) in the 64-bit ABI. */
 static int call_as_i386(const void *argument)
 {
     long result = 20;
@@ -174,7 +174,7 @@ static int call_as_x32(const void *argument)
     return 0;
 }
 
-static void other_doors_are_closed(void **state)
+static void calls_of_other_abis_end_the_process(void **state)
 {
     int status;
 
@@ -251,7 +251,7 @@ static int work(const void *argument)
     return close(ends[0]) == 0 && close(ends[1]) == 0 ? 0 : 5;
 }
 
-static void what_is_needed_is_let(void **state)
+static void needed_calls_are_allowed(void **state)
 {
     const bool yes = true, no = false;
 
@@ -278,7 +278,7 @@ static int drop_without_setuid(const void *argument)
     return drop_root(&identity, false, -1, -1, child_error) == -1 ? 0 : 3;
 }
 
-static void says_what_it_lacks(void **state)
+static void reports_missing_capabilities(void **state)
 {
     (void)state;
     child_needs_root();
@@ -348,7 +348,7 @@ static int give_up_capabilities(const void *argument)
     if (caller_find(&identity, child_error) != 0 ||
         drop_root(&identity, *keep_root, -1, -1, child_error) != 0)
         return 3;
-    return poll(NULL, 0, -1); /* the parent looks at it, and ends it */
+    return poll(NULL, 0, -1); /* until the parent kills it */
 }
 
 /* Only capabilities are given up, and this needs no privilege. */
@@ -392,13 +392,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hardens),
-        cmocka_unit_test(forbidden_calls_end_it),
+        cmocka_unit_test(forbidden_calls_end_the_process),
 #ifdef __x86_64__
-        cmocka_unit_test(other_doors_are_closed),
+        cmocka_unit_test(calls_of_other_abis_end_the_process),
 #endif
         cmocka_unit_test(reads_one_descriptor),
-        cmocka_unit_test(what_is_needed_is_let),
-        cmocka_unit_test(says_what_it_lacks),
+        cmocka_unit_test(needed_calls_are_allowed),
+        cmocka_unit_test(reports_missing_capabilities),
         cmocka_unit_test(stays_undumpable),
         cmocka_unit_test(drops_without_root),
     };

@@ -26,7 +26,6 @@ struct selection {
 };
 
 /*
-/*
  * Selects the probes: those of the mode or of -t, except those that nobody needs, and those that
  * the stages need as well. `options` and `needs` must outlive the selection. Returns 0, or -1 with
  * `error` set and no probes: there is nothing to trace, or a glob of -t matches no probe. Call

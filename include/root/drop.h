@@ -12,7 +12,7 @@
 /*
  * Hardens the process; call this first. It turns off core dumps, as the memory holds cookies of the
  * server's clients, and clears the environment, so that no variable of the caller decides which
- * headers, files or code a library uses.
+ * headers, files or code a library uses. TZ is kept if it is the name of a time zone.
  */
 void drop_harden(void);
 

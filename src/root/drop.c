@@ -15,6 +15,8 @@
 
 #include <seccomp.h>
 
+#include "memory.h"
+
 /*
  * LeakSanitizer traces the process at its end, with system calls that are filtered by then. Only
  * the test program h2olog-leaks allows them.
@@ -33,16 +35,30 @@ const char *__asan_default_options(void)
 }
 #endif
 
+/* Whether TZ names a time zone ("Europe/Paris", "UTC0") and not any file that root can read. */
+static bool is_time_zone(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/,.<>";
+
+    return name != NULL && name[0] != '/' && name[0] != '\0' && strstr(name, "..") == NULL &&
+           strlen(name) < 64 && name[strspn(name, allowed)] == '\0';
+}
+
 void drop_harden(void)
 {
     const struct rlimit none = {0, 0};
+    const char *zone = getenv("TZ");
+    char *kept = is_time_zone(zone) ? memory_format("%s", zone) : NULL;
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, !IS_CONFINED);
     clearenv();
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1); /* clang looks for its parts there */
-    setenv("TZ", "UTC0", 1);
-    tzset(); /* reads files now, as it cannot do so later */
+    if (kept != NULL)
+        setenv("TZ", kept, 1);
+    free(kept);
+    tzset(); /* reads the time zone now, as it cannot open files later */
 }
 
 /* Without uid 0, failing to drop the groups is no error: they are the user's own. */

@@ -19,8 +19,9 @@
 
 struct plan {
     const struct options *options;
-    bool assembles;                /* requests are assembled */
-    bool no_color;                 /* the environment has NO_COLOR */
+    bool assembles; /* requests are assembled */
+    bool no_color;  /* the environment has NO_COLOR */
+    bool has_colors;
     struct query *query;           /* NULL: none */
     struct access_log *access_log; /* NULL: none */
     struct redaction redaction;
@@ -41,8 +42,8 @@ void plan_close(struct plan *plan);
 /* Opens the stages and the sink, and returns the first one. `settings` must outlive them. */
 struct sink plan_sink(struct plan *plan, const struct sink_settings *settings);
 
-/* Whether the output to this descriptor is coloured. */
-bool plan_has_colors(const struct plan *plan, int fd);
+/* Sets has_colors for output to this descriptor. */
+void plan_choose_colors(struct plan *plan, int fd);
 
 /* Whether as many lines or requests were printed as -n asks for. */
 bool plan_is_done(const struct plan *plan);

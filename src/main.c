@@ -132,7 +132,7 @@ static int print_events(struct run *run, struct source *source, int signals)
         .application_data = options->application_data,
         .layers = options->view->layers,
         .timestamps = options->timestamps,
-        .colors = plan_has_colors(&run->plan, run->output.fd),
+        .colors = run->plan.has_colors,
         .access_log = run->plan.access_log,
         .files = run->process.mapped_files,
         .num_files = run->process.num_mapped_files,
@@ -207,6 +207,7 @@ static int open_output(struct run *run)
 
     output_open_messages(&run->messages);
     run->messages.interrupt = run->signals;
+    plan_choose_colors(&run->plan, run->output.fd);
     return reason == NULL || run->output.error == ECANCELED ? 0 : say_output(run, "write", reason);
 }
 

@@ -75,11 +75,10 @@ static void find_needs(struct plan *plan)
     needs->times |= plan->assembles || options->timestamps;
 }
 
-bool plan_has_colors(const struct plan *plan, int fd)
+void plan_choose_colors(struct plan *plan, int fd)
 {
-    if (plan->options->color != COLOR_AUTO)
-        return plan->options->color == COLOR_ALWAYS;
-    return !plan->no_color && isatty(fd);
+    plan->has_colors = plan->options->color == COLOR_ALWAYS ||
+                       (plan->options->color == COLOR_AUTO && !plan->no_color && isatty(fd));
 }
 
 int plan_open(struct plan *plan, const struct options *options, struct error *error)

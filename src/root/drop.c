@@ -39,10 +39,10 @@ const char *__asan_default_options(void)
 static bool is_time_zone(const char *name)
 {
     static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/,.<>";
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/:,.<>";
 
-    return name != NULL && name[0] != '/' && name[0] != '\0' && strstr(name, "..") == NULL &&
-           strlen(name) < 64 && name[strspn(name, allowed)] == '\0';
+    return name != NULL && name[0] != '/' && name[0] != ':' && name[0] != '\0' &&
+           strstr(name, "..") == NULL && strlen(name) < 64 && name[strspn(name, allowed)] == '\0';
 }
 
 void drop_harden(void)

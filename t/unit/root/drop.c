@@ -52,8 +52,7 @@ static int harden(const void *argument)
     drop_harden();
     for (char **variable = environ; *variable != NULL; ++variable, ++count)
         ;
-    if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 ||
-        strcmp(getenv("TZ"), "UTC0") != 0)
+    if (count != 1 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0)
         return 1;
     if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
         return 2;
@@ -64,6 +63,42 @@ static void hardens(void **state)
 {
     (void)state;
     child_check("drop_harden", child_run(harden, NULL));
+}
+
+static int harden_with_zone(const void *zone)
+{
+    setenv("TZ", zone, 1);
+    drop_harden();
+    return getenv("TZ") != NULL && strcmp(getenv("TZ"), zone) == 0;
+}
+
+/* TZ is kept if it is the name of a time zone: with another value, root would read any file. */
+static void time_zones(void **state)
+{
+    static const struct {
+        const char *zone;
+        int is_kept;
+    } cases[] = {
+        {"Europe/Paris", 1},
+        {"UTC0", 1},
+        {"IST-5:30", 1},
+        {"America/Port-au-Prince", 1},
+        {"/etc/shadow", 0},
+        {":/etc/shadow", 0},
+        {"../../shadow", 0},
+        {"a/../../etc/shadow", 0},
+        {"", 0},
+        {"a b", 0},
+        {"a\nb", 0},
+        {"\xff", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
+        const int status = child_run(harden_with_zone, cases[i].zone);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != cases[i].is_kept)
+            fail_msg("TZ=%s: status 0x%x", cases[i].zone, status);
+    }
 }
 
 /* --- what is given up --- */
@@ -392,6 +427,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hardens),
+        cmocka_unit_test(time_zones),
         cmocka_unit_test(forbidden_calls_end_the_process),
 #ifdef __x86_64__
         cmocka_unit_test(calls_of_other_abis_end_the_process),

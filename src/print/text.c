@@ -51,7 +51,7 @@ static const struct line {
     const char *tag;
     void (*print)(struct output *output, const struct record *record);
     enum record_role needs[2];
-} lines[] = {
+} lines[NUM_RECORD_KINDS] = {
     [RECORD_REQUEST] = {" RxProtocol ", print_version, {ROLE_HTTP_VERSION, ROLE_HTTP_VERSION}},
     [RECORD_REQUEST_HEADER] = {" RxHeader   ", print_header, {ROLE_NAME, ROLE_VALUE}},
     [RECORD_STATUS] = {" TxStatus   ", print_status, {ROLE_STATUS, ROLE_STATUS}},

@@ -71,6 +71,9 @@ bool request_find_header(const struct request *request, enum request_side side, 
  */
 void request_redact_header(struct request *request, size_t at);
 
+/* Iteration and search leave out the header at `at` from now on. */
+void request_hide_header(struct request *request, size_t at);
+
 /* Shortens the value of the header at `at` to `size` bytes. It then counts as complete. */
 void request_shorten_header(struct request *request, size_t at, size_t size);
 

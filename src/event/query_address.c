@@ -65,8 +65,8 @@ bool query_address_parse(const char *text, size_t size, struct query_address *ad
     prefix = strchr(copy, '/');
     if (prefix != NULL) {
         *prefix++ = '\0';
-        return parse_host(host, address) &&
-               parse_number(prefix, address->prefix, &address->prefix);
+        address->is_prefix = true;
+        return parse_host(host, address) && parse_number(prefix, address->prefix, &address->prefix);
     }
     port = split_port(&host);
     if (port == NULL || !parse_host(host, address) || (host != copy && address->family == 4))

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "memory.h"
 #include "print/escape.h"
@@ -15,7 +16,6 @@
 #define NAME_CHARS LETTERS DIGITS "_.:-"
 
 /* --- errors --- */
-
 
 size_t query_column(const struct query_lexer *lexer, const char *at)
 {
@@ -43,8 +43,9 @@ int query_fail(const struct query_lexer *lexer, const char *at, const char *form
     if (left == 0)
         error_set(lexer->error, ERROR_USAGE, "-q, at the end: %s", reason != NULL ? reason : "");
     else
-        error_set(lexer->error, ERROR_USAGE, "-q, column %zu, at '%s%s': %s", query_column(lexer, at),
-                  shown, left > SHOWN_MAX ? "..." : "", reason != NULL ? reason : "");
+        error_set(lexer->error, ERROR_USAGE, "-q, column %zu, at '%s%s': %s",
+                  query_column(lexer, at), shown, left > SHOWN_MAX ? "..." : "",
+                  reason != NULL ? reason : "");
     free(shown);
     free(reason);
     return -1;
@@ -167,9 +168,8 @@ static const struct unit {
     unsigned factor;
     bool is_duration;
 } units[] = {
-    {"", 1, false},          {"us", 1, true},      {"ms", 1000, true},
-    {"s", 1000000, true},    {"k", 1000, false},   {"M", 1000000, false},
-    {"G", 1000000000, false},
+    {"", 1, false},     {"us", 1, true},       {"ms", 1000, true},       {"s", 1000000, true},
+    {"k", 1000, false}, {"M", 1000000, false}, {"G", 1000000000, false},
 };
 
 static const struct unit *find_unit(const char *begin, const char *end)
@@ -189,8 +189,8 @@ static int lex_number(struct query_lexer *lexer)
     const char *digits = token->begin + is_negative, *behind;
     const struct unit *unit;
 
-    behind =
-        (const char *)read_number((const uint8_t *)digits, (const uint8_t *)lexer->end, &token->number);
+    behind = (const char *)read_number((const uint8_t *)digits, (const uint8_t *)lexer->end,
+                                       &token->number);
     token->kind = TOKEN_NUMBER;
     token->end = behind + strspn(behind, NAME_CHARS "/");
     unit = find_unit(behind, token->end);
@@ -247,31 +247,20 @@ static int lex_name(struct query_lexer *lexer)
 static const struct {
     const char *text;
     enum query_token_kind kind;
-    enum query_operator operator;
+    enum query_operator op;
     const char *hint; /* what to write instead; NULL: it is right */
 } operators[] = {
-    {"===", TOKEN_OPERATOR, QUERY_EQUAL, "=="},
-    {"==", TOKEN_OPERATOR, QUERY_EQUAL, NULL},
-    {"!=", TOKEN_OPERATOR, QUERY_UNEQUAL, NULL},
-    {"<=", TOKEN_OPERATOR, QUERY_AT_MOST, NULL},
-    {">=", TOKEN_OPERATOR, QUERY_AT_LEAST, NULL},
-    {"!~", TOKEN_OPERATOR, QUERY_MATCHES_NOT, NULL},
-    {"=~", TOKEN_OPERATOR, QUERY_MATCHES, "~"},
-    {"~=", TOKEN_OPERATOR, QUERY_MATCHES, "~"},
-    {"=>", TOKEN_OPERATOR, QUERY_AT_LEAST, ">="},
-    {"=<", TOKEN_OPERATOR, QUERY_AT_MOST, "<="},
-    {"<>", TOKEN_OPERATOR, QUERY_UNEQUAL, "!="},
-    {"=", TOKEN_OPERATOR, QUERY_EQUAL, "=="},
-    {"<", TOKEN_OPERATOR, QUERY_LESS, NULL},
-    {">", TOKEN_OPERATOR, QUERY_GREATER, NULL},
-    {"~", TOKEN_OPERATOR, QUERY_MATCHES, NULL},
-    {"(", TOKEN_OPEN, QUERY_IS_THERE, NULL},
-    {")", TOKEN_CLOSE, QUERY_IS_THERE, NULL},
-    {"&&", TOKEN_AND, QUERY_IS_THERE, "and"},
-    {"&", TOKEN_AND, QUERY_IS_THERE, "and"},
-    {"||", TOKEN_OR, QUERY_IS_THERE, "or"},
-    {"|", TOKEN_OR, QUERY_IS_THERE, "or"},
-    {"!", TOKEN_NOT, QUERY_IS_THERE, "not"},
+    {"===", TOKEN_OPERATOR, QUERY_EQUAL, "=="},   {"==", TOKEN_OPERATOR, QUERY_EQUAL, NULL},
+    {"!=", TOKEN_OPERATOR, QUERY_UNEQUAL, NULL},  {"<=", TOKEN_OPERATOR, QUERY_AT_MOST, NULL},
+    {">=", TOKEN_OPERATOR, QUERY_AT_LEAST, NULL}, {"!~", TOKEN_OPERATOR, QUERY_MATCHES_NOT, NULL},
+    {"=~", TOKEN_OPERATOR, QUERY_MATCHES, "~"},   {"~=", TOKEN_OPERATOR, QUERY_MATCHES, "~"},
+    {"=>", TOKEN_OPERATOR, QUERY_AT_LEAST, ">="}, {"=<", TOKEN_OPERATOR, QUERY_AT_MOST, "<="},
+    {"<>", TOKEN_OPERATOR, QUERY_UNEQUAL, "!="},  {"=", TOKEN_OPERATOR, QUERY_EQUAL, "=="},
+    {"<", TOKEN_OPERATOR, QUERY_LESS, NULL},      {">", TOKEN_OPERATOR, QUERY_GREATER, NULL},
+    {"~", TOKEN_OPERATOR, QUERY_MATCHES, NULL},   {"(", TOKEN_OPEN, QUERY_IS_THERE, NULL},
+    {")", TOKEN_CLOSE, QUERY_IS_THERE, NULL},     {"&&", TOKEN_AND, QUERY_IS_THERE, "and"},
+    {"&", TOKEN_AND, QUERY_IS_THERE, "and"},      {"||", TOKEN_OR, QUERY_IS_THERE, "or"},
+    {"|", TOKEN_OR, QUERY_IS_THERE, "or"},        {"!", TOKEN_NOT, QUERY_IS_THERE, "not"},
 };
 
 static int lex_operator(struct query_lexer *lexer)
@@ -284,12 +273,13 @@ static int lex_operator(struct query_lexer *lexer)
         if (operators[i].hint != NULL)
             return query_fail(lexer, token->begin, "write '%s'", operators[i].hint);
         token->kind = operators[i].kind;
-        token->operator= operators[i].operator;
+        token->op = operators[i].op;
         token->end = token->begin + strlen(operators[i].text);
         return 0;
     }
-    return query_fail(lexer, token->begin, "this character has no meaning here; write text in "
-                                           "quotes");
+    return query_fail(lexer, token->begin,
+                      "this character has no meaning here; write text in "
+                      "quotes");
 }
 
 int query_lex(struct query_lexer *lexer)

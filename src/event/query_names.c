@@ -177,12 +177,13 @@ void query_suggest(enum query_subject subject, const char *key, char *text, size
     if (!is_request)
         visit_fields(offer, &nearest);
     if (nearest.count == 0)
-        snprintf(text, size, "; names are the keys of the JSON output, rx.NAME (request headers) and "
-                             "tx.NAME (response headers)");
+        snprintf(text, size,
+                 "; names are the keys of the JSON output, rx.NAME (request headers) and "
+                 "tx.NAME (response headers)");
     for (size_t i = 0; i != nearest.count && used < size; ++i)
         used += (size_t)snprintf(text + used, size - used, "%s'%s'%s",
-                                 i == 0                      ? "; did you mean "
+                                 i == 0                   ? "; did you mean "
                                  : i + 1 == nearest.count ? " or "
-                                                             : ", ",
+                                                          : ", ",
                                  nearest.keys[i], i + 1 == nearest.count ? "?" : "");
 }

@@ -136,7 +136,7 @@ static int check_known(struct parser *parser, const struct query_comparison *com
     char list[128] = "";
     size_t used = 0;
 
-    if (comparison->operator!= QUERY_EQUAL && comparison->operator!= QUERY_UNEQUAL)
+    if (comparison->op != QUERY_EQUAL && comparison->op != QUERY_UNEQUAL)
         return 0;
     for (; *values != NULL; ++values) {
         if (strcmp(*values, comparison->text) == 0)
@@ -155,8 +155,7 @@ static int parse_text(struct parser *parser, struct query_comparison *comparison
     const struct query_token *value = token(parser);
     const unsigned types = comparison->subject.types;
 
-    comparison->text =
-        query_unquote(value->begin, value->end, false, &comparison->size, NULL);
+    comparison->text = query_unquote(value->begin, value->end, false, &comparison->size, NULL);
     comparison->is_address =
         query_address_parse(comparison->text, comparison->size, &comparison->address);
     comparison->is_hex = parse_hex(comparison);
@@ -165,18 +164,17 @@ static int parse_text(struct parser *parser, struct query_comparison *comparison
                           "%s is a duration; write it without quotes, such as 300ms",
                           comparison->key);
     if ((types & ~(unsigned)TYPE_DURATION) == TYPE_NUMBER)
-        return query_fail(&parser->lexer, value->begin,
-                          "%s is a number; write it without quotes", comparison->key);
+        return query_fail(&parser->lexer, value->begin, "%s is a number; write it without quotes",
+                          comparison->key);
     if (types == TYPE_ADDRESS && !comparison->is_address)
         return query_fail(&parser->lexer, value->begin,
                           "%s is an address, such as 1.2.3.4, 1.2.3.4:443, [::1]:443 or 10.0.0.0/8",
                           comparison->key);
     if (types == TYPE_BYTES && !comparison->is_hex)
         return query_fail(&parser->lexer, value->begin,
-                          "%s is bytes, which are written as pairs of hex digits",
-                          comparison->key);
-    if (comparison->is_address && comparison->address.prefix < 32 && types == TYPE_ADDRESS &&
-        comparison->operator!= QUERY_EQUAL && comparison->operator!= QUERY_UNEQUAL)
+                          "%s is bytes, which are written as pairs of hex digits", comparison->key);
+    if (comparison->is_address && comparison->address.is_prefix && types == TYPE_ADDRESS &&
+        comparison->op != QUERY_EQUAL && comparison->op != QUERY_UNEQUAL)
         return query_fail(&parser->lexer, value->begin, "a prefix is compared with == or !=");
     if (comparison->subject.name == NAME_TYPE) { /* '-' and '_' are the same, as for -t */
         for (char *at = comparison->text; (at = strchr(at, '_')) != NULL;)
@@ -189,7 +187,7 @@ static int parse_number(struct parser *parser, struct query_comparison *comparis
 {
     const struct query_token *value = token(parser);
     const unsigned types = comparison->subject.types;
-    const int length = (int)(value->end - value->begin);
+    const int length = (int)strspn(value->begin, "-0123456789."); /* without a unit */
 
     if ((types & TYPE_UNITED) != 0 && !value->is_duration)
         return query_fail(&parser->lexer, value->begin, "%s needs a unit; write %.*sms or %.*sus",
@@ -210,29 +208,29 @@ static int parse_number(struct parser *parser, struct query_comparison *comparis
 }
 
 static int parse_value(struct parser *parser, struct query_comparison *comparison,
-                       const struct query_token *operator)
+                       const struct query_token *op)
 {
     const struct query_token *value = token(parser);
-    const int length = (int)(operator->end - operator->begin);
-    const bool is_regex =
-        comparison->operator== QUERY_MATCHES || comparison->operator== QUERY_MATCHES_NOT;
+    const int length = (int)(op->end - op->begin);
+    const bool is_regex = comparison->op == QUERY_MATCHES || comparison->op == QUERY_MATCHES_NOT;
 
     if (value->kind == TOKEN_NAME)
-        return query_fail(&parser->lexer, value->begin, "a value is expected after '%.*s'; write "
-                          "text in quotes", length, operator->begin);
+        return query_fail(&parser->lexer, value->begin,
+                          "a value is expected after '%.*s'; write "
+                          "text in quotes",
+                          length, op->begin);
     if (value->kind != TOKEN_NUMBER && value->kind != TOKEN_STRING)
         return query_fail(&parser->lexer, value->begin, "a value is expected after '%.*s'", length,
-                          operator->begin);
+                          op->begin);
     if (comparison->subject.types == TYPE_FLAG)
-        return query_fail(&parser->lexer, operator->begin,
-                          "%s has no value; write '%s' or 'not %s'", comparison->key,
-                          comparison->key, comparison->key);
+        return query_fail(&parser->lexer, op->begin, "%s has no value; write '%s' or 'not %s'",
+                          comparison->key, comparison->key, comparison->key);
     if (is_regex && value->kind != TOKEN_STRING)
         return query_fail(&parser->lexer, value->begin,
                           "a regular expression is expected after '%.*s'; write it in quotes",
-                          length, operator->begin);
+                          length, op->begin);
     if (is_regex && (comparison->subject.types & TYPE_UNITED) != 0)
-        return query_fail(&parser->lexer, operator->begin,
+        return query_fail(&parser->lexer, op->begin,
                           "%s is a duration; compare it with one, such as 300ms", comparison->key);
     if (is_regex)
         return parse_regex(parser, comparison);
@@ -243,15 +241,15 @@ static int parse_value(struct parser *parser, struct query_comparison *compariso
 
 static int parse_comparison(struct parser *parser, struct query_comparison *comparison)
 {
-    struct query_token operator;
+    struct query_token op;
 
     if (parse_name(parser, comparison) != 0 || query_lex(&parser->lexer) != 0)
         return -1;
-    operator= * token(parser);
-    if (operator.kind != TOKEN_OPERATOR)
+    op = *token(parser);
+    if (op.kind != TOKEN_OPERATOR)
         return 0; /* a name alone */
-    comparison->operator= operator.operator;
-    if (query_lex(&parser->lexer) != 0 || parse_value(parser, comparison, &operator) != 0)
+    comparison->op = op.op;
+    if (query_lex(&parser->lexer) != 0 || parse_value(parser, comparison, &op) != 0)
         return -1;
     return query_lex(&parser->lexer);
 }

@@ -14,7 +14,7 @@
  */
 #define MATCH_LIMIT 100000
 #define DEPTH_LIMIT 20000
-#define HEAP_LIMIT  8192 /* KiB */
+#define HEAP_LIMIT  8192    /* KiB */
 #define TIME_LIMIT  3000000 /* nanoseconds of this thread */
 
 /* The time is read after so many callouts: reading it costs as much as 20 of them. */
@@ -58,16 +58,15 @@ static pcre2_code *compile(const char *pattern, size_t size, char *text, size_t 
     /* values are bytes of strangers, and need not be UTF-8 */
     const uint32_t options = PCRE2_AUTO_CALLOUT | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
     int reason;
-    pcre2_code *code =
-        pcre2_compile((PCRE2_SPTR)pattern, size, options, &reason, place, NULL);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, size, options, &reason, place, NULL);
 
     if (code == NULL)
         pcre2_get_error_message(reason, (PCRE2_UCHAR *)text, text_size);
     return code;
 }
 
-struct query_regex *query_regex_open(const char *pattern, size_t size, char *text,
-                                     size_t text_size, size_t *place)
+struct query_regex *query_regex_open(const char *pattern, size_t size, char *text, size_t text_size,
+                                     size_t *place)
 {
     pcre2_code *code = compile(pattern, size, text, text_size, place);
     struct query_regex *regex;

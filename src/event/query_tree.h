@@ -50,7 +50,7 @@ enum query_token_kind {
 struct query_token {
     enum query_token_kind kind;
     const char *begin, *end; /* its place in the text; a string with its quotes */
-    enum query_operator operator;
+    enum query_operator op;
     query_number number;
     bool is_duration; /* the number has a unit of time */
 };
@@ -138,8 +138,8 @@ void query_suggest(enum query_subject subject, const char *key, char *text, size
 struct query_regex;
 
 /* Compiles. Returns NULL with the reason in `text`, and its place in the pattern. */
-struct query_regex *query_regex_open(const char *pattern, size_t size, char *text,
-                                     size_t text_size, size_t *place);
+struct query_regex *query_regex_open(const char *pattern, size_t size, char *text, size_t text_size,
+                                     size_t *place);
 void query_regex_close(struct query_regex *regex);
 
 enum query_outcome {
@@ -157,6 +157,7 @@ struct query_address {
     uint8_t family; /* 4 or 6 */
     bool has_port;
     uint16_t port;
+    bool is_prefix;
     unsigned prefix; /* bits that count */
     uint8_t bytes[16];
 };
@@ -188,7 +189,7 @@ struct query_comparison {
     struct query_subject_name subject;
     char *key; /* of an event's field, or the name of the header, in lower case */
     enum request_side side;
-    enum query_operator operator;
+    enum query_operator op;
     bool is_number; /* the value is `number`, else `text` */
     query_number number;
     char *text;

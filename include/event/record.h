@@ -50,7 +50,8 @@ struct value {
         uint64_t number; /* UNSIGNED, TIED, STAMP */
         int64_t integer; /* SIGNED */
         struct {
-            const uint8_t *bytes; /* other kinds: points into the event; NULL: could not be read */
+            /* other kinds: points into the event; NULL: could not be read, or was not captured */
+            const uint8_t *bytes;
             size_t size;          /* bytes captured */
             uint64_t full_size;   /* bytes in the server */
         };

@@ -92,8 +92,9 @@ int record_decode(const struct signature *signature, bool application_data,
         case FIELD_TEXT:
         case FIELD_BYTES:
         case FIELD_STATS:
-            if ((!field->application_data || application_data) &&
-                decode_variable(field, event, head->flags >> nth & 1, &end, &values[i]) != 0)
+            if (field->application_data && !application_data)
+                values[i] = (struct value){0};
+            else if (decode_variable(field, event, head->flags >> nth & 1, &end, &values[i]) != 0)
                 return -1;
             ++nth;
             break;

@@ -25,6 +25,7 @@ struct entry {
 #define ENTRY_VALUE_UNREADABLE 4
 #define ENTRY_REDACTED         8
 #define ENTRY_SHORTENED        16
+#define ENTRY_HIDDEN           32
 
 /* Sizes in the server, in bytes. */
 struct full_sizes {
@@ -145,10 +146,13 @@ bool request_next_header(const struct request *request, size_t *at, struct reque
     struct reading reading;
     uint8_t flags;
 
-    if (*at >= request->used)
-        return false;
-    reading = read_entry(request, *at);
-    flags = reading.entry.flags;
+    do {
+        if (*at >= request->used)
+            return false;
+        reading = read_entry(request, *at);
+        flags = reading.entry.flags;
+        *at = reading.end;
+    } while ((flags & ENTRY_HIDDEN) != 0);
     header->side = (enum request_side)reading.entry.side;
     header->name.bytes = (flags & ENTRY_NAME_UNREADABLE) != 0 ? NULL : reading.name;
     header->name.size = reading.entry.name_size;
@@ -160,7 +164,6 @@ bool request_next_header(const struct request *request, size_t *at, struct reque
     header->is_redacted = false;
     if ((flags & ENTRY_REDACTED) != 0)
         redact(header, reading.full.value);
-    *at = reading.end;
     return true;
 }
 
@@ -173,7 +176,8 @@ bool request_find_header(const struct request *request, enum request_side side, 
     while (at < request->used) {
         const struct reading reading = read_entry(request, at);
         if (reading.entry.side == (uint8_t)side && reading.entry.name_size == size &&
-            reading.full.name == size && (reading.entry.flags & ENTRY_NAME_UNREADABLE) == 0 &&
+            reading.full.name == size &&
+            (reading.entry.flags & (ENTRY_NAME_UNREADABLE | ENTRY_HIDDEN)) == 0 &&
             strncasecmp((const char *)reading.name, name, size) == 0)
             return request_next_header(request, &at, header);
         at = reading.end;
@@ -191,6 +195,14 @@ void request_redact_header(struct request *request, size_t at)
     struct entry entry = read_entry(request, at).entry;
 
     entry.flags |= ENTRY_REDACTED;
+    write_entry(request, at, &entry);
+}
+
+void request_hide_header(struct request *request, size_t at)
+{
+    struct entry entry = read_entry(request, at).entry;
+
+    entry.flags |= ENTRY_HIDDEN;
     write_entry(request, at, &entry);
 }
 

@@ -1,5 +1,6 @@
 /*
- * Prints requests in the format strings of h2o's `access-log`, escaped as h2o's `escape: apache`.
+ * Prints requests in the format strings of h2o's `access-log`, escaped as h2o's `escape: apache`
+ * (see escape_print_log).
  * h2o's `escape: json` is not needed: print/requests.h prints JSON.
  *
  *   %%           a percent sign
@@ -27,8 +28,8 @@
  * only what is sent to the client.
  *
  * h2o logs a request when it disposes of it, also if no response was sent. So a request is printed
- * in every state. The format has no place for the state: what is not known of it is "-". A cut
- * value ends with " [+12 bytes]".
+ * in every state. The format has no place for the state: what is not known of it is "-". goaccess
+ * rejects lines whose %s is "-", also h2o's. A cut value ends with " [+12 bytes]".
  */
 #ifndef H2OLOG_PRINT_ACCESS_LOG_H
 #define H2OLOG_PRINT_ACCESS_LOG_H

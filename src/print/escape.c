@@ -188,7 +188,11 @@ void escape_print_column(struct output *output, const uint8_t *bytes, size_t siz
 
 void escape_print_log(struct output *output, const uint8_t *bytes, size_t size)
 {
-    print_range(output, bytes, size, 0x20, 0x7c, '"');
+    const bool ends_with_backslash = size != 0 && bytes[size - 1] == '\\';
+
+    print_range(output, bytes, size - ends_with_backslash, 0x20, 0x7c, '"');
+    if (ends_with_backslash)
+        output_string(output, "\\x5c");
 }
 
 char *escape_string(const char *text)

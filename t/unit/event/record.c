@@ -431,6 +431,22 @@ static void tiny_events_are_malformed(void **state)
     decoder_close(&decoder);
 }
 
+/* ROLE_TIME is the time of the kernel, not quicly's own. */
+static void time_of_the_kernel(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct server_probe probe = {.signature = &signatures[i]};
+        struct decoder decoder;
+        int8_t nth;
+        decoder_open(&decoder, &probe, 1, 1, false);
+        nth = decoder.probes[0].roles[ROLE_TIME];
+        for (size_t j = 0; j != signatures[i].num_fields; ++j)
+            assert_int_equal(j == (size_t)nth, signatures[i].fields[j].kind == FIELD_STAMP);
+        decoder_close(&decoder);
+    }
+}
+
 /* The roles of a request are found in every signature of h2o. */
 static void roles_are_found(void **state)
 {
@@ -444,6 +460,12 @@ static void roles_are_found(void **state)
         {"send_response", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
         {"send_response_status", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
         {"send_response_header", RECORD_RESPONSE_HEADER, {ROLE_NAME, ROLE_VALUE}},
+        {"h3_stream_set_state", RECORD_STREAM_STATE, {ROLE_STATE, ROLE_REQUEST}},
+        {"h3s_stream_set_state", RECORD_STREAM_STATE, {ROLE_STATE, ROLE_REQUEST}},
+        {"h3s_stream_stats", RECORD_STREAM_STATS, {ROLE_BODY_BYTES, ROLE_REQUEST}},
+        {"h1_close", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
+        {"h3_close", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
+        {"h3s_destroy", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
     };
     size_t found = 0;
 
@@ -481,6 +503,7 @@ int main(void)
         cmocka_unit_test(unknown_stats_are_empty),
         cmocka_unit_test(tiny_events_are_malformed),
         cmocka_unit_test(roles_are_found),
+        cmocka_unit_test(time_of_the_kernel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,8 @@
-#include <stdlib.h>
+#include "print/requests_json.h"
+
 #include <string.h>
 
-#include "print/escape.h"
 #include "print/line.h"
-#include "print/requests.h"
 
 /* The pseudo-headers of requests, and their keys. */
 static const struct pseudo {

@@ -281,26 +281,25 @@ static void long_lines_are_whole(void **state)
     free(text);
 }
 
-/*
- * A line that is too long for the buffer is truncated, and nothing is written after the buffer. No
- * event is so large.
- */
-static void endless_line_is_truncated(void **state)
+/* The buffer grows for a line that is longer than it. The line before it stays as it is. */
+static void endless_line_is_whole(void **state)
 {
+    const size_t pieces = 1000;
     struct output output;
     char *text;
 
     (void)state;
     printed_open(&output);
     write_line(&output, "before");
-    for (size_t i = 0; i != 1000; ++i)
+    for (size_t i = 0; i != pieces; ++i)
         memset(output_reserve(&output, OUTPUT_RESERVE_MAX), 'x', OUTPUT_RESERVE_MAX),
             output_advance(&output, OUTPUT_RESERVE_MAX);
     output_end_line(&output);
     write_line(&output, "after");
     text = printed_take(&output);
-    assert_true(strlen(text) < 1 << 20);
+    assert_int_equal(strlen(text), strlen("before\n\nafter\n") + pieces * OUTPUT_RESERVE_MAX);
     assert_memory_equal(text, "before\nx", 8);
+    assert_int_equal(strspn(text + strlen("before\n"), "x"), pieces * OUTPUT_RESERVE_MAX);
     check_string("the end", text + strlen(text) - 8, "x\nafter\n");
     free(text);
     printed_close(&output);
@@ -1081,7 +1080,7 @@ int main(void)
         cmocka_unit_test(drops_an_incomplete_line),
         cmocka_unit_test_setup_teardown(writes_batches, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(long_lines_are_whole, folder_open, folder_close),
-        cmocka_unit_test(endless_line_is_truncated),
+        cmocka_unit_test(endless_line_is_whole),
         cmocka_unit_test_setup_teardown(file_is_emptied, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(new_file_belongs_to_the_caller, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(identity_is_restored, folder_open, folder_close),

@@ -538,6 +538,26 @@ static void very_many_threads(void **state)
     close_fixture(&fixture);
 }
 
+/* A thread that was forgotten does not disturb the one that took its place. */
+static void forgotten_thread(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    open_with(&fixture, WITH_STATS);
+    response(&fixture, 0, 1, 1);
+    fixture.now_ns += 90 * MS;
+    for (uint32_t tid = 256; tid != 8 * 256; tid += 256)
+        other(&fixture, tid);
+    response(&fixture, 8 * 256, 2, 1);
+    check(&fixture, "");
+    tick_at(&fixture, START + 110 * MS);
+    check(&fixture, "1/1 begun-before-trace 0 200 server=h2o\n");
+    other(&fixture, 8 * 256);
+    check(&fixture, "2/1 begun-before-trace 0 200 server=h2o\n");
+    close_fixture(&fixture);
+}
+
 /* HTTP/1: the next request of the connection, or its end, ends a request. */
 static void http1(void **state)
 {
@@ -620,6 +640,31 @@ static void http3_without_stats(void **state)
     response(&fixture, 1, 1, 0);
     other(&fixture, 1);
     check(&fixture, "1/0 complete 300 :path=/ 200 server=h2o\n");
+    close_fixture(&fixture);
+}
+
+/* HTTP/3 is known by the version, or by the QUIC connection if the request was not seen. */
+static void what_is_http3(void **state)
+{
+    struct fixture fixture;
+
+    (void)state;
+    open_with(&fixture, WITH_STATS);
+    request(&fixture, 1, 1, 0, 0x300);
+    begin(&fixture, SEND_RESPONSE, 2);
+    draft_connection(&fixture.draft, 0x1000);
+    draft_number(&fixture.draft, "status", 200);
+    feed(&fixture, 1);
+    begin(&fixture, RECEIVE_REQUEST, 3);
+    draft_number(&fixture.draft, "http-version", 0x300);
+    feed(&fixture, 1);
+    response(&fixture, 1, 3, 0);
+    other(&fixture, 1);
+    check(&fixture, "");
+    stats(&fixture, 1, 2, 0, 2);
+    stats(&fixture, 1, 3, 0, 3);
+    check(&fixture, "2/0 begun-before-trace 0 200 2 bytes\n"
+                    "3/0 complete 300 200 server=h2o -0 3 bytes\n");
     close_fixture(&fixture);
 }
 
@@ -947,6 +992,15 @@ static void end_of_the_trace(void **state)
                     "finish\n");
     close_fixture(&fixture);
 
+    open_with(&fixture, WITH_STATS); /* between the end of a connection and the statistics */
+    request(&fixture, 1, 1, 0, 0x300);
+    response(&fixture, 1, 1, 0);
+    set_state(&fixture, 1, 1, 0, 7);
+    close_connection(&fixture, H3_DESTROY, 1, 1);
+    finish(&fixture);
+    check(&fixture, "1/0 complete 300 :path=/ 200 server=h2o -0\nfinish\n");
+    close_fixture(&fixture);
+
     open_with(&fixture, WITH_STATS);
     request(&fixture, 1, 1, 1, 0x101);
     response(&fixture, 1, 1, 1);
@@ -1261,7 +1315,9 @@ int main(void)
         cmocka_unit_test(requests_of_a_connection),
         cmocka_unit_test(several_threads),
         cmocka_unit_test(very_many_threads),
+        cmocka_unit_test(forgotten_thread),
         cmocka_unit_test(http1),
+        cmocka_unit_test(what_is_http3),
         cmocka_unit_test(http3_with_stats),
         cmocka_unit_test(http3_without_stats),
         cmocka_unit_test(http3_connection_closed),

@@ -138,11 +138,11 @@ static void print_ttfb(struct output *output, const struct request *request)
 
     if (!request_ttfb(request, &ns)) {
         *end++ = '-';
-    } else if (ns < 100 * 1000) {
+    } else if (ns < 100000) {
         end = put_fixed(end, ns / 1000, 0);
         *end++ = 'u';
         *end++ = 's';
-    } else if (ns < 1000 * 1000 * 1000) {
+    } else if (ns < 1000000000) {
         end = put_fixed(end, ns / 100000, 1);
         *end++ = 'm';
         *end++ = 's';

@@ -41,6 +41,19 @@ def endless(rate: int) -> str:
     return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
 
+def quote(content: bytes) -> str:
+    """As an argument in a script of the stand-in."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+
+
+def header_line(probe: str, conn: object, req: object, name: bytes, value: bytes) -> str:
+    """A line of a script that fires a header."""
+    return (
+        f"h2o:{probe} conn_id={conn} req_id={req} name={quote(name)} name_len={len(name)} "
+        f"value={quote(value)} value_len={len(value)}\n"
+    )
+
+
 def check_played(server: Server, count: int = COUNT) -> None:
     assert server.play() == (count, 0)
 
@@ -157,6 +170,13 @@ def prints(pid: int) -> bool:
     gate for events is opened a little later, and root given up then.
     """
     return status_of(Path(f"/proc/{pid}"))["Uid"].split()[0] != "0"
+
+
+def become_nobody() -> None:
+    """For `before`."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
 
 
 def without(*capabilities: int) -> Callable[[], None]:

@@ -60,7 +60,7 @@ need_for_building() {
 
 need_for_testing() {
     need systemtap-sdt-dev libcmocka-dev python3-pytest python3-matplotlib clang clang-tidy cppcheck curl \
-        jq man-db groff-base mandoc zsh fish dpkg-dev file rpm
+        jq man-db groff-base mandoc zsh fish dpkg-dev file rpm goaccess python3-jsonschema
     # libFuzzer. Up to Debian 11, the package clang has it.
     ls "$(clang -print-resource-dir 2>&1)"/lib/*/libclang_rt.fuzzer* >/dev/null 2>&1 ||
         need libclang-rt-dev

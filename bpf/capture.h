@@ -1,11 +1,11 @@
 /*
- * The kernel side's vocabulary: what the capture code of every probe signature is written in.
+ * The functions that the capture code of all probe signatures uses.
  *
- * Helpers of the kernel are called by number, through pointers: libbcc rewrites calls by name, and
- * parses all of /proc/kallsyms each time that it meets a bpf_probe_read*.
+ * Kernel helpers are called by number, through pointers. libbcc rewrites calls by name, and parses
+ * all of /proc/kallsyms for each bpf_probe_read* that it finds.
  *
- * The numbers and the map descriptors that are upper case here are defined by the program's first
- * lines (src/kernel/program.c).
+ * src/kernel/program.c defines the upper-case numbers and map descriptors at the beginning of the
+ * program.
  */
 
 #define INLINE        static inline __attribute__((always_inline))
@@ -27,12 +27,11 @@ static long (*ringbuf_output)(const void *ring, const void *data, u64 size,
 static u64 (*ringbuf_query)(const void *ring, u64 flags) = (void *)134;
 static u64 (*get_attach_cookie)(void *ctx) = (void *)174;
 
-/* Volatile, as the user side writes it, too. */
+/* Volatile, because the user side writes it, too. */
 #define GATE ((volatile struct gate *)MAP_VALUE(GATE_MAP))
 
 /*
- * Where an event with values of no fixed size is put together: too large for the stack of 512
- * bytes.
+ * Memory for an event with values of variable size, which is too large for the stack of 512 bytes.
  */
 struct scratch {
     u64 claims;
@@ -40,7 +39,8 @@ struct scratch {
 };
 
 /*
- * Reading an operand of a probe that lies in memory: u/s, and its size in bytes.
+ * Functions that read an operand of a probe from memory: u or s for the sign, and the size in
+ * bytes.
  */
 #define READER(type, name)                                                                         \
     INLINE type name(u64 address)                                                                  \
@@ -58,17 +58,20 @@ READER(s32, read_s4)
 READER(u64, read_u8)
 READER(s64, read_s8)
 
-/* Where the ids lie in structs whose layout is the same in every h2o. */
+/* Offsets of ids in structs. They are the same in every version of h2o. */
 #define CONNECTION_ID 16 /* u32, struct st_quicly_conn_t::master_id */
 #define STREAM_ID     8  /* s64, struct st_quicly_stream_t::stream_id */
 
-/* Reads what a pointer points to; returns `unread` if it cannot be read: it is zero, then. */
+/* Reads the target of a pointer. Returns `unread` if it cannot be read; the result is zero then. */
 INLINE u16 read_behind(void *to, u32 size, u64 from, u16 unread)
 {
     return probe_read_user(to, size, (const void *)from) != 0 ? unread : 0;
 }
 
-/* The same of an address of either family: a struct sockaddr_in can end where its page does. */
+/*
+ * Reads a socket address. A struct sockaddr_in can be at the end of a mapped page, so it is read
+ * alone if the longer struct sockaddr_in6 cannot be read.
+ */
 INLINE u16 read_address(void *to, u64 from, u16 unread)
 {
     if (probe_read_user(to, 28 /* struct sockaddr_in6 */, (const void *)from) == 0)
@@ -76,7 +79,7 @@ INLINE u16 read_address(void *to, u64 from, u16 unread)
     return read_behind(to, 16 /* struct sockaddr_in */, from, unread);
 }
 
-/* Events that there was no room for: of each probe, and behind them in all. */
+/* Counts an event that was lost: for its probe, and in total. */
 INLINE void count_lost(u32 id)
 {
     u64 *lost = MAP_VALUE(LOST_MAP);
@@ -86,7 +89,7 @@ INLINE void count_lost(u32 id)
 }
 
 /*
- * The number of the thread in the pid namespace of the server, or, if the reader only needs to tell
+ * Returns the thread id in the PID namespace of the server, or, if the reader only needs to tell
  * threads apart, the number that the kernel uses.
  */
 INLINE u32 thread_id(void)
@@ -104,11 +107,11 @@ INLINE u32 thread_id(void)
 }
 
 /*
- * Puts an event into the ring. The order in the ring is the order of the events: it is the one of
- * the calls, whatever CPU they are made on. The reader is woken when a batch is there, not for each
- * event: that costs many times the event. Whoever first finds a batch and the reader waiting wakes it.
- * To look whether this event makes the batch full is not enough: of two CPUs' events at the same time,
- * neither may do so alone.
+ * Puts an event into the ring. The order in the ring is the order of the calls on all CPUs.
+ *
+ * The reader is woken for a batch, because waking it for each event costs many times the event. An
+ * event wakes it if the reader waits and the ring has a batch. It is not enough to test whether
+ * this event crosses the watermark: two CPUs can cross it together, and neither alone.
  */
 INLINE void put(u32 id, struct event_head *head, u64 size)
 {
@@ -119,29 +122,31 @@ INLINE void put(u32 id, struct event_head *head, u64 size)
     head->id = id;
     head->lost = ((u64 *)MAP_VALUE(LOST_MAP))[NUM_PROBES];
     head->tid = thread_id();
-    if (wakes) /* before it wakes: the reader can be waiting again a moment later */
+    if (wakes) /* before waking: the reader can wait again at once */
         GATE->reader_waits = 0;
     if (ringbuf_output(MAP(RING_MAP), head, size, wakes ? 2 : 1 /* FORCE_, NO_WAKEUP */) != 0) {
-        if (wakes) /* a full ring wakes nobody */
+        if (wakes) /* an event that does not fit does not wake the reader */
             GATE->reader_waits = 1;
         count_lost(id);
     }
 }
 
-/* A probe that is traced for the ties only is `silent`. */
+/* `silent`: the probe is traced only for its ties. */
 #define submit(id, event, size)                                                                    \
     do {                                                                                           \
         if (!silent)                                                                               \
             put(id, &(event)->head, size);                                                         \
     } while (0)
 
-/* When an event happened that says no time of its own; nobody asks in text mode. */
+/* The time of an event whose probe has none. Text mode does not print it. */
 #define STAMP (WITH_STAMPS ? ktime_get_ns() : 0)
 
 /*
- * A program can be preempted by another thread's on the same CPU, which would then write over its
- * half-made event. So a scratch is claimed: whoever counts itself second (atomically: no two can
- * both count first) takes the next one.
+ * Claims memory for an event. A program can be preempted on its CPU by the program of another
+ * thread, which would overwrite a half-written event. Each CPU has two areas. A program increments
+ * the area's counter and owns the area if the counter is 1 then; else it tries the second area. The
+ * increment is atomic, so two programs cannot both own an area. NULL: both areas are in use, and
+ * the event is lost.
  */
 INLINE struct scratch *claim(u32 id)
 {
@@ -172,8 +177,8 @@ INLINE void release(struct scratch *scratch)
 }
 
 /*
- * Appends a value of no fixed size; returns the new end of the event. The empty asm keeps the
- * compiler from proving a bound away that the verifier wants to see.
+ * Appends a value of variable size. Returns the new end of the event. The empty asm keeps the
+ * compiler from removing a comparison that the verifier needs.
  */
 INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max, u32 nth)
 {
@@ -188,11 +193,12 @@ INLINE u64 append(struct scratch *scratch, u64 end, u64 from, u64 size, u64 max,
 }
 
 /*
- * Appends text that ends with a NUL, without the NUL, and puts its size to *size; NULL is empty.
- * The helper's answer is compared once, as an unsigned number: of two comparisons, the compiler makes
- * one of another register, whose bound verifiers before 5.18 do not know to be that of the size.
- * It counts the NUL; but older kernels answer 0 of text that is empty (maccess: fix
- * strncpy_from_user_nofault() empty string handling).
+ * Appends NUL-terminated text without the NUL, and sets *size. NULL gives empty text.
+ *
+ * The helper returns the size with the NUL; older kernels return 0 for empty text (maccess: fix
+ * strncpy_from_user_nofault() empty string handling). The result is compared once, as an unsigned
+ * number. For two comparisons, the compiler uses a second register, and verifiers before 5.18 do
+ * not apply its bound to the size.
  */
 INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, u32 nth)
 {
@@ -203,7 +209,7 @@ INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, 
         return end;
     got = probe_read_user_str(scratch->event + end, EVENT_STRING_MAX, (const void *)from) - 1;
     asm volatile("" : "+r"(got));
-    if (got >= EVENT_STRING_MAX) { /* an error, or that 0 */
+    if (got >= EVENT_STRING_MAX) { /* an error, or the 0 of older kernels */
         if (got + 1 != 0)
             ((struct event_head *)scratch->event)->flags |= 1 << nth;
         return end;
@@ -213,9 +219,10 @@ INLINE u64 append_string(struct scratch *scratch, u64 end, u64 from, u16 *size, 
 }
 
 /*
- * h2o counts connections by conn_id, quicly by master_id: the accept event of HTTP/3 has both and
- * ties them, the close event unties them. An h2o event of another connection has no quicly id.
- * A capture does this before anything that can fail: later events depend on it.
+ * Ties h2o's number of a connection (conn_id) to quicly's (master_id). The accept event of HTTP/3
+ * has both numbers and ties them; the close event removes the tie. Other connections of h2o have no
+ * number of quicly. A capture calls these functions before anything that can fail, because later
+ * events need the tie.
  */
 INLINE void tie(u64 conn_id, u32 conn, u64 connection)
 {
@@ -243,9 +250,9 @@ INLINE u16 tied(u64 conn_id, u32 *conn, u64 *connection)
 }
 
 /*
- * What is known of an event before anything of it is copied, for keep() to decide on. Members that
- * a probe does not have are 0. A constant of every probe's code, or in a register: it costs nothing
- * where nothing looks at it.
+ * What is known of an event before it is copied. keep() decides by it. Members that a probe does
+ * not have are 0. Each member is a constant or a register, so a member that keep() does not use
+ * costs nothing.
  */
 struct candidate {
     u32 id;          /* of the probe */
@@ -253,7 +260,7 @@ struct candidate {
     u16 flags;       /* EVENT_TIED: h2o's connection is one of HTTP/3 */
     u64 conn_id;     /* h2o's number of the connection */
     u64 connection;  /* address of quicly's connection object, from the probe or a tie */
-    u64 name;        /* of a header: where its name is in the server's memory */
+    u64 name;        /* of a header: address of its name in the server's memory */
     u64 name_length; /* in bytes */
 };
 

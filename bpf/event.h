@@ -13,11 +13,11 @@
 #endif
 
 struct event_head {
-    uint16_t id;    /* index of the probe among the traced ones */
+    uint16_t id;    /* index of the probe among the traced probes */
     uint16_t flags; /* EVENT_TIED, and unread values, see below */
     uint32_t conn; /* quicly's number of the connection (master_id), if the probe or a tie has it */
     uint32_t lost; /* count of all lost events when this event was written; it may wrap */
-    uint32_t tid;  /* thread id in the server's pid namespace; 0 if it is not captured */
+    uint32_t tid;  /* thread id in the server's PID namespace; 0 if it is not captured */
     uint64_t connection; /* address of quicly's connection object, if the probe or a tie has it */
 };
 
@@ -25,12 +25,13 @@ struct event_head {
 struct tie {
     uint64_t connection; /* as in event_head */
     uint32_t conn;
-    uint32_t unused; /* instead of padding, which the kernel would copy uninitialised */
+    uint32_t unused; /* instead of padding: the kernel would copy padding uninitialised */
 };
 
 /*
- * Flags. Bit I: the Ith value of variable size could not be read. From bit 14 downwards: a value of
- * fixed size behind a pointer could not be read; the table row of the probe has the bit.
+ * Flags. Bit I: value I of variable size could not be read. The bits from 14 downwards are for
+ * values of fixed size behind a pointer that could not be read; the table row of the probe has the
+ * bit.
  */
 
 /* `conn` is valid: an accept event has tied quicly's connection to h2o's conn_id. */
@@ -56,8 +57,8 @@ struct tie {
  */
 struct gate {
     uint32_t is_open; /* set by the user side; while it is 0, the programs do nothing */
-    uint32_t
-        reader_waits; /* set by the reader before it waits; cleared by the event that wakes it */
+    /* set by the reader before it waits; cleared by the event that wakes it */
+    uint32_t reader_waits;
 };
 
 #endif

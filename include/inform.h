@@ -1,6 +1,4 @@
-/*
- * What -h, -V and -l print, on standard output.
- */
+/* Prints the output of -h, -V and -l on standard output. */
 #ifndef H2OLOG_INFORM_H
 #define H2OLOG_INFORM_H
 

@@ -12,7 +12,7 @@
  */
 void *memory_grow(void *array, size_t count, size_t size);
 
-/* Formats as printf does, into a new string. Free it with free(). */
+/* Formats text as printf does. Returns a new string. Free it with free(). */
 char *memory_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -1,6 +1,4 @@
-/*
- * All that a run holds, in the order in which it is made.
- */
+/* Everything that a run holds, in the order in which it is made. */
 #ifndef H2OLOG_RUN_H
 #define H2OLOG_RUN_H
 
@@ -23,7 +21,7 @@ struct run {
     struct options options;
     struct plan plan;
     struct identity invoker;
-    int signals; /* signalfd of those that end the run; -1: not open */
+    int signals; /* signalfd of the signals that end the run; -1: not open */
     struct output output, messages;
     struct process process;
     struct notes notes;
@@ -38,7 +36,7 @@ struct run {
     struct error error;
 };
 
-/* A run that holds nothing yet. */
+/* A run that holds nothing yet. run_dispose accepts it. */
 #define RUN_NONE                                                                                   \
     {                                                                                              \
         .signals = -1, .output.fd = -1, .messages.fd = -1, .process.pidfd = -1,                    \
@@ -47,8 +45,8 @@ struct run {
     }
 
 /*
- * Finds the process that the options name, and reads its probes. Returns 0, or -1 with run->error set; if
- * the process has ended, the error says so, whatever failed for that reason.
+ * Finds the process that the options name, and reads its probes. Returns 0, or -1 with run->error
+ * set. If the process has ended, the error always says so.
  */
 int run_open_server(struct run *run);
 

@@ -21,7 +21,7 @@ int explain_no_pid(void)
 
     fputs("h2olog: say which server to trace: -p PID\n", stderr);
     fputs(servers[0] != '\0' ? "These run here:\n"
-                             : "No process of the name h2o runs here; pgrep -a finds others.\n",
+                             : "No process with the name h2o runs here; pgrep -a finds others.\n",
           stderr);
     while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0')
         fprintf(stderr, "  %s\n", line);
@@ -38,45 +38,46 @@ void explain_doubts(const struct run *run)
         fprintf(
             stderr,
             "h2olog: %zu libraries of process %d cannot be opened, and their probes, if any, are "
-            "not traced: it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
+            "not traced: this needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH\n",
             run->notes.num_unread, (int)process->pid);
     if (newer != 0)
         fprintf(stderr,
-                "h2olog: process %d is an old generation of this server, and about to end; new "
-                "connections go to process %d: -p %d\n",
+                "h2olog: process %d is an old generation of this server and will end soon; new "
+                "connections go to process %d; trace that: -p %d\n",
                 (int)process->pid, (int)newer, (int)newer);
 }
 
-void explain_skipped(const struct server_probe *traced, const struct location *location)
+void explain_skipped(const struct server_probe *server_probe, const struct location *location)
 {
     char *operands = escape_string(location->arguments);
 
-    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", traced->probe->provider,
-            traced->probe->name, (unsigned long long)location->offset);
+    fprintf(stderr, "h2olog: %s:%s at 0x%llx is not traced: ", server_probe->probe->provider,
+            server_probe->probe->name, (unsigned long long)location->offset);
     if (location->flaw == LOCATION_NOT_CODE)
         fprintf(stderr, "this address is not in the code of %s\n", location->file);
     else if (location->flaw == LOCATION_NO_SEMAPHORE)
         fprintf(stderr,
-                "it never fires, as its semaphore is not in a part of %s that is mapped writable\n",
+                "it never fires, because its semaphore is not in a writable segment of %s\n",
                 location->file);
     else
         fprintf(stderr, "its operands \"%s\" cannot be read\n", operands);
     free(operands);
 }
 
-void explain_refused(const struct server_probe *traced, const struct location *location, bool held)
+void explain_refused(const struct server_probe *server_probe, const struct location *location,
+                     bool held)
 {
-    const char *provider = traced->probe->provider, *name = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *name = server_probe->probe->name;
     const unsigned long long offset = location->offset;
 
     if (held)
         fprintf(stderr,
-                "h2olog: another tracer holds %s:%s at 0x%llx: it is not traced; end that tracer "
-                "and start again\n",
+                "h2olog: another tracer holds %s:%s at 0x%llx, so it is not traced; end that "
+                "tracer and start again\n",
                 provider, name, offset);
     else
-        fprintf(stderr, "h2olog: the kernel refuses %s:%s at 0x%llx: it is not traced\n", provider,
-                name, offset);
+        fprintf(stderr, "h2olog: the kernel refuses %s:%s at 0x%llx, so it is not traced\n",
+                provider, name, offset);
 }
 
 void explain_selection(const struct run *run)
@@ -85,16 +86,16 @@ void explain_selection(const struct run *run)
 
     version_name(&run->version, version, sizeof(version));
     fprintf(stderr, "the probes of this server are those of %s: %zu of its %zu match\n", version,
-            run->version.num_matching, run->version.num_traced);
+            run->version.num_matching, run->version.num_probes);
     for (size_t i = 0; i != run->selection.num_probes; ++i) {
-        const struct server_probe *traced = &run->selection.probes[i];
-        fprintf(stderr, "%s%s\n", traced->signature->declaration,
-                traced->guess != NULL             ? " (no list knows it so)"
-                : traced->num_ignored != 0        ? " (it has more arguments)"
-                : i >= run->selection.num_printed ? " (for its connections only)"
+        const struct server_probe *server_probe = &run->selection.probes[i];
+        fprintf(stderr, "%s%s\n", server_probe->signature->declaration,
+                server_probe->guess != NULL       ? " (not in any list)"
+                : server_probe->num_ignored != 0  ? " (it has more arguments)"
+                : i >= run->selection.num_printed ? " (only for numbers of connections)"
                                                   : "");
-        for (size_t j = 0; j != traced->probe->num_locations; ++j) {
-            const struct location *location = &traced->probe->locations[j];
+        for (size_t j = 0; j != server_probe->probe->num_locations; ++j) {
+            const struct location *location = &server_probe->probe->locations[j];
             char *operands = escape_string(location->arguments);
             fprintf(stderr, "    %s+0x%llx semaphore 0x%llx: %s\n", location->file,
                     (unsigned long long)location->offset,

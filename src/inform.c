@@ -25,7 +25,7 @@ static void print_version(void)
            is_other ? ")" : "", name.sysname, name.release, name.machine);
 }
 
-/* Returns the exit status of a list of so many lines. */
+/* Returns the exit status of a list with `count` lines. An empty list is an error. */
 static int say_unless_listed(size_t count)
 {
     if (count != 0)
@@ -64,7 +64,7 @@ static int close_standard_output(int status)
     errno = 0;
     if (fclose(stdout) == 0 && !failed)
         return status;
-    if (errno == EPIPE) /* whoever read has seen enough */
+    if (errno == EPIPE) /* the reader has read enough */
         return status;
     fprintf(stderr, "h2olog: cannot write standard output: %s\n",
             errno == EBADF ? "it is closed, or not open for writing"

@@ -118,16 +118,6 @@ static int give_up_root(struct run *run, int signals)
                      &run->error);
 }
 
-/* Whether the status is coloured: see https://no-color.org. */
-static bool wants_colors(const struct run *run)
-{
-    const char *no_color = getenv("NO_COLOR");
-
-    if (run->options.color != COLOR_AUTO)
-        return run->options.color == COLOR_ALWAYS;
-    return (no_color == NULL || no_color[0] == '\0') && isatty(run->output.fd);
-}
-
 /* Prints what the source gives, until the end. */
 static int print_events(struct run *run, struct source *source, int signals)
 {
@@ -142,7 +132,7 @@ static int print_events(struct run *run, struct source *source, int signals)
         .application_data = options->application_data,
         .layers = options->view->layers,
         .timestamps = options->timestamps,
-        .colors = wants_colors(run),
+        .colors = run->plan.has_colors,
         .access_log = run->plan.access_log,
         .files = run->process.mapped_files,
         .num_files = run->process.num_mapped_files,
@@ -217,6 +207,7 @@ static int open_output(struct run *run)
 
     output_open_messages(&run->messages);
     run->messages.interrupt = run->signals;
+    plan_choose_colors(&run->plan, run->output.fd);
     return reason == NULL || run->output.error == ECANCELED ? 0 : say_output(run, "write", reason);
 }
 

@@ -1,5 +1,8 @@
 #include "plan.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "event/assembler.h"
 #include "event/filter.h"
 
@@ -72,11 +75,20 @@ static void find_needs(struct plan *plan)
     needs->times |= plan->assembles || options->timestamps;
 }
 
+void plan_choose_colors(struct plan *plan, int fd)
+{
+    plan->has_colors = plan->options->color == COLOR_ALWAYS ||
+                       (plan->options->color == COLOR_AUTO && !plan->no_color && isatty(fd));
+}
+
 int plan_open(struct plan *plan, const struct options *options, struct error *error)
 {
     const struct view *view = options->view;
+    const char *no_color = getenv("NO_COLOR"); /* see https://no-color.org */
 
-    *plan = (struct plan){.options = options, .additions = view->capture};
+    *plan = (struct plan){.options = options,
+                          .no_color = no_color != NULL && no_color[0] != '\0',
+                          .additions = view->capture};
     plan->assembles = view->assembles || ((view->features & VIEW_REQUESTS) != 0 &&
                                           (options->query != NULL || options->group));
     if (options->query != NULL) {

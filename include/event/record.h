@@ -18,10 +18,14 @@
 /* What an event says about a request. */
 enum record_kind {
     RECORD_OTHER,
-    RECORD_REQUEST,         /* a request begins: ROLE_HTTP_VERSION */
-    RECORD_REQUEST_HEADER,  /* ROLE_NAME, ROLE_VALUE */
-    RECORD_STATUS,          /* a response begins: ROLE_STATUS */
-    RECORD_RESPONSE_HEADER, /* ROLE_NAME, ROLE_VALUE */
+    RECORD_REQUEST,           /* a request begins: ROLE_HTTP_VERSION */
+    RECORD_REQUEST_HEADER,    /* ROLE_NAME, ROLE_VALUE */
+    RECORD_STATUS,            /* a response begins: ROLE_STATUS */
+    RECORD_RESPONSE_HEADER,   /* ROLE_NAME, ROLE_VALUE */
+    RECORD_STREAM_STATE,      /* an HTTP/3 stream gets another state: ROLE_STATE */
+    RECORD_STREAM_STATS,      /* numbers of an HTTP/3 stream at its end: ROLE_BODY_BYTES */
+    RECORD_CONNECTION_CLOSED, /* it has no ROLE_REQUEST */
+    NUM_RECORD_KINDS
 };
 
 /* The meaning of a value, independent of its place in the signature. */
@@ -34,6 +38,9 @@ enum record_role {
     ROLE_STATUS,
     ROLE_PATH_INDEX, /* number of a path of a QUIC connection */
     ROLE_CONN,       /* quicly's number of the connection */
+    ROLE_STATE,
+    ROLE_BODY_BYTES, /* bytes of the response body that were sent */
+    ROLE_TIME,       /* the time of the event, a FIELD_STAMP */
     NUM_ROLES
 };
 
@@ -43,7 +50,8 @@ struct value {
         uint64_t number; /* UNSIGNED, TIED, STAMP */
         int64_t integer; /* SIGNED */
         struct {
-            const uint8_t *bytes; /* other kinds: points into the event; NULL: could not be read */
+            /* other kinds: points into the event; NULL: could not be read, or was not captured */
+            const uint8_t *bytes;
             size_t size;          /* bytes captured */
             uint64_t full_size;   /* bytes in the server */
         };

@@ -30,7 +30,7 @@ struct request {
     int32_t version;       /* of HTTP: major * 256 + minor; 0: unknown */
     int32_t status;        /* 0: unknown */
     bool has_bytes;
-    bool is_truncated; /* a name or a value of a header was cut */
+    bool is_truncated; /* a name or a value of a header was cut, or headers were left out */
     enum request_state state;
     /* The headers: entries of request.c, in the order of their events. */
     uint8_t *headers;
@@ -45,7 +45,10 @@ struct request_header {
     char text[48]; /* "[redacted, 21 bytes]" */
 };
 
-/* Adds a header. `name` and `value` are copied. A value whose bytes are NULL could not be read. */
+/*
+ * Adds a header. `name` and `value` are copied. A value whose bytes are NULL could not be read. A
+ * request with 4 MiB of headers takes no more; it then counts as truncated.
+ */
 void request_add_header(struct request *request, enum request_side side, const struct value *name,
                         const struct value *value);
 

@@ -13,7 +13,7 @@
 #include "kernel/program.h"
 #include "server/notes.h"
 
-/* What is attached: a link per module, or an event per location. */
+/* What is attached: one link per module, or one event per location. */
 struct attached {
     int *fds; /* closing them detaches */
     size_t count;
@@ -30,16 +30,16 @@ struct attach_request {
 };
 
 /*
- * Called for a location that the kernel refuses while it takes others. `held`: another tracer has a
- * uprobe there, without the probe's semaphore as its reference counter.
+ * Called for a location that the kernel refuses while it accepts others. `held`: another tracer has
+ * a uprobe at this location, without the semaphore of the probe as its reference counter.
  */
-typedef void attach_refused(const struct server_probe *traced, const struct location *location,
-                            bool held);
+typedef void attach_refused(const struct server_probe *server_probe,
+                            const struct location *location, bool held);
 
 /*
  * Attaches all functions of the program. Locations that the kernel refuses are left out, unless no
- * location of a printed probe would be left. Returns 0, or -1 with `error` set. Call attach_close in
- * either case.
+ * location of a printed probe would be left. Returns 0, or -1 with `error` set. Call attach_close
+ * in either case.
  */
 int attach_all(struct attached *attached, const struct attach_request *request,
                attach_refused *refused, struct error *error);

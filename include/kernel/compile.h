@@ -27,12 +27,12 @@ void compile_library_version(char *text, size_t size);
 const char *compile_built_with(void);
 
 /*
- * Compiles a program. What libbcc and clang print goes to stderr if `verbose`, or if they fail.
+ * Compiles a program. Output of libbcc and clang goes to stderr if `verbose`, or if it fails.
  * Returns 0, or -1 with `error` set. Call compile_dispose in either case.
  */
 int compile_program(struct compiled *compiled, const char *text, bool verbose, struct error *error);
 
-/* Returns the instructions of a function; it has to be in the program. */
+/* Returns the instructions of a function, which must be in the program. */
 struct instructions compile_find(const struct compiled *compiled, const char *function);
 
 /* Frees the program, and gives the compiler's memory back to the system. */

@@ -17,8 +17,8 @@ struct headers {
     const char *seen_as; /* its path for BCC_KERNEL_SOURCE: "/" between headers_enter and _leave */
     int root;            /* descriptor of the tree; -1: closed */
     int is_folder;       /* it is a folder on disk; headers_close removes it */
-    int outer_root,
-        outer_folder; /* previous root and working folder; -1: headers_enter did nothing */
+    /* Previous root and working folder; -1: headers_enter did nothing. */
+    int outer_root, outer_folder;
 };
 
 /*

@@ -15,7 +15,7 @@ struct link_locations {
     const char *path;         /* of the file */
     const uint64_t *offsets;  /* of the instructions in the file */
     const uint64_t *counters; /* offsets of the semaphores, 0: none; NULL: none at all */
-    const uint64_t *cookies;  /* what the program gets to tell the locations apart */
+    const uint64_t *cookies;  /* tell the program at which location it runs */
     size_t count;
 };
 

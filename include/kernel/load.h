@@ -25,14 +25,14 @@ struct loaded {
     }
 
 /*
- * Whether this kernel can attach uprobes at all locations of a file by one link. The program has to
- * be written, and is loaded, for that or for an event per location.
+ * Whether this kernel can attach uprobes at all locations of a file with one link. The program is
+ * written and loaded either for that, or for one event per location.
  */
 bool load_uses_one_link(void);
 
 /*
- * Compiles and loads a program. What libbcc prints goes to stderr if `verbose`, or if it fails. Ends
- * early once `signals` is readable (see interrupt.h). Returns 0, or -1 with `error` set. Call
+ * Compiles and loads a program. Output of libbcc goes to stderr if `verbose`, or if it fails. Ends
+ * early when `signals` is readable (see interrupt.h). Returns 0, or -1 with `error` set. Call
  * load_close in either case.
  */
 int load_program(struct loaded *loaded, const struct program *program, const struct maps *maps,

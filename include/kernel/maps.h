@@ -1,7 +1,7 @@
 /*
- * The BPF maps of a run: the ring, the counters of lost events, the gate, and what the programs use
- * among themselves. The counters and the gate are mapped into memory: reading and writing them takes
- * no system call, as none is allowed once root is given up.
+ * The BPF maps of a run: the ring, the counters of lost events, the gate, and the maps that only
+ * the programs use. The counters and the gate are mapped into memory. Reading and writing them
+ * needs no system call, so it works after root is given up.
  */
 #ifndef H2OLOG_KERNEL_MAPS_H
 #define H2OLOG_KERNEL_MAPS_H
@@ -16,8 +16,9 @@
 struct maps {
     struct program_maps fds;
     size_t num_probes;
-    const uint64_t *lost; /* lost events of each probe, by its id; then in all. NULL: not mapped */
-    struct gate *gate;    /* NULL: not mapped */
+    /* lost events of each probe, by its id, then the total; NULL: not mapped */
+    const uint64_t *lost;
+    struct gate *gate; /* NULL: not mapped */
 };
 
 /* No maps: maps_close does nothing. */

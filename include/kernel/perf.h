@@ -10,8 +10,8 @@
 
 /*
  * Creates an event for an instruction at an offset of a file; `counter` is the offset of its
- * semaphore, 0: none. Returns the event, which detaches when it is closed, or -1 with errno. EINVAL:
- * the kernel refuses the location.
+ * semaphore, 0: none. Returns the event, which detaches when it is closed, or -1 with errno.
+ * EINVAL: the kernel refuses the location.
  */
 int perf_create(const char *path, uint64_t offset, uint64_t counter, pid_t pid);
 

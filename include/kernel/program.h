@@ -42,8 +42,7 @@ struct program_settings {
     const struct server_probe *probes; /* the id of an event is the index of its probe */
     size_t num_probes;
     size_t num_printed;    /* the first ones, which are printed */
-    size_t num_followed;   /* after these, probes that only the reader needs; the rest only tie
-                              connections */
+    size_t num_followed;   /* after these, probes that only the reader needs; the rest only tie */
     bool application_data; /* -a */
     struct program_additions additions;
     bool one_link;                  /* all locations are attached to PROGRAM_DISPATCH */
@@ -80,7 +79,7 @@ struct program {
  */
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_settings *settings, const struct program_maps *maps,
-                  void (*skipped)(const struct server_probe *traced,
+                  void (*skipped)(const struct server_probe *server_probe,
                                   const struct location *location));
 
 void program_dispose(struct program *program);

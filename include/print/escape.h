@@ -24,6 +24,19 @@ void escape_print(struct output *output, const uint8_t *bytes, size_t size);
  */
 void escape_print_json(struct output *output, const uint8_t *bytes, size_t size);
 
+/*
+ * Prints bytes as one column of a line: printable ASCII without the space. All other bytes become
+ * \xNN, so that they cannot look like another column.
+ */
+void escape_print_column(struct output *output, const uint8_t *bytes, size_t size);
+
+/*
+ * Prints bytes as h2o's access log does: `"` and all bytes except 0x20 to 0x7c become \xNN. Unlike
+ * h2o's, a backslash at the end does so, too: readers would take it and the quote behind the value
+ * as a quote in the value.
+ */
+void escape_print_log(struct output *output, const uint8_t *bytes, size_t size);
+
 /* Escapes as escape_print does, into a new string. Free it with free(). */
 char *escape_string(const char *text);
 

@@ -22,6 +22,7 @@ struct output {
     bool created;       /* this run created the file, and output_begin was not called yet */
     bool waits;         /* a write can wait for a reader: it is not a regular file */
     char *buffer;
+    size_t allocated; /* size of the buffer; it grows for a long line */
     size_t used;      /* bytes in the buffer */
     size_t line;      /* start of the current line in the buffer */
     int refusals;     /* writes that took nothing since the interrupt */

@@ -13,18 +13,21 @@
 
 #include "error.h"
 
-/* Who called, and what h2olog becomes when it gives up root: never root itself. */
+/*
+ * The user who called, and the user that h2olog becomes when it gives up root. That is never root.
+ */
 struct identity {
     uid_t caller; /* owns new files */
     gid_t caller_group;
-    uid_t uid; /* the caller's; nobody's, if root called; the own one, without uid 0 */
+    uid_t uid; /* The caller's ids. If root called, nobody's. Without uid 0, the own ids. */
     gid_t gid;
 };
 
 /*
- * Finds who called: by SUDO_UID and SUDO_GID, PKEXEC_UID or DOAS_USER, the first that is set; without them, it is root. Clears the environment if it has to look up a user. Without uid 0, it is the
- * user that h2olog runs as. Returns 0, or -1 with `error` set if the variables are not plain
- * numbers.
+ * Finds the user who called. SUDO_UID with SUDO_GID, PKEXEC_UID and DOAS_USER are tried in this
+ * order; if none is set, it is root. Clears the environment if it has to look up a user. Without
+ * uid 0, it is the user of this process. Returns 0, or -1 with `error` set if the variables are not
+ * plain numbers.
  */
 int caller_find(struct identity *identity, struct error *error);
 
@@ -45,10 +48,10 @@ struct caller_entered {
 };
 
 /*
- * Gives the calling thread the caller's filesystem uid, filesystem gid and supplementary groups, and
- * takes its effective capabilities. A process that is not root is the caller's own: it loses only
- * the capabilities. If root called, nothing changes. Returns 0: call caller_leave. Returns -1 with
- * errno: nothing is changed.
+ * Gives the calling thread the caller's filesystem uid, filesystem gid and supplementary groups,
+ * and takes its effective capabilities. A process that is not root is the caller's own: it loses
+ * only the capabilities. If root called, nothing changes. Returns 0: call caller_leave. Returns -1
+ * with errno: nothing is changed.
  */
 int caller_enter(const struct caller *caller, struct caller_entered *entered);
 

@@ -11,8 +11,8 @@
 
 /* A load segment. */
 struct binary_segment {
-    uint64_t address,
-        size;        /* in memory, before relocation; without the part that is not in the file */
+    /* In memory, before relocation. Does not include the part that is not in the file. */
+    uint64_t address, size;
     uint64_t offset; /* in the file */
     bool executable, writable;
 };

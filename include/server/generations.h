@@ -21,7 +21,7 @@ struct generations {
 bool generations_is_supervisor(pid_t pid);
 
 /*
- * Opens what the two functions below read: later, no file can be opened. A process without a
+ * Opens what the two functions below read, because no file can be opened later. A process without a
  * supervisor has no other generations. Call generations_close in either case.
  */
 void generations_open(struct generations *generations, pid_t pid);
@@ -32,7 +32,9 @@ void generations_open(struct generations *generations, pid_t pid);
  */
 pid_t generations_find_newer(const struct generations *generations);
 
-/* The same for a process that has ended. Waits up to 0.5 s for the supervisor to start a new one. */
+/*
+ * The same for a process that has ended. Waits up to 0.5 s for the supervisor to start a new one.
+ */
 pid_t generations_find_successor(const struct generations *generations);
 
 void generations_close(struct generations *generations);

@@ -1,7 +1,7 @@
 /*
  * Which h2o processes run here, and which of them serve. h2o is several processes: a supervisor
- * (start_server, with -m master and -m daemon), the server, and a child of the server that keeps the
- * private keys (neverbleed).
+ * (start_server, with -m master and -m daemon), the server, and a child of the server that keeps
+ * the private keys (neverbleed).
  */
 #ifndef H2OLOG_SERVER_LIST_H
 #define H2OLOG_SERVER_LIST_H
@@ -12,8 +12,8 @@
 #include "server/process.h"
 
 /*
- * Returns the h2o servers of this machine as text, to be freed: "123 (h2o -c x.conf)", one per line.
- * Leaves out children of another h2o: they keep its private keys and do not serve.
+ * Returns the h2o servers of this machine as text, to be freed: "123 (h2o -c x.conf)", one per
+ * line. Leaves out children of another h2o: they keep its private keys and do not serve.
  */
 char *list_servers(void);
 

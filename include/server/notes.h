@@ -55,13 +55,15 @@ struct notes {
 };
 
 /*
- * Reads the notes of a process, from the files that it runs, even if their names lead to other files
- * by now. Returns 0, or -1 with `error` set: a file cannot be read, there are no probes, or the
- * process does not serve (see list.h). Call notes_dispose in either case.
+ * Reads the notes of a process, from the files that it runs, even if their names lead to other
+ * files by now. Returns 0, or -1 with `error` set: a file cannot be read, there are no probes, or
+ * the process does not serve (see list.h). Call notes_dispose in either case.
  */
 int notes_read(struct notes *notes, const struct process *process, struct error *error);
 
-/* Closes the files. Call this after attaching: the paths of the modules are invalid from then on. */
+/*
+ * Closes the files. Call this after attaching: the paths of the modules are invalid from then on.
+ */
 void notes_close_files(struct notes *notes);
 
 void notes_dispose(struct notes *notes);

@@ -11,7 +11,8 @@
 
 /*
  * Maps the read-only pages of the modules with probes, as if the process had read them. Pages that
- * cannot be mapped within a second, or before `signals` is readable, are skipped without an error. Call this before notes_close_files.
+ * cannot be mapped within a second, or before `signals` is readable, are skipped without an error.
+ * Call this before notes_close_files.
  */
 void pages_map(pid_t pid, const struct notes *notes, int signals);
 

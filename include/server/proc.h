@@ -56,8 +56,8 @@ void pids_add(struct pids *pids, pid_t pid);
 int proc_open_children(pid_t pid);
 
 /*
- * Reads such a list, oldest child first; an `fd` of -1 gives none. Uses only pread(2) and memory,
- * as it also runs under the seccomp filter.
+ * Reads such a list, oldest child first. If `fd` is -1, the list is empty. Uses only pread(2) and
+ * memory, because it also runs under the seccomp filter.
  */
 struct pids proc_read_children(int fd);
 

@@ -27,7 +27,9 @@ void connections_close(struct connections *connections)
     *connections = (struct connections){0};
 }
 
-/* The first slot of a search. Objects of one size differ in the middle bits of their addresses. */
+/*
+ * Returns the first slot of a search. Addresses of objects of one size differ in their middle bits.
+ */
 static size_t home(const struct connections *connections, uint64_t address)
 {
     return (size_t)(address * 0x9e3779b97f4a7c15 >> 32) & (connections->num_slots - 1);

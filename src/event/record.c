@@ -92,8 +92,9 @@ int record_decode(const struct signature *signature, bool application_data,
         case FIELD_TEXT:
         case FIELD_BYTES:
         case FIELD_STATS:
-            if ((!field->application_data || application_data) &&
-                decode_variable(field, event, head->flags >> nth & 1, &end, &values[i]) != 0)
+            if (field->application_data && !application_data)
+                values[i] = (struct value){0};
+            else if (decode_variable(field, event, head->flags >> nth & 1, &end, &values[i]) != 0)
                 return -1;
             ++nth;
             break;
@@ -112,6 +113,12 @@ static const struct {
     {"h2o:send_response", RECORD_STATUS},
     {"h2o:send_response_status", RECORD_STATUS}, /* until 2019-12-15 */
     {"h2o:send_response_header", RECORD_RESPONSE_HEADER},
+    {"h2o:h3_stream_set_state", RECORD_STREAM_STATE}, /* until 2020-07-21 */
+    {"h2o:h3s_stream_set_state", RECORD_STREAM_STATE},
+    {"h2o:h3s_stream_stats", RECORD_STREAM_STATS},
+    {"h2o:h1_close", RECORD_CONNECTION_CLOSED},
+    {"h2o:h3_close", RECORD_CONNECTION_CLOSED}, /* until 2020-07-21 */
+    {"h2o:h3s_destroy", RECORD_CONNECTION_CLOSED},
 };
 
 /* The probes at the begin and the end of a connection. */
@@ -135,12 +142,21 @@ static const char *const role_keys[NUM_ROLES] = {
     [ROLE_STATUS] = "status",
     [ROLE_PATH_INDEX] = "path-index",
     [ROLE_CONN] = "conn",
+    [ROLE_STATE] = "state",
+    [ROLE_BODY_BYTES] = "response-body-bytes",
+    [ROLE_TIME] = "time",
 };
 
-static int8_t find_role(const struct signature *signature, enum record_role role)
+static int8_t find_role(const struct decoder_probe *probe, enum record_role role)
 {
+    const struct signature *signature = probe->signature;
+    /* the request id of HTTP/3 is the number of the stream */
+    const char *key =
+        role == ROLE_REQUEST && probe->kind == RECORD_STREAM_STATS ? "stream-id" : role_keys[role];
+
     for (size_t i = 0; i != signature->num_fields; ++i) {
-        if (strcmp(signature->fields[i].key, role_keys[role]) == 0)
+        const struct field *field = &signature->fields[i];
+        if (strcmp(field->key, key) == 0 && (role != ROLE_TIME || field->kind == FIELD_STAMP))
             return (int8_t)i;
     }
     return -1;
@@ -149,12 +165,12 @@ static int8_t find_role(const struct signature *signature, enum record_role role
 static void open_probe(struct decoder_probe *probe, const struct signature *signature)
 {
     *probe = (struct decoder_probe){.signature = signature};
-    for (size_t role = 0; role != NUM_ROLES; ++role)
-        probe->roles[role] = find_role(signature, (enum record_role)role);
     for (size_t i = 0; i != sizeof(kinds) / sizeof(kinds[0]); ++i) {
         if (version_matches(kinds[i].probe, signature->provider, signature->probe))
             probe->kind = kinds[i].kind;
     }
+    for (size_t role = 0; role != NUM_ROLES; ++role)
+        probe->roles[role] = find_role(probe, (enum record_role)role);
     for (size_t i = 0; i != sizeof(steps) / sizeof(steps[0]); ++i) {
         if (version_matches(steps[i].probe, signature->provider, signature->probe))
             probe->step = steps[i].step;

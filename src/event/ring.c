@@ -11,7 +11,7 @@
  */
 #define RING_SIZE ((size_t)16 << 20)
 
-/* The size of a batch, for which the reader is woken: it fits into the cache. */
+/* A batch wakes the reader. This size fits into the CPU cache. */
 #define WATERMARK ((size_t)256 << 10)
 
 /*
@@ -76,7 +76,9 @@ static void announce(struct ring *ring, uint64_t count, const struct source_read
     reader->lost(reader->context, count);
 }
 
-/* Reports events that were lost before this one: each event has the count of all losses. */
+/*
+ * Reports events that were lost before this one. Each event has the count of all losses before it.
+ */
 static void look_for_losses(struct ring *ring, const struct event *event,
                             const struct source_reader *reader)
 {
@@ -97,7 +99,7 @@ static void release(struct ring *ring)
 
 size_t ring_drain(struct ring *ring, uint64_t counted, const struct source_reader *reader)
 {
-    /* Later events are left to the next call, so that this one ends. */
+    /* Events that arrive now are left to the next call, so that this one ends. */
     const uint64_t begin = ring->at, end = __atomic_load_n(ring->produced, __ATOMIC_ACQUIRE);
     uint64_t released = begin;
 

@@ -11,7 +11,7 @@
 #include "memory.h"
 #include "root/diagnose.h"
 
-/* A location, and the index of the function that is to run there. */
+/* A location, and the index of the function that runs there. */
 struct place {
     size_t function;
     const struct location *location;
@@ -22,7 +22,7 @@ struct places {
     size_t count;
 };
 
-/* An attempt to attach a request. `refusals`: the places where the kernel answered EINVAL. */
+/* An attempt to attach a request. `refusals` has the places where the kernel answered EINVAL. */
 struct attempt {
     const struct attach_request *request;
     struct attached *attached;
@@ -73,8 +73,8 @@ static int create_link(const struct attach_request *request, const struct place 
 }
 
 /*
- * Attaches places of one module by one link. The kernel does not say which place it refuses
- * (EINVAL): then each half is tried, down to single places. Returns 0, or -1 with errno.
+ * Attaches places of one module with one link. On EINVAL, the kernel does not say which place it
+ * refuses. Then each half is tried, down to single places. Returns 0, or -1 with errno.
  */
 static int attach_places(struct attempt *attempt, const struct place *places, size_t count)
 {
@@ -175,8 +175,9 @@ static int attach_modules(struct attempt *attempt, struct error *error)
 }
 
 /*
- * Whether another tracer is the reason for a refusal: the kernel takes uprobes at one place only if
- * they have the same reference counter, and other tracers' have none. Such a one is tried.
+ * Whether another tracer causes a refusal. At one location, the kernel accepts only uprobes with
+ * the same reference counter, and those of other tracers have none. So a uprobe without a counter
+ * is tried.
  */
 static bool is_held(const struct attach_request *request, const struct location *location)
 {
@@ -193,7 +194,9 @@ static bool is_held(const struct attach_request *request, const struct location 
     return fd >= 0;
 }
 
-/* Counts the printed probes that have an attached location. The functions of a probe are adjacent. */
+/*
+ * Counts the printed probes that have an attached location. The functions of a probe are adjacent.
+ */
 static size_t count_probes(const struct program *program, const struct places *refusals)
 {
     const struct server_probe *latest = NULL;
@@ -212,7 +215,9 @@ static size_t count_probes(const struct program *program, const struct places *r
     return count;
 }
 
-/* Counts the probes. Reports refusals: to `refused`, or as the error if nothing is left to trace. */
+/*
+ * Counts the probes. Reports refusals: to `refused`, or as the error if nothing is left to trace.
+ */
 static int report_refusals(const struct attempt *attempt, attach_refused *refused,
                            struct error *error)
 {

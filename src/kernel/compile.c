@@ -19,7 +19,7 @@
 #include "kernel/limits.h"
 #include "kernel/linux_version.h"
 
-/* No function of libbcc tells its version, but the name of its file does: libbcc.so.0.26.0. */
+/* libbcc has no function for its version. The name of its file has it: libbcc.so.0.26.0. */
 void compile_library_version(char *text, size_t size)
 {
     static const char begin[] = "libbcc.so.";
@@ -32,7 +32,7 @@ void compile_library_version(char *text, size_t size)
 
     if (slash != NULL && strncmp(slash + 1, begin, strlen(begin)) == 0)
         snprintf(text, size, "%s", slash + 1 + strlen(begin));
-    else /* it is linked statically, for example */
+    else /* for example, libbcc is linked statically */
         snprintf(text, size, "%s", LIBBCC_VERSION);
     free(path);
 }
@@ -43,8 +43,8 @@ const char *compile_built_with(void)
 }
 
 /*
- * Redirects descriptors 1 and 2, to which libbcc and clang print, to a file in memory, which is
- * shown only if something fails or -d asks for it.
+ * Redirects descriptors 1 and 2 to a file in memory, because libbcc and clang print to them. The
+ * file is shown only if something fails or -d asks for it.
  */
 struct silence {
     int memory;
@@ -84,8 +84,8 @@ static void silence_end(const struct silence *silence, bool show)
 }
 
 /*
- * -g0: libbcc asks for debug information by default, a sixth of the time. -disable-llvm-passes:
- * libbcc runs the optimiser itself, once more.
+ * -g0: by default, libbcc asks for debug information, which takes a sixth of the time.
+ * -disable-llvm-passes: libbcc runs the optimiser itself, so clang need not.
  */
 static void *create_module(const char *text, bool verbose)
 {
@@ -113,7 +113,8 @@ int compile_program(struct compiled *compiled, const char *text, bool verbose, s
         headers_close(&headers);
         return -1;
     }
-    (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* huge pages multiply what the compiler leaves */
+    /* with huge pages, the memory that the compiler leaves behind is many times larger */
+    (void)prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     headers_enter(&headers);
     setenv("BCC_KERNEL_SOURCE", headers.seen_as, 1);
     compiled->module = create_module(text, verbose);

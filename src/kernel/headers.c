@@ -110,7 +110,7 @@ static int make_folder(struct headers *headers, const char *parent)
     struct stat made;
     int folder;
 
-    do { /* until it is locked, another start may remove it as stale */
+    do { /* until the folder is locked, another run may remove it as stale */
         snprintf(headers->path, sizeof(headers->path), "%s/" FOLDER_NAME "%d.XXXXXX", parent,
                  (int)getpid());
         if (mkdtemp(headers->path) == NULL)

@@ -19,7 +19,7 @@ void limits_raise(void)
 #define STACK_MIN ((rlim_t)256 << 10)
 #define STACK     ((rlim_t)8 << 20)
 
-/* The stack of a running process grows up to the limit in force at the time. */
+/* The stack of a running process can grow up to the current limit. */
 int limits_raise_stack(struct error *error)
 {
     struct rlimit stack;

@@ -10,7 +10,7 @@
 
 #include "kernel/bpf.h"
 
-/* The link_create of union bpf_attr, for headers of before Linux 6.6. */
+/* The member link_create of union bpf_attr, for headers older than Linux 6.6. */
 struct attributes {
     uint32_t program;
     uint32_t process;
@@ -27,10 +27,10 @@ struct attributes {
 };
 
 /*
- * Calls bpf(BPF_LINK_CREATE) in a child process that shares our descriptors. If h2olog were killed in
- * the middle of the call, the kernel could not take the uprobes back ("failed to unregister, leaking
- * uprobe"): with SIGKILL pending, it does not write the server's memory. The child completes the
- * call; the link is closed when nobody holds it.
+ * Calls bpf(BPF_LINK_CREATE) in a child process that shares our descriptors. If h2olog were killed
+ * during the call, the kernel could not remove the uprobes ("failed to unregister, leaking
+ * uprobe"), because it does not write the server's memory while SIGKILL is pending. The child
+ * completes the call. The link is closed when no process has its descriptor.
  */
 static int create_in_child(const struct attributes *attributes)
 {
@@ -45,9 +45,9 @@ static int create_in_child(const struct attributes *attributes)
     made->fd = -1;
     made->code = EINTR; /* if the child is killed */
     child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, NULL);
-    if (child <= 0) { /* the child, or h2olog itself if there cannot be one */
+    if (child <= 0) { /* the child; or h2olog itself, if fork failed */
         if (child == 0)
-            setsid(); /* a signal to h2olog's process group does not reach it */
+            setsid(); /* signals to h2olog's process group do not reach the child */
         made->fd = bpf_call(BPF_LINK_CREATE, attributes, sizeof(*attributes));
         made->code = errno;
         if (child == 0)

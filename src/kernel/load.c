@@ -16,9 +16,9 @@
 #include "root/diagnose.h"
 
 /*
- * Linux has such links since 6.6, but until 6.10 they fire for one thread only. The alternative is an
- * event per location. Closing a link waits once for the kernel's readers, 0.1 s; closing events
- * waits once for each.
+ * Linux has these links since 6.6, but before 6.10 they fire for one thread only. The alternative
+ * is one event per location. Closing a link waits for the kernel's readers once, 0.1 s; closing
+ * events waits once for each event.
  */
 #ifndef H2OLOG_ONE_LINK_SINCE
 #define H2OLOG_ONE_LINK_SINCE LINUX_VERSION(6, 10)
@@ -30,13 +30,13 @@ bool load_uses_one_link(void)
 }
 
 /*
- * How often loading is tried. A signal ends the call, also one that only stops and resumes the
- * process (SIGSTOP, docker pause). libbpf tries 5 times, which is too
- * few on a busy machine where the signals come every millisecond.
+ * How often loading is tried. Every signal ends the call, even one that only stops and resumes the
+ * process (SIGSTOP, docker pause). libbpf tries 5 times, which is too few on a busy machine where a
+ * signal comes every millisecond.
  */
 #define ATTEMPTS 20
 
-/* Returns a descriptor, or -1 with errno. `log` gets the verifier's reasons, unless it is NULL. */
+/* Returns a descriptor, or -1 with errno. `log`, unless NULL, gets the verifier's reasons. */
 static int load(const struct instructions *instructions, const char *name, bool one_link, char *log,
                 size_t log_size)
 {

@@ -14,7 +14,10 @@
 
 #define MAPPABLE (1 << 10) /* BPF_F_MMAPABLE */
 
-/* HTTP/3 connections of h2o at a time. Of more, the least recently used are forgotten. */
+/*
+ * The most HTTP/3 connections of h2o at a time. If there are more, the least recently used are
+ * forgotten.
+ */
 #define TIES_MAX 65536
 
 /* Functions of a program: one per probe and set of operands, 150 in a server of 2026. */

@@ -9,7 +9,10 @@
 
 #include "kernel/bpf.h"
 
-/* How often creating an event is tried, as a signal that only stops h2olog ends the call, too. */
+/*
+ * How often creating an event is tried. Every signal ends the call, even one that only stops
+ * h2olog.
+ */
 #define ATTEMPTS 5
 
 /* Returns the kernel's number for uprobes among the types of events, or -1 with errno. */
@@ -31,8 +34,8 @@ static int uprobe_type(void)
 }
 
 /*
- * libbcc is not used for this: if the kernel refuses the event, it sets a uprobe for all processes,
- * and leaves it behind when it is killed.
+ * libbcc's function is not used: if the kernel refuses the event, it sets a uprobe for all
+ * processes, and leaves it behind when h2olog is killed.
  */
 int perf_create(const char *path, uint64_t offset, uint64_t counter, pid_t pid)
 {

@@ -170,7 +170,7 @@ static int print_function(FILE *text, enum operand_arch arch,
             known_length(arch, signature, operands), operands);
     fprintf(text, "int %s(struct pt_regs *ctx)\n{\n    enum { id = %zu, silent = %d };\n",
             function->name, id, function->silent);
-    if (!settings->one_link) /* else PROGRAM_DISPATCH checks the gate */
+    if (!settings->one_link) /* with one link, PROGRAM_DISPATCH checks the gate */
         fputs("    if (!GATE->is_open)\n        return 0;\n", text);
     if (print_arguments(text, arch, signature, operands, settings->application_data) != 0)
         return -1;
@@ -180,7 +180,7 @@ static int print_function(FILE *text, enum operand_arch arch,
 
 /* Finds the function for these operands, from index `first`, or adds one. */
 static struct program_function *find_function(struct program *program, size_t first,
-                                              const struct server_probe *traced,
+                                              const struct server_probe *server_probe,
                                               const char *arguments)
 {
     struct program_function *function;
@@ -193,26 +193,26 @@ static struct program_function *find_function(struct program *program, size_t fi
     program->functions =
         memory_grow(program->functions, program->num_functions + 1, sizeof(*function));
     function = &program->functions[program->num_functions];
-    *function = (struct program_function){.traced = traced};
+    *function = (struct program_function){.traced = server_probe};
     snprintf(function->name, sizeof(function->name), "probe_%zu", program->num_functions);
     ++program->num_functions;
     return function;
 }
 
 static void add_functions(struct program *program, enum operand_arch arch,
-                          const struct server_probe *traced,
+                          const struct server_probe *server_probe,
                           void (*skipped)(const struct server_probe *, const struct location *))
 {
     size_t first = program->num_functions;
 
-    for (size_t i = 0; i != traced->probe->num_locations; ++i) {
-        const struct location *location = &traced->probe->locations[i];
+    for (size_t i = 0; i != server_probe->probe->num_locations; ++i) {
+        const struct location *location = &server_probe->probe->locations[i];
         struct program_function *function;
-        if (!version_reads(arch, traced, location)) {
-            skipped(traced, location);
+        if (!version_reads(arch, server_probe, location)) {
+            skipped(server_probe, location);
             continue;
         }
-        function = find_function(program, first, traced, location->arguments);
+        function = find_function(program, first, server_probe, location->arguments);
         function->locations = memory_grow(function->locations, function->num_locations + 1,
                                           sizeof(function->locations[0]));
         function->locations[function->num_locations++] = location;
@@ -221,7 +221,7 @@ static void add_functions(struct program *program, enum operand_arch arch,
 
 void program_open(struct program *program, enum operand_arch arch,
                   const struct program_settings *settings, const struct program_maps *maps,
-                  void (*skipped)(const struct server_probe *traced,
+                  void (*skipped)(const struct server_probe *server_probe,
                                   const struct location *location))
 {
     size_t size;

@@ -159,6 +159,42 @@ void escape_print_json(struct output *output, const uint8_t *bytes, size_t size)
     print(output, bytes, size, true);
 }
 
+/* Prints bytes from `first` to `last`, except `quote`, as they are, and all others as \xNN. */
+static void print_range(struct output *output, const uint8_t *bytes, size_t size, uint8_t first,
+                        uint8_t last, uint8_t quote)
+{
+    while (size != 0) {
+        const size_t chunk = size < OUTPUT_RESERVE_MAX / ESCAPE_EXPANSION
+                                 ? size
+                                 : OUTPUT_RESERVE_MAX / ESCAPE_EXPANSION;
+        char *start = output_reserve(output, chunk * ESCAPE_EXPANSION), *to = start;
+
+        for (size_t i = 0; i != chunk; ++i) {
+            if (bytes[i] >= first && bytes[i] <= last && bytes[i] != quote)
+                *to++ = (char)bytes[i];
+            else
+                to = print_x(to, bytes[i]);
+        }
+        output_advance(output, (size_t)(to - start));
+        bytes += chunk;
+        size -= chunk;
+    }
+}
+
+void escape_print_column(struct output *output, const uint8_t *bytes, size_t size)
+{
+    print_range(output, bytes, size, 0x21, 0x7e, 0);
+}
+
+void escape_print_log(struct output *output, const uint8_t *bytes, size_t size)
+{
+    const bool ends_with_backslash = size != 0 && bytes[size - 1] == '\\';
+
+    print_range(output, bytes, size - ends_with_backslash, 0x20, 0x7c, '"');
+    if (ends_with_backslash)
+        output_string(output, "\\x5c");
+}
+
 char *escape_string(const char *text)
 {
     const uint8_t *bytes = (const uint8_t *)text;

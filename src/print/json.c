@@ -8,7 +8,7 @@
 
 #include "event/stats.h"
 #include "memory.h"
-#include "print/escape.h"
+#include "print/line.h"
 
 /* The constant parts of a probe's lines. */
 struct json_probe {
@@ -84,17 +84,6 @@ static void print_stats(const struct json *json, const struct value *value)
     }
 }
 
-static void print_text(struct output *output, const struct value *value)
-{
-    size_t size = value->size;
-
-    if (value->full_size > size)
-        size -= escape_cut(value->bytes, size);
-    output_bytes(output, "\"", 1);
-    escape_print_json(output, value->bytes, size);
-    output_bytes(output, "\"", 1);
-}
-
 /*
  * Prints milliseconds since the epoch. A thread can be preempted between reading the clock and
  * reserving its place in the ring, so a time before the previous one is replaced by that.
@@ -134,7 +123,7 @@ static void print_value(struct json *json, const struct field *field, const stru
         print_address(output, value->bytes);
         break;
     case FIELD_TEXT:
-        print_text(output, value);
+        line_json(output, value);
         break;
     default:
         output_bytes(output, "\"", 1);
@@ -194,16 +183,10 @@ static void print_lost(void *state, uint64_t count)
 {
     struct json *json = state;
     struct output *output = json->settings->output;
-    const struct clock *clock = json->settings->clock;
 
     output_string(output, "{\"type\":\"h2olog-event-lost\",\"seq\":");
     output_unsigned(output, ++json->seq);
-    output_string(output, ",\"time\":");
-    output_unsigned(output, clock_wall(clock, clock->now_ns) / 1000000);
-    output_string(output, ",\"lost\":");
-    output_unsigned(output, count);
-    output_bytes(output, "}", 1);
-    output_end_line(output);
+    line_json_lost(json->settings, count);
 }
 
 static void spell(struct json_probe *spelled, const struct signature *signature)

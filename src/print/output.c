@@ -16,8 +16,8 @@
 /* A write of this size costs little a line; a line in the making may follow it. */
 #define BATCH_SIZE (size_t)(128 * 1024)
 
-/* The longest line: every captured byte as six characters, and the names of all fields. */
-#define LINE_MAX_SIZE (size_t)(128 * 1024)
+/* Room for a line. The buffer grows for a longer one, such as a request with many headers. */
+#define LINE_SIZE (size_t)(128 * 1024)
 
 #define WRITE_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY)
 
@@ -202,7 +202,8 @@ static void begin(struct output *output, int fd)
     if (patient >= 0 && fd > STDERR_FILENO)
         close(fd);
     output->fd = patient >= 0 ? patient : fd;
-    output->buffer = memory_grow(NULL, BATCH_SIZE + LINE_MAX_SIZE, 1);
+    output->allocated = BATCH_SIZE + LINE_SIZE;
+    output->buffer = memory_grow(NULL, output->allocated, 1);
 }
 
 /* A descriptor of our own, so that close(2) can be asked whether everything is written. */
@@ -306,9 +307,10 @@ int output_begin(struct output *output)
 
 char *output_reserve(struct output *output, size_t size)
 {
-    /* a line longer than any can be is cut rather than written behind the buffer */
-    if (output->used + size > BATCH_SIZE + LINE_MAX_SIZE)
-        output->used = output->line;
+    if (output->used + size > output->allocated) {
+        output->allocated = 2 * (output->used + size);
+        output->buffer = memory_grow(output->buffer, output->allocated, 1);
+    }
     return output->buffer + output->used;
 }
 

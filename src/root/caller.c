@@ -15,7 +15,7 @@
 /* nobody and nogroup: the overflow ids of every Linux (/proc/sys/kernel/overflowuid) */
 #define NOBODY 65534
 
-/* A plain number, as sudo writes it. */
+/* Parses a plain number, as sudo writes it. */
 static int parse_id(const char *text, uint32_t *id)
 {
     char *end;
@@ -23,7 +23,7 @@ static int parse_id(const char *text, uint32_t *id)
 
     errno = 0;
     value = strtoull(text, &end, 10);
-    /* to the system calls, the highest number means "leave as it is" */
+    /* the highest number means "unchanged" to the system calls */
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value >= UINT32_MAX)
         return -1;
     *id = (uint32_t)value;
@@ -31,8 +31,9 @@ static int parse_id(const char *text, uint32_t *id)
 }
 
 /*
- * Who called: sudo(8) says a uid and a gid, pkexec(1) a uid, doas(1) a name. The first that is set counts;
- * the users of the last two get the group of their login. Returns 0, or -1.
+ * Reads who called. sudo(8) gives a uid and a gid, pkexec(1) a uid, doas(1) a name. The first
+ * variable that is set counts. For the last two, the group is that of the user's login. Returns 0,
+ * or -1.
  */
 static int read_environment(struct identity *identity)
 {
@@ -50,7 +51,7 @@ static int read_environment(struct identity *identity)
     if (pkexec != NULL && parse_id(pkexec, &identity->caller) != 0)
         return -1;
     name = memory_format("%s", doas != NULL ? doas : "");
-    clearenv(); /* no variable of the caller decides where libraries look up a user */
+    clearenv(); /* variables of the caller must not decide where libraries look up a user */
     user = pkexec != NULL ? getpwuid(identity->caller) : getpwnam(name);
     free(name);
     if (user == NULL)
@@ -119,7 +120,10 @@ static int get_own_groups(struct caller_entered *entered)
     return count < 0 ? -1 : 0;
 }
 
-/* Returns the groups that the caller has after a login, to be freed. A uid without a name has `gid`. */
+/*
+ * Returns the groups that the caller has after a login, to be freed. A uid without a name has
+ * `gid`.
+ */
 static gid_t *get_groups_of(const struct caller *caller, size_t *num_groups)
 {
     const struct passwd *user = getpwuid(caller->uid);
@@ -136,7 +140,10 @@ static gid_t *get_groups_of(const struct caller *caller, size_t *num_groups)
     return groups;
 }
 
-/* setfsuid(2) and setfsgid(2) report no error. With this id they change nothing, and return the id. */
+/*
+ * setfsuid(2) and setfsgid(2) report no error. With this id, they change nothing and return the
+ * current id.
+ */
 #define NO_ID ((uid_t)-1)
 
 static int set_ids(uid_t uid, gid_t gid)

@@ -12,7 +12,7 @@
 
 #include "kernel/linux_version.h"
 
-/* linux/capability.h before Linux 5.8 lacks these */
+/* linux/capability.h lacks these before Linux 5.8 */
 #ifndef CAP_PERFMON
 #define CAP_PERFMON 38
 #define CAP_BPF     39
@@ -58,7 +58,9 @@ static bool file_contains(const char *path, const char *word)
     return found;
 }
 
-/* The inode of /proc/PID/ns/user in the initial user namespace (the kernel's PROC_USER_INIT_INO). */
+/*
+ * The inode of /proc/PID/ns/user in the initial user namespace (the kernel's PROC_USER_INIT_INO).
+ */
 #define INITIAL_USER_NAMESPACE 0xeffffffdu
 
 static bool is_in_user_namespace(void)
@@ -70,8 +72,8 @@ static bool is_in_user_namespace(void)
 }
 
 /*
- * Whether BPF maps count as locked memory, and its limit is below 64 MiB. With the default -b, h2olog
- * needs less than that. Root can raise the limit if it has CAP_SYS_RESOURCE.
+ * Whether BPF maps count as locked memory, and its limit is below 64 MiB, which is enough for the
+ * default of -b. Root can raise the limit if it has CAP_SYS_RESOURCE.
  */
 static bool is_memory_limited(void)
 {

@@ -15,9 +15,11 @@
 
 #include <seccomp.h>
 
+#include "memory.h"
+
 /*
- * LeakSanitizer traces the process at its end, and makes system calls that are given up by then. Only
- * the test program h2olog-leaks keeps them.
+ * LeakSanitizer traces the process at its end, with system calls that are filtered by then. Only
+ * the test program h2olog-leaks allows them.
  */
 #ifdef H2OLOG_LEAKS
 enum { IS_CONFINED = 0 };
@@ -33,16 +35,30 @@ const char *__asan_default_options(void)
 }
 #endif
 
+/* Whether TZ names a time zone ("Europe/Paris", "UTC0") and not any file that root can read. */
+static bool is_time_zone(const char *name)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-/:,.<>";
+
+    return name != NULL && name[0] != '/' && name[0] != ':' && name[0] != '\0' &&
+           strstr(name, "..") == NULL && strlen(name) < 64 && name[strspn(name, allowed)] == '\0';
+}
+
 void drop_harden(void)
 {
     const struct rlimit none = {0, 0};
+    const char *zone = getenv("TZ");
+    char *kept = is_time_zone(zone) ? memory_format("%s", zone) : NULL;
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, !IS_CONFINED);
     clearenv();
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1); /* clang looks for its parts there */
-    setenv("TZ", "UTC0", 1);
-    tzset(); /* reads files now, as it cannot do so later */
+    if (kept != NULL)
+        setenv("TZ", kept, 1);
+    free(kept);
+    tzset(); /* reads the time zone now, as it cannot open files later */
 }
 
 /* Without uid 0, failing to drop the groups is no error: they are the user's own. */
@@ -64,7 +80,10 @@ static int drop_capabilities(void)
     return (int)syscall(SYS_capset, &header, none);
 }
 
-/* Call this while there is CAP_SETPCAP. The first number that the kernel does not know ends it. */
+/*
+ * Drops the bounding set. This needs CAP_SETPCAP. The first number that the kernel does not know
+ * ends the loop.
+ */
 static void drop_bounding_set(void)
 {
     for (int capability = 0; prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0; ++capability)
@@ -72,8 +91,8 @@ static void drop_bounding_set(void)
 }
 
 /*
- * What draining (memory, the clock), waiting (poll), printing (write), detaching (close) and ending
- * need.
+ * System calls for draining (memory, the clock), waiting (poll), printing (write), detaching
+ * (close) and ending.
  */
 static const int allowed[] = {
     SCMP_SYS(poll),
@@ -93,7 +112,7 @@ static const int allowed[] = {
     SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall),
 #ifdef H2OLOG_SANITIZED
-    /* what the sanitizers need at the end */
+    /* the sanitizers call these at the end */
     SCMP_SYS(sigaltstack),
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
@@ -106,7 +125,8 @@ static const int allowed[] = {
 };
 
 /*
- * Allows these, read(2) of `signals`, and pread(2) of `readable`, unless they are -1. Returns 0, or -1 with errno.
+ * Allows only these, read(2) of `signals`, and pread(2) of `readable`. A descriptor of -1 is not
+ * allowed. Returns 0, or -1 with errno.
  */
 static int filter_system_calls(int signals, int readable)
 {
@@ -145,7 +165,7 @@ static int drop_privileges(const struct identity *identity, bool keep_root)
         return -1;
     if (drop_capabilities() != 0)
         return -1;
-    /* a change of ids has set it to fs.suid_dumpable */
+    /* changes of ids have set it to fs.suid_dumpable */
     if (prctl(PR_SET_DUMPABLE, !IS_CONFINED) != 0)
         return -1;
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

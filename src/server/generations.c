@@ -61,7 +61,7 @@ pid_t generations_find_newer(const struct generations *generations)
     return is_older(generations, newest) ? 0 : newest;
 }
 
-/* A supervisor starts a new server at once if one has crashed. */
+/* A supervisor starts a new server at once after a crash. */
 #define SUCCESSOR_ROUNDS   25
 #define SUCCESSOR_ROUND_MS 20
 

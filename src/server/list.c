@@ -59,7 +59,7 @@ static struct pids find_servers_below(pid_t pid)
     return servers;
 }
 
-/* "120 and 100", newest first; to be freed. */
+/* Returns PIDs as text, newest first: "120 and 100". Free it. */
 static char *format_pids(const struct pids *pids)
 {
     char *list = memory_format("%s", "");
@@ -112,7 +112,10 @@ static int check_helper(const struct process *process, struct error *error)
         (int)process->pid, process->name, (int)parent, (int)parent);
 }
 
-/* The child that keeps the keys has had this command line since 2020-07. */
+/*
+ * Whether the process is neverbleed, the child that keeps the keys: it has this command line since
+ * 2020-07.
+ */
 static bool is_neverbleed(pid_t pid)
 {
     char *command = proc_read(pid, "cmdline", NULL);
@@ -137,8 +140,8 @@ static bool runs_same_program(pid_t one, pid_t other)
 }
 
 /*
- * Returns -1 with `error` set if the process keeps the private keys of a server. h2o forks it, so it
- * runs the same program and has the same probes.
+ * Returns -1 with `error` set if the process keeps the private keys of a server. h2o forks it, so
+ * it runs the same program and has the same probes.
  */
 static int check_key_keeper(const struct process *process, struct error *error)
 {

@@ -55,8 +55,8 @@ static bool is_provider_of_h2o(const char *provider)
 }
 
 /*
- * Converts the addresses of a note to offsets in the file. libbcc finds a semaphore only in a
- * section named .probes; the segments have it wherever the linker put it.
+ * Converts the addresses of a note to file offsets. The offset of the semaphore is found by the
+ * segments, because libbcc only finds a semaphore in a section named .probes.
  */
 static void find_offsets(const struct binary *binary, const struct bcc_elf_usdt *note,
                          struct location *location)
@@ -80,7 +80,10 @@ static bool has_location(const struct probe *probe, const struct location *locat
     return false;
 }
 
-/* The names become a part of the BPF program's text and of messages: only identifiers are taken. */
+/*
+ * Adds a note. The names become part of the text of the BPF program and of messages, so only
+ * identifiers are accepted.
+ */
 static void add_note(const char *path, const struct bcc_elf_usdt *note, void *context)
 {
     struct reading *reading = context;
@@ -122,9 +125,10 @@ static struct module *add_module(struct notes *notes, int fd)
 }
 
 /*
- * Reads the notes of one file. The file is opened once, and used by its descriptor for the notes and
- * for the uprobes: the process could otherwise replace it in between, and get uprobes and semaphores
- * at offsets of its choice. Returns 0, or -1; then the file was opened if there is one module more.
+ * Reads the notes of one file. The file is opened once. The same descriptor is used for the notes
+ * and for the uprobes. Otherwise the process could replace the file in between, and get uprobes and
+ * semaphores at offsets of its choice. Returns 0, or -1. After -1, the file was opened if there is
+ * one module more.
  */
 static int read_module(struct notes *notes, const char *link)
 {
@@ -145,10 +149,11 @@ static int read_module(struct notes *notes, const char *link)
 }
 
 /*
- * Finds the file of a line of /proc/PID/maps; `path` gets a path to it. map_files leads to the
- * mapped file itself, whatever its name and namespace are, but needs CAP_CHECKPOINT_RESTORE. Without
- * it, the file is taken by its name, if its inode is still the same. (Devices are not compared: on
- * btrfs and overlayfs, maps shows others.) Returns 0, or -1 with errno; EPERM: there may be probes.
+ * Finds the file of a line of /proc/PID/maps. `path` gets a path that opens it. map_files leads to
+ * the mapped file in any namespace and under any name, but needs CAP_CHECKPOINT_RESTORE. Without
+ * it, the file is opened by its name if the inode is still the same. Devices are not compared,
+ * because maps shows other ones on btrfs and overlayfs. Returns 0, or -1 with errno. EPERM: the
+ * file may have probes.
  */
 static int find_mapped(pid_t pid, const char *line, char *path, size_t size, struct stat *found)
 {
@@ -167,7 +172,7 @@ static int find_mapped(pid_t pid, const char *line, char *path, size_t size, str
     return -1;
 }
 
-/* Whether a file is a module already: it can be mapped more than once. */
+/* Whether a file is a module already. A file can be mapped more than once. */
 static bool is_module(const struct notes *notes, const struct stat *file)
 {
     struct stat other;
@@ -180,7 +185,7 @@ static bool is_module(const struct notes *notes, const struct stat *file)
     return false;
 }
 
-/* Reads the libraries: h2o can be linked with its own as shared libraries. */
+/* Reads the libraries, because h2o can be linked with its own parts as shared libraries. */
 static void read_libraries(struct notes *notes, pid_t pid)
 {
     struct stat mapped;
@@ -202,7 +207,7 @@ static void read_libraries(struct notes *notes, pid_t pid)
     free(maps);
 }
 
-/* Checks that the process's binary is there and may be read. */
+/* Checks that the binary of the process exists and can be read. */
 static int check_binary(const struct process *process, const char *path, struct error *error)
 {
     struct stat binary;
@@ -211,7 +216,7 @@ static int check_binary(const struct process *process, const char *path, struct 
     if (code == ENOENT && proc_is_kernel_thread(process->pid))
         return error_set(error, ERROR_FAILED, "process %d (%s) is a kernel thread, not a server",
                          (int)process->pid, process->name);
-    if (code == ENOENT) /* it is exiting, which its pidfd may not say yet */
+    if (code == ENOENT) /* the process is exiting, and its pidfd may not tell that yet */
         return error_set(error, ERROR_FAILED, "process %d ended before it could be traced",
                          (int)process->pid);
     if (code == EACCES || code == EPERM)
@@ -239,7 +244,7 @@ static int read_binary(struct notes *notes, const struct process *process, struc
                      (int)process->pid, process->name);
 }
 
-/* Finds the version of h2o that a module names, if one does. */
+/* Finds the version of h2o in the modules. Returns false if there is none. */
 static bool find_version(const struct notes *notes, char *version, size_t size)
 {
     for (size_t i = 0; i != notes->num_modules; ++i) {

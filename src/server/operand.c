@@ -229,7 +229,7 @@ size_t operand_count(enum operand_arch arch, const char *text)
         ++count;
         if (operand_parse(arch, &text, &operand) == 0)
             continue;
-        /* counts, although it cannot be read; the next operand begins at the next " N@" */
+        /* an operand that cannot be read counts; the next one begins at the next " N@" */
         do {
             text += strcspn(text, " ");
             skip_blanks(&text);

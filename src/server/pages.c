@@ -120,13 +120,13 @@ static void map_pages(pid_t pid, const struct notes *notes)
     free(files.names);
 }
 
-/* Mapping pages of a disk at work takes some 0.1 s. */
+/* Mapping pages takes about 0.1 s if the disk is busy. */
 #define PATIENCE_MS 1000
 #define KILL_MS     100
 
 /*
- * In a process of its own, which can be killed: a page of a file system in user space (FUSE) or of a
- * network may never come.
+ * Runs in a child process, which can be killed. A page of a file system in user space (FUSE) or on
+ * a network can take forever.
  */
 void pages_map(pid_t pid, const struct notes *notes, int signals)
 {
@@ -136,7 +136,7 @@ void pages_map(pid_t pid, const struct notes *notes, int signals)
 
     if (pipe2(ends, O_CLOEXEC) != 0)
         return;
-    fds[0].fd = ends[0]; /* hangs up when the child ends */
+    fds[0].fd = ends[0]; /* POLLHUP when the child ends */
     child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -147,7 +147,8 @@ void pages_map(pid_t pid, const struct notes *notes, int signals)
     if (child > 0) {
         (void)poll(fds, 2, PATIENCE_MS);
         kill(child, SIGKILL);
-        if (poll(fds, 1, KILL_MS) > 0) /* else the kernel does not let it go yet */
+        /* else the kernel does not end the child yet; do not wait for it */
+        if (poll(fds, 1, KILL_MS) > 0)
             (void)waitpid(child, NULL, 0);
     }
     close(ends[0]);

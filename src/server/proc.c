@@ -46,7 +46,7 @@ char *proc_read(pid_t pid, const char *name, size_t *size)
     return text;
 }
 
-/* Escaped, as a process can give itself any name. */
+/* The name is escaped, because a process can give itself any name. */
 char *proc_name(pid_t pid)
 {
     char *name = proc_read(pid, "comm", NULL), *escaped;
@@ -81,7 +81,10 @@ char *proc_command(pid_t pid, const char *name)
     return escaped;
 }
 
-/* The number on the line that begins with `field`, such as "\nTgid:", of /proc/TID/status; or 0. */
+/*
+ * Returns the number on the line of /proc/TID/status that begins with `field`, such as "\nTgid:";
+ * 0: none.
+ */
 static pid_t read_status(pid_t tid, const char *field)
 {
     char *status = proc_read(tid, "status", NULL);

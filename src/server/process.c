@@ -13,8 +13,8 @@
 #include "server/proc.h"
 
 /*
- * Reads where files are mapped. It is read at the start, as nothing can be read after root is given
- * up.
+ * Reads where files are mapped. This is done at the start, because nothing can be read after root
+ * is given up.
  */
 static void read_mapped_files(struct process *process)
 {

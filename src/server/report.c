@@ -6,13 +6,13 @@
 
 #include "memory.h"
 
-/* What a mode promises, if it traces the probes: any of them gives it. */
+/* A kind of output that a mode has if it traces one of the probes. */
 static const struct promise {
     const char *what;
-    const char *tag, *type; /* of the lines, in text and in JSON */
+    const char *tag, *type; /* as printed in text and in JSON */
     const char *probes[3];
-    bool of_http; /* of requests and responses of every version of HTTP */
-    bool of_quic; /* a server without QUIC cannot give it anyway */
+    bool of_http; /* requests and responses of every version of HTTP */
+    bool of_quic; /* needs QUIC: not reported for a server without it */
 } promises[] = {
     {"requests", "RxProtocol", "receive-request", {"h2o:receive_request"}, true, false},
     {"request headers",
@@ -43,7 +43,10 @@ static const struct promise {
     {"TLS", "", "picotls", {"picotls:*"}, false, false},
 };
 
-/* Since this date, h2o has fired the probes of requests and responses for HTTP/3 as well. No list says so. */
+/*
+ * The date since when h2o fires the probes of requests and responses for HTTP/3, too. The lists do
+ * not have it.
+ */
 #define HTTP3_SINCE 20200120
 
 #define BUILD_WITH_LISTS                                                                           \
@@ -60,40 +63,43 @@ static bool traces(const struct view *view, const char *glob)
     return found;
 }
 
-/* Whether a probe would be traced, if its arguments were known. */
+/* Whether a probe is not traced only because its arguments are unknown. */
 static bool is_missed(const struct selection *selection, const struct options *options,
-                      const struct server_probe *traced)
+                      const struct server_probe *server_probe)
 {
-    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *probe = server_probe->probe->name;
 
-    if (traced->guess == NULL || !traced->is_traceable || selection_wants(selection, traced))
+    if (server_probe->guess == NULL || !server_probe->is_traceable ||
+        selection_wants(selection, server_probe))
         return false;
     return (options->tracepoints.count == 0 && view_traces(options->view, provider, probe)) ||
            selection_needs(selection, provider, probe);
 }
 
-static void print_missed(FILE *file, const struct server_probe *traced)
+static void print_missed(FILE *file, const struct server_probe *server_probe)
 {
-    fprintf(file,
-            "h2olog: %s:%s is not traced: its arguments have changed, and nothing says what they "
-            "mean; here it is %s; h2olog all -t %s:%s traces it raw; to read it, " BUILD_WITH_LISTS
-            "\n",
-            traced->probe->provider, traced->probe->name, traced->signature->declaration,
-            traced->probe->provider, traced->probe->name);
+    fprintf(
+        file,
+        "h2olog: %s:%s is not traced: its arguments have changed, and their meaning is unknown; "
+        "here it is %s; h2olog all -t %s:%s prints its raw arguments; to read "
+        "it, " BUILD_WITH_LISTS "\n",
+        server_probe->probe->provider, server_probe->probe->name,
+        server_probe->signature->declaration, server_probe->probe->provider,
+        server_probe->probe->name);
 }
 
 static void print_read_otherwise(FILE *file, const struct version *version,
-                                 const struct server_probe *traced)
+                                 const struct server_probe *server_probe)
 {
-    const struct signature *signature = traced->signature;
+    const struct signature *signature = server_probe->signature;
     char since[32], until[32], known_as[128];
 
-    if (traced->num_ignored != 0) {
+    if (server_probe->num_ignored != 0) {
         fprintf(file,
                 "h2olog: %s:%s has %zu arguments here; the first %zu fit %s and are read as these, "
                 "the others are not read; to read them, " BUILD_WITH_LISTS "\n",
                 signature->provider, signature->probe,
-                signature->num_arguments + traced->num_ignored, signature->num_arguments,
+                signature->num_arguments + server_probe->num_ignored, signature->num_arguments,
                 signature->declaration);
     } else if (!version_is_of_version(version, signature)) {
         version_date(signature->since, since, sizeof(since));
@@ -108,36 +114,40 @@ static void print_read_otherwise(FILE *file, const struct version *version,
     }
 }
 
-/* New probes, in one line: there can be many. */
+/* Names new probes in one line, because there can be many. */
 static void print_new(FILE *file, const struct selection *selection, const struct options *options,
                       const struct version *version)
 {
     enum { SHOWN_MAX = 8 };
     size_t count = 0;
 
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (!is_missed(selection, options, traced) || version_knows(traced->probe))
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (!is_missed(selection, options, server_probe) || version_knows(server_probe->probe))
             continue;
         if (count < SHOWN_MAX)
             fprintf(file, "%s%s",
-                    count == 0 ? "h2olog: not traced, as no list of this h2olog has them: " : ", ",
-                    traced->signature->declaration);
+                    count == 0 ? "h2olog: not traced, because no list of this h2olog has them: "
+                               : ", ",
+                    server_probe->signature->declaration);
         ++count;
     }
     if (count > SHOWN_MAX)
         fprintf(file, " and %zu more", count - SHOWN_MAX);
     if (count != 0)
-        fputs("; h2olog all -t NAME traces one raw; to read them, " BUILD_WITH_LISTS "\n", file);
+        fputs(
+            "; h2olog all -t NAME prints the raw arguments of one; to read them, " BUILD_WITH_LISTS
+            "\n",
+            file);
 }
 
 void report_changed(FILE *file, const struct selection *selection, const struct options *options,
                     const struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (is_missed(selection, options, traced) && version_knows(traced->probe))
-            print_missed(file, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (is_missed(selection, options, server_probe) && version_knows(server_probe->probe))
+            print_missed(file, server_probe);
     }
     for (size_t i = 0; i != selection->num_probes; ++i) {
         if (selection->probes[i].guess == NULL && selection->probes[i].is_traceable)
@@ -146,11 +156,11 @@ void report_changed(FILE *file, const struct selection *selection, const struct 
     print_new(file, selection, options, version);
 }
 
-/* In how many places a probe of h2o stands. */
+/* Returns the number of locations of a probe of h2o. */
 static size_t num_places(const struct version *version, const char *name)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct probe *probe = version->probes[i].probe;
         if (strcmp(probe->provider, "h2o") == 0 && strcmp(probe->name, name) == 0)
             return probe->num_locations;
     }
@@ -158,15 +168,15 @@ static size_t num_places(const struct version *version, const char *name)
 }
 
 /*
- * Whether the probes of requests and responses fire for HTTP/3. h2o got these later than those of
- * HTTP/1 and HTTP/2, of the same names. Each version of HTTP has a place of its own.
+ * Whether the probes of requests and responses fire for HTTP/3. They have the same names as for
+ * HTTP/1 and HTTP/2, but came later. Each version of HTTP has its own location.
  */
 static bool has_http3(const struct version *version)
 {
     return version->since >= HTTP3_SINCE || num_places(version, "receive_request") >= 3;
 }
 
-/* Whether only the events of HTTP/3 count, of what a promise gives. */
+/* Whether only events of HTTP/3 are printed. */
 static bool is_of_http3(const struct options *options, const struct promise *promise)
 {
     return promise->of_http && options->view->capture.http3_only;
@@ -201,12 +211,15 @@ static void print_no_http3(FILE *file, const char *known_as)
 
     version_date(HTTP3_SINCE, since, sizeof(since));
     fprintf(file,
-            "h2olog: this server (%s) has no probes for requests of HTTP/3: these are missing; h2o "
-            "has had them since %s\n",
+            "h2olog: this server (%s) has no probes for requests of HTTP/3, so they are not "
+            "printed; h2o has had these probes since %s\n",
             known_as, since);
 }
 
-/* What -t names is there, or an error; but of a probe of HTTP, the events of HTTP/3 can be missing. */
+/*
+ * Whether the output is expected. A probe that -t names exists, else there was an error before. But
+ * a probe of HTTP can lack the events of HTTP/3.
+ */
 static bool is_promised(const struct options *options, const struct promise *promise)
 {
     bool named = false;
@@ -257,9 +270,9 @@ void report_lacking(FILE *file, const struct options *options, const struct vers
                   ? selection_names(options, signature->provider, signature->probe)
                   : view_traces(options->view, signature->provider, signature->probe)))
             continue;
-        for (size_t j = 0; j != version->num_traced && !found; ++j)
-            found = strcmp(version->traced[j].probe->name, signature->probe) == 0 &&
-                    strcmp(version->traced[j].probe->provider, signature->provider) == 0;
+        for (size_t j = 0; j != version->num_probes && !found; ++j)
+            found = strcmp(version->probes[j].probe->name, signature->probe) == 0 &&
+                    strcmp(version->probes[j].probe->provider, signature->provider) == 0;
         if (!found)
             fprintf(file, "this server lacks %s:%s\n", signature->provider, signature->probe);
     }
@@ -275,11 +288,11 @@ size_t report_list(FILE *file, const struct options *options, const struct versi
 {
     size_t count = 0;
 
-    for (size_t i = 0; version != NULL && i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        const char *declaration = traced->signature->declaration;
-        if (is_listed(options, traced->signature)) {
-            if (traced->num_ignored != 0)
+    for (size_t i = 0; version != NULL && i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        const char *declaration = server_probe->signature->declaration;
+        if (is_listed(options, server_probe->signature)) {
+            if (server_probe->num_ignored != 0)
                 fprintf(file, "%.*s, ...)\n", (int)strlen(declaration) - 1, declaration);
             else
                 fprintf(file, "%s\n", declaration);

@@ -8,12 +8,12 @@
 #include "memory.h"
 #include "print/escape.h"
 
-/* The probes that say which connection of quicly's a connection of h2o's is. */
+/* Probes that tell which connection of quicly belongs to a connection of h2o. */
 static const char *const tie_probes[] = {
     "h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy", NULL,
 };
 
-/* The probes that say that a connection of quicly's begins or ends. */
+/* Probes that tell that a connection of quicly begins or ends. */
 static const char *const life_probes[] = {
     "quicly:accept",
     "quicly:connect",
@@ -31,12 +31,12 @@ bool selection_names(const struct options *options, const char *provider, const 
 }
 
 /*
- * Whether a probe can be traced, but nothing says what its arguments mean. One that cannot be traced at
- * all is chosen as if it were known, so that the reason is printed for each location.
+ * Whether a probe can be traced, but the meaning of its arguments is unknown. A probe that cannot
+ * be traced at all does not count: it is selected, so that the reason is printed for each location.
  */
-static bool is_unknown(const struct server_probe *traced)
+static bool is_unknown(const struct server_probe *server_probe)
 {
-    return traced->guess != NULL && traced->is_traceable;
+    return server_probe->guess != NULL && server_probe->is_traceable;
 }
 
 /* Whether none of the headers that a probe reports is needed. */
@@ -58,16 +58,16 @@ static bool is_needless(const struct needs *needs, const char *provider, const c
     return false;
 }
 
-/* A probe that no list knows is traced if -t names it. */
-bool selection_wants(const struct selection *selection, const struct server_probe *traced)
+/* A probe that is in no list is traced only if -t names it. */
+bool selection_wants(const struct selection *selection, const struct server_probe *server_probe)
 {
     const struct options *options = selection->options;
     const struct needs *needs = selection->needs;
-    const char *provider = traced->probe->provider, *probe = traced->probe->name;
+    const char *provider = server_probe->probe->provider, *probe = server_probe->probe->name;
 
     if (options->tracepoints.count != 0)
         return selection_names(options, provider, probe);
-    if (is_unknown(traced) || (needs != NULL && is_needless(needs, provider, probe)))
+    if (is_unknown(server_probe) || (needs != NULL && is_needless(needs, provider, probe)))
         return false;
     return view_traces(options->view, provider, probe) ||
            (needs != NULL && needs->requests &&
@@ -80,7 +80,7 @@ bool selection_needs(const struct selection *selection, const char *provider, co
            (selection->needs_lives && version_matches_any(life_probes, provider, probe));
 }
 
-/* How many letters to change, add or drop to make b of a (Levenshtein's distance). */
+/* Returns how many letters to change, add or drop to make `b` of `a` (Levenshtein distance). */
 static size_t distance(const char *a, const char *b)
 {
     size_t width = strlen(b) + 1;
@@ -106,7 +106,10 @@ static size_t distance(const char *a, const char *b)
     return last;
 }
 
-/* The name that is nearest to a glob that matches nothing; NULL if none is near. */
+/*
+ * Returns the probe whose name is most similar to a glob that matches nothing; NULL if none is
+ * similar.
+ */
 static const struct server_probe *find_near(const char *glob, const struct version *version)
 {
     const char *colon = strchr(glob, ':');
@@ -116,14 +119,14 @@ static const struct server_probe *find_near(const char *glob, const struct versi
 
     for (char *at = wanted; *at != '\0'; ++at)
         *at = (char)(*at == '-' ? '_' : *at);
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        size_t far = distance(wanted, traced->probe->name);
-        if (strstr(traced->probe->name, wanted) != NULL && far > 1)
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        size_t far = distance(wanted, server_probe->probe->name);
+        if (strstr(server_probe->probe->name, wanted) != NULL && far > 1)
             far = 1;
         if (far < nearest) {
             nearest = far;
-            near = traced;
+            near = server_probe;
         }
     }
     free(wanted);
@@ -138,9 +141,9 @@ static int check_globs(const struct options *options, const struct version *vers
         const struct server_probe *near;
         char *escaped;
         bool found = false;
-        for (size_t j = 0; j != version->num_traced && !found; ++j)
-            found = version_matches(glob, version->traced[j].probe->provider,
-                                    version->traced[j].probe->name);
+        for (size_t j = 0; j != version->num_probes && !found; ++j)
+            found = version_matches(glob, version->probes[j].probe->provider,
+                                    version->probes[j].probe->name);
         if (found)
             continue;
         escaped = escape_string(glob);
@@ -161,14 +164,14 @@ static int check_globs(const struct options *options, const struct version *vers
     return 0;
 }
 
-static void add(struct selection *selection, const struct server_probe *traced)
+static void add(struct selection *selection, const struct server_probe *server_probe)
 {
     selection->probes =
         memory_grow(selection->probes, selection->num_probes + 1, sizeof(selection->probes[0]));
-    selection->probes[selection->num_probes++] = *traced;
+    selection->probes[selection->num_probes++] = *server_probe;
 }
 
-/* Of h2o, which a tie gives quicly's connection. */
+/* Whether the events are of a connection of h2o, for which a tie gives quicly's connection. */
 static bool has_tie(const struct signature *signature)
 {
     return strcmp(signature->provider, "h2o") == 0 && signature->num_arguments != 0 &&
@@ -183,13 +186,15 @@ bool selection_is_main(const struct options *options, const struct probe *probe)
            version_matches(needs, probe->provider, probe->name);
 }
 
-/* Whether the server has what the mode is for, but nothing says what the arguments mean. */
+/*
+ * Whether the server has probes that the mode needs, but the meaning of their arguments is unknown.
+ */
 static bool has_unknown(const struct options *options, const struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (is_unknown(traced) && selection_is_main(options, traced->probe) &&
-            view_traces(options->view, traced->probe->provider, traced->probe->name))
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (is_unknown(server_probe) && selection_is_main(options, server_probe->probe) &&
+            view_traces(options->view, server_probe->probe->provider, server_probe->probe->name))
             return true;
     }
     return false;
@@ -211,13 +216,14 @@ static int explain_nothing(const struct options *options, const struct version *
                          "this server has none of the probes to trace; h2olog -l -p PID lists "
                          "those that it has");
     version_date(version_known_since(needs), since, sizeof(since));
-    return error_set(error, ERROR_FAILED,
-                     "this server has no probes of QUIC: it was built without HTTP/3, or is of "
-                     "before %s, when h2o got them; http traces its requests",
-                     since);
+    return error_set(
+        error, ERROR_FAILED,
+        "this server has no probes of QUIC: it was built without HTTP/3, or it is older "
+        "than %s, when h2o got them; to trace its requests, use http",
+        since);
 }
 
-/* Whether anything of what the view is for is chosen. */
+/* Whether one of the probes that the mode needs is selected. */
 static bool has_main_probes(const struct options *options, const struct selection *selection)
 {
     for (size_t i = 0; i != selection->num_probes; ++i) {
@@ -232,15 +238,15 @@ static bool has_connection(const struct signature *signature)
     return has_tie(signature) || strcmp(signature->provider, "quicly") == 0;
 }
 
-/* Adds those of `globs` that are not chosen, to be traced without being printed. */
+/* Adds probes that match the globs and are not selected yet. They are traced, but not printed. */
 static void add_unprinted(struct selection *selection, const struct version *version,
                           const char *const *globs)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (!is_unknown(traced) && !selection_wants(selection, traced) &&
-            version_matches_any(globs, traced->probe->provider, traced->probe->name))
-            add(selection, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (!is_unknown(server_probe) && !selection_wants(selection, server_probe) &&
+            version_matches_any(globs, server_probe->probe->provider, server_probe->probe->name))
+            add(selection, server_probe);
     }
 }
 
@@ -253,12 +259,12 @@ int selection_open(struct selection *selection, const struct options *options,
     *selection = (struct selection){.options = options, .needs = needs};
     if (check_globs(options, version, error) != 0)
         return -1;
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct server_probe *traced = &version->traced[i];
-        if (selection_wants(selection, traced)) {
-            selection->needs_ties |= connections && has_tie(traced->signature);
-            selection->needs_lives |= connections && has_connection(traced->signature);
-            add(selection, traced);
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct server_probe *server_probe = &version->probes[i];
+        if (selection_wants(selection, server_probe)) {
+            selection->needs_ties |= connections && has_tie(server_probe->signature);
+            selection->needs_lives |= connections && has_connection(server_probe->signature);
+            add(selection, server_probe);
         }
     }
     if (!has_main_probes(options, selection)) {

@@ -8,13 +8,13 @@
 #include "memory.h"
 
 /*
- * What a probe adds to the score of a version. A name that the version lacks, or one with other
- * arguments, means another version; a probe that the server lacks can have been compiled out; an
- * operand is only a hint, as its size is that of the expression at the place, not of the
- * declaration.
+ * What a probe adds to the score of a version. If the version lacks the name, or has it with other
+ * arguments, the server is of another version. A probe that the server lacks can be missing for
+ * another reason: it was not compiled in. An operand is only a hint: it has the size of the
+ * expression at the location, not the declared size.
  */
 enum {
-    SCORE_NAME = 10000, /* more than all operands and lacking probes can weigh together */
+    SCORE_NAME = 10000, /* more than all operands and missing probes together */
     SCORE_ARGUMENTS = 10000,
     SCORE_OPERAND = 2,
     SCORE_MISSING = -20,
@@ -49,8 +49,8 @@ static bool has_operands(enum operand_arch arch, const struct location *location
 }
 
 /*
- * The operands that stand for those of a probe: of the first location where all can be read; if there
- * is none, of the first one.
+ * Returns the operands to compare with signatures: those of the first location where all of them
+ * can be read, or, without such a location, of the first one.
  */
 static const char *probe_operands(enum operand_arch arch, const struct probe *probe)
 {
@@ -69,8 +69,8 @@ static bool has_shape(enum operand_arch arch, const struct probe *probe,
 }
 
 /*
- * Whether an operand can hold what was declared: a pointer is wide, and an int is not wider than
- * one.
+ * Whether an operand has a typical size for the declared type: a pointer has 8 bytes, and an int
+ * not more than 4.
  */
 static bool operand_fits(const struct operand *operand, const struct argument *argument)
 {
@@ -84,8 +84,8 @@ static bool operand_fits(const struct operand *operand, const struct argument *a
 }
 
 /*
- * Whether an operand can be of the declared argument: a pointer is one, and nothing of an integer is
- * cut off. A narrower integer has the same value, and is common in real servers.
+ * Whether an operand can hold a value of the declared type: a pointer has 8 bytes, and no bits of
+ * an integer are cut off. A narrower integer has the same value, and is common in real servers.
  */
 static bool operand_holds(const struct operand *operand, const struct argument *argument)
 {
@@ -105,14 +105,14 @@ static bool operand_equals(const struct operand *operand, const struct argument 
         return true;
     if (argument->width == 8)
         return operand->size == 8 && operand->is_signed == argument->is_signed;
-    /* C widens what is narrower than an int, whatever its sign is */
+    /* C widens a type narrower than int to int, whatever its sign is */
     return operand->size != argument->width || operand->size != 4 ||
            operand->is_signed == argument->is_signed;
 }
 
 typedef bool operand_test(const struct operand *operand, const struct argument *argument);
 
-/* Whether the first operands of a location pass a test, up to one that cannot be read. */
+/* Whether the first operands of a location pass a test. Stops at an operand that cannot be read. */
 static bool location_passes(enum operand_arch arch, const struct location *location,
                             const struct signature *signature, operand_test *test)
 {
@@ -129,8 +129,8 @@ static bool location_passes(enum operand_arch arch, const struct location *locat
 }
 
 /*
- * Whether the first operands of a probe pass a test at all of its places. Those that have another
- * number of operands than probe_operands() are left out of the program.
+ * Whether the first operands of a probe pass a test at all locations. Locations with another number
+ * of operands than probe_operands() are skipped, because the program leaves them out.
  */
 static bool probe_passes(enum operand_arch arch, const struct probe *probe,
                          const struct signature *signature, operand_test *test)
@@ -146,7 +146,7 @@ static bool probe_passes(enum operand_arch arch, const struct probe *probe,
     return true;
 }
 
-/* Whether there is a location of which the operands of a signature can be read, and so compared. */
+/* Whether the operands of a signature can be read, and so be compared, at one location at least. */
 static bool is_comparable(enum operand_arch arch, const struct probe *probe,
                           const struct signature *signature)
 {
@@ -160,14 +160,17 @@ static bool is_comparable(enum operand_arch arch, const struct probe *probe,
     return false;
 }
 
-/* By the number of operands alone, where they cannot be read: then nothing is printed of them. */
+/*
+ * Whether a probe fits a signature. Operands that cannot be read count only by their number:
+ * nothing is printed of them.
+ */
 static bool is_as_declared(enum operand_arch arch, const struct probe *probe,
                            const struct signature *signature)
 {
     return has_shape(arch, probe, signature) && probe_passes(arch, probe, signature, operand_holds);
 }
 
-/* Whether the arguments of a signature are the first ones of a probe that has more of them. */
+/* Whether the arguments of a signature are the first ones of a probe that has more. */
 static bool is_extended(enum operand_arch arch, const struct probe *probe,
                         const struct signature *signature)
 {
@@ -178,7 +181,8 @@ static bool is_extended(enum operand_arch arch, const struct probe *probe,
 }
 
 /*
- * The newest signature with such arguments, for a server of a revision that never was h2o's own.
+ * Returns the newest signature that the operands fit, for a server of a revision that is not h2o's
+ * own.
  */
 static const struct signature *find_other(enum operand_arch arch, const struct probe *probe)
 {
@@ -196,7 +200,10 @@ static const struct signature *find_other(enum operand_arch arch, const struct p
     return newest;
 }
 
-/* How a probe is to be read: as its version declares it, or as near to that as is certain. */
+/*
+ * Chooses the signature of a probe: the version's, or another one that is certain to fit. NULL:
+ * none.
+ */
 static const struct signature *choose_signature(enum operand_arch arch, const struct probe *probe,
                                                 uint32_t date)
 {
@@ -273,8 +280,8 @@ static uint32_t next_change(uint32_t date)
 }
 
 /*
- * Among versions that fit as well, the newest: names were mended more often than broken. It can be
- * any of those that come one after the other and fit as well.
+ * Chooses the newest of the versions that fit best, because renamed probes were more often repaired
+ * than broken. `earliest` is the first one in the row of versions before it that fit equally well.
  */
 static void find_version(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
@@ -298,12 +305,12 @@ static void find_version(struct version *version, enum operand_arch arch, const 
 }
 
 /*
- * The signature of a probe that no list knows: the generic one of as many arguments, with the signs
- * that its operands have.
+ * The signature of a probe that is in no list: the generic one with the same number of arguments,
+ * and with the signs of the operands.
  */
 struct guess {
     struct signature signature;
-    struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* and the time */
+    struct field fields[PROBE_ARGUMENTS_MAX + 1]; /* of the arguments, and the time */
     char *declaration;
 };
 
@@ -342,21 +349,21 @@ static struct guess *guess_signature(enum operand_arch arch, const struct probe 
     return guess;
 }
 
-bool version_reads(enum operand_arch arch, const struct server_probe *traced,
+bool version_reads(enum operand_arch arch, const struct server_probe *server_probe,
                    const struct location *location)
 {
-    const struct signature *signature = traced->signature;
+    const struct signature *signature = server_probe->signature;
 
     return location->flaw == LOCATION_SOUND &&
            operand_count(arch, location->arguments) ==
-               signature->num_arguments + traced->num_ignored &&
+               signature->num_arguments + server_probe->num_ignored &&
            has_operands(arch, location, signature->num_arguments);
 }
 
-static bool is_traceable(enum operand_arch arch, const struct server_probe *traced)
+static bool is_traceable(enum operand_arch arch, const struct server_probe *server_probe)
 {
-    for (size_t i = 0; i != traced->probe->num_locations; ++i) {
-        if (version_reads(arch, traced, &traced->probe->locations[i]))
+    for (size_t i = 0; i != server_probe->probe->num_locations; ++i) {
+        if (version_reads(arch, server_probe, &server_probe->probe->locations[i]))
             return true;
     }
     return false;
@@ -364,34 +371,34 @@ static bool is_traceable(enum operand_arch arch, const struct server_probe *trac
 
 void version_open(struct version *version, enum operand_arch arch, const struct notes *notes)
 {
-    *version = (struct version){.num_traced = notes->num_probes};
+    *version = (struct version){.num_probes = notes->num_probes};
     find_version(version, arch, notes);
-    version->traced = memory_grow(NULL, notes->num_probes, sizeof(version->traced[0]));
+    version->probes = memory_grow(NULL, notes->num_probes, sizeof(version->probes[0]));
     for (size_t i = 0; i != notes->num_probes; ++i) {
         const struct probe *probe = &notes->probes[i];
         const struct signature *signature = choose_signature(arch, probe, version->since);
-        version->traced[i] = (struct server_probe){.probe = probe, .signature = signature};
+        version->probes[i] = (struct server_probe){.probe = probe, .signature = signature};
         if (signature != NULL) {
-            version->traced[i].num_ignored =
+            version->probes[i].num_ignored =
                 operand_count(arch, probe_operands(arch, probe)) - signature->num_arguments;
         } else {
-            version->traced[i].guess = guess_signature(arch, probe);
-            version->traced[i].signature = &version->traced[i].guess->signature;
+            version->probes[i].guess = guess_signature(arch, probe);
+            version->probes[i].signature = &version->probes[i].guess->signature;
         }
-        version->traced[i].is_traceable = is_traceable(arch, &version->traced[i]);
+        version->probes[i].is_traceable = is_traceable(arch, &version->probes[i]);
     }
 }
 
 void version_dispose(struct version *version)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        struct guess *guess = version->traced[i].guess;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        struct guess *guess = version->probes[i].guess;
         if (guess != NULL) {
             free(guess->declaration);
             free(guess);
         }
     }
-    free(version->traced);
+    free(version->probes);
 }
 
 bool version_knows(const struct probe *probe)
@@ -431,7 +438,7 @@ void version_name(const struct version *version, char *text, size_t size)
         snprintf(text, size, "h2o %s to %s", since, until);
 }
 
-/* Copies with '-' as '_', but for the ranges of a glob: [a-f]. */
+/* Copies text with '-' replaced by '_', except in a range of a glob ([a-f]). */
 static void normalize(char *to, size_t size, const char *from)
 {
     bool in_range = false;
@@ -467,8 +474,8 @@ bool version_matches_any(const char *const *globs, const char *provider, const c
 
 bool version_has(const struct version *version, const char *glob)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        const struct probe *probe = version->traced[i].probe;
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        const struct probe *probe = version->probes[i].probe;
         if (version_matches(glob, probe->provider, probe->name))
             return true;
     }

@@ -53,10 +53,10 @@ static struct program_function find_locations(const struct notes *notes, const c
     return function;
 }
 
-static void say_refused(const struct server_probe *traced, const struct location *location,
+static void say_refused(const struct server_probe *server_probe, const struct location *location,
                         bool held)
 {
-    (void)traced;
+    (void)server_probe;
     fprintf(stderr, "empty_uprobe: the place at 0x%llx is %s\n",
             (unsigned long long)location->offset, held ? "another tracer's" : "refused");
 }

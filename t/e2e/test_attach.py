@@ -145,7 +145,7 @@ h2o:send_response conn_id=1 req_id=2 status=200
 
 def told_held(places: list[Place]) -> list[str]:
     return sorted(
-        f"h2olog: another tracer holds h2o:{place.probe} at {place.offset:#x}: it is not traced; end that tracer and "
+        f"h2olog: another tracer holds h2o:{place.probe} at {place.offset:#x}, so it is not traced; end that tracer and "
         "start again"
         for place in places
     )

@@ -325,7 +325,7 @@ def test_server_without_one_of_its_libraries(start: Callable[..., Tracer], anywh
         assert tracer.stop() == 0
         assert tracer.messages().splitlines()[0] == (
             f"h2olog: 1 libraries of process {process.pid} cannot be opened, and their probes, if any, are not traced: "
-            "it takes CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH"
+            "this needs CAP_CHECKPOINT_RESTORE and CAP_DAC_READ_SEARCH"
         )
     finally:
         process.kill()

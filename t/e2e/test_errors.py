@@ -102,7 +102,7 @@ def test_no_pid_lists_servers(pids: PidNamespace, tmp_path: Path) -> None:
 def test_no_pid_and_no_server(pids: PidNamespace, tmp_path: Path) -> None:
     start_in(pids, tmp_path / "h2o-not")
     assert run_in(pids).stderr == (
-        "h2olog: say which server to trace: -p PID\nNo process of the name h2o runs here; pgrep -a finds others.\n"
+        "h2olog: say which server to trace: -p PID\nNo process with the name h2o runs here; pgrep -a finds others.\n"
     )
 
 

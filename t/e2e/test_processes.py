@@ -274,13 +274,13 @@ def test_end_with_the_supervisor(family: Family, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", KINDS)
 def test_old_generation(family: Family, tmp_path: Path, words: list[str]) -> None:
-    """It is traced, but what comes goes elsewhere."""
+    """It is traced, but h2olog says that new connections go to another process."""
     supervisor = family.supervise()
     first = supervisor.wait_server()
     second = supervisor.renew()
     sentence = (
-        f"h2olog: process {first} is an old generation of this server, and about to end; new connections go to process "
-        f"{second}: -p {second}\n"
+        f"h2olog: process {first} is an old generation of this server and will end soon; new connections go to process "
+        f"{second}; trace that: -p {second}\n"
     )
     if words:
         assert run(*words, "-p", str(first)).stderr == sentence

@@ -136,15 +136,16 @@ CHANGED = {
 
 @pytest.mark.parametrize("kind", CHANGED)
 def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind: str) -> None:
-    """What nobody can know to be right is not printed; it is named, and -t traces it raw."""
+    """A probe whose arguments have an unknown meaning is named, not printed. -t prints its raw arguments."""
     declaration, guess = CHANGED[kind]
     binary = standin(DAY, (HEADER, declaration))
     script = re.sub(r"receive_request_header.*", "receive_request_header", SCRIPT)
     lines, said = traced(serve, trace, binary, script=script)
     assert lines == [line for line in LINES if "RxHeader" not in line]
     assert said == [
-        "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and nothing says what they mean; "
-        f"here it is h2o:receive_request_header({guess}); h2olog all -t h2o:receive_request_header traces it raw; "
+        "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and their meaning is unknown; "
+        f"here it is h2o:receive_request_header({guess}); h2olog all -t h2o:receive_request_header prints its raw "
+        "arguments; "
         f"to read it, {LISTS}"
     ]
     lines, said = traced(serve, trace, binary, "all", "-t", "h2o:receive_request_header", script=script)
@@ -154,7 +155,7 @@ def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind:
 
 
 def test_all_of_a_mode_are_others(serve: Serve, standin: Binary) -> None:
-    """Each is named, and there is nothing to wait for."""
+    """Each probe is named, and h2olog ends with an error."""
     binary = standin(
         DAY,
         ("receive_request(uint64_t conn_id, uint64_t req_id,", "receive_request("),
@@ -171,14 +172,14 @@ def test_all_of_a_mode_are_others(serve: Serve, standin: Binary) -> None:
 
 
 def test_new_probes(serve: Serve, trace: Trace, standin: Binary) -> None:
-    """`quic` and `all` mean whatever is of quicly; `http` means four probes."""
+    """`quic` and `all` trace all probes of quicly, and report new ones; `http` traces four probes only."""
     binary = standin(DAY, ("provider quicly {", "provider quicly {\n    probe brand_new(uint64_t what, int why);"))
     assert traced(serve, trace, binary) == (LINES, [])
     for mode in ("quic", "all"):
         _, said = traced(serve, trace, binary, mode)
         assert said == [
-            "h2olog: not traced, as no list of this h2olog has them: quicly:brand_new(uint64_t arg1, int32_t arg2); "
-            f"h2olog all -t NAME traces one raw; to read them, {LISTS}"
+            "h2olog: not traced, because no list of this h2olog has them: quicly:brand_new(uint64_t arg1, int32_t "
+            f"arg2); h2olog all -t NAME prints the raw arguments of one; to read them, {LISTS}"
         ]
 
 
@@ -195,7 +196,7 @@ def test_known_servers_are_silent(serve: Serve, trace: Trace, version: str, mode
 
 
 def test_server_of_2019(serve: Serve, trace: Trace, standin: Binary) -> None:
-    """What h2o had no probes for is told, and what it had is printed."""
+    """h2olog reports which output has no probe, and prints the rest."""
     binary = standin("2019-10-01")
     script = "\n".join(SCRIPT.split("\n")[:3])
     server = "h2olog: this server (h2o 2019-09-24 to 2019-11-26) has no"
@@ -204,7 +205,7 @@ def test_server_of_2019(serve: Serve, trace: Trace, standin: Binary) -> None:
     assert said == [
         f"{server} probe for the status of responses: TxStatus lines are missing; h2o has had it since 2019-11-26",
         f"{server} probe for response headers: TxHeader lines are missing; h2o has had it since 2019-12-15",
-        f"{server} probes for requests of HTTP/3: these are missing; h2o has had them since 2020-01-20",
+        f"{server} probes for requests of HTTP/3, so they are not printed; h2o has had these probes since 2020-01-20",
     ]
     _, said = traced(serve, trace, binary, "quic", script=script)
     assert said == [
@@ -280,7 +281,7 @@ def in_data(_: bytes, __: int, semaphore: int, operands: bytes) -> tuple[int, in
 
 FLAWS = {
     "operands": (unreadable, r"its operands \".*\?.*\" cannot be read"),
-    "semaphore": (in_code, "it never fires, as its semaphore is not in a part of .*/changed that is mapped writable"),
+    "semaphore": (in_code, "it never fires, because its semaphore is not in a writable segment of .*/changed"),
     "address": (in_data, "this address is not in the code of .*/changed"),
 }
 
@@ -514,12 +515,12 @@ def test_server_that_never_had_probes(tmp_path: Path, text: bytes, sentence: str
 
 
 def test_quic_of_a_server_without_quic(serve: Serve, tmp_path: Path) -> None:
-    """It would have h2o's response headers to wait for, for ever."""
+    """`quic` fails; else it would wait for events that never come."""
     notes = notes_of(STANDIN, tmp_path).replace(b"quicly\0", b"other_\0")
     pid = serve(binary=with_notes(STANDIN, tmp_path, notes)).pid
     done = run("quic", "-p", str(pid))
     assert (done.returncode, done.stdout, done.stderr) == (
         1, "",
-        "h2olog: this server has no probes of QUIC: it was built without HTTP/3, or is of before 2019-09-24, when h2o "
-        "got them; http traces its requests\n",
+        "h2olog: this server has no probes of QUIC: it was built without HTTP/3, or it is older than 2019-09-24, when "
+        "h2o got them; to trace its requests, use http\n",
     )  # fmt: skip

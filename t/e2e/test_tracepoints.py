@@ -305,7 +305,7 @@ def test_decision_is_told(serve: Serve, trace: Trace, version: str) -> None:
         is_chosen = probe.full_name in ("quicly:packet_acked", "quicly:receive")
         is_followed = probe.full_name in LIVES
         assert (f"\n{declaration(probe)}\n" in messages) is is_chosen
-        assert (f"\n{declaration(probe)} (for its connections only)\n" in messages) is is_followed
+        assert (f"\n{declaration(probe)} (only for numbers of connections)\n" in messages) is is_followed
 
 
 # --- probes that no list knows -------------------------------------------------------------------------

@@ -100,9 +100,9 @@ static void forget_notes(struct notes *notes)
     free(notes->probes);
 }
 
-static void count_skipped(const struct server_probe *traced, const struct location *location)
+static void count_skipped(const struct server_probe *server_probe, const struct location *location)
 {
-    check(traced != NULL && location != NULL);
+    check(server_probe != NULL && location != NULL);
     ++num_skipped;
 }
 
@@ -169,15 +169,15 @@ static bool is_location_of(const struct location *location, const struct probe *
 }
 
 /* The length of the operands of known arguments. The program must not have later ones. */
-static size_t known_length(enum operand_arch arch, const struct server_probe *traced,
+static size_t known_length(enum operand_arch arch, const struct server_probe *server_probe,
                            const char *operands)
 {
     const char *end = operands;
     struct operand operand;
 
-    for (size_t i = 0; i != traced->signature->num_arguments; ++i)
+    for (size_t i = 0; i != server_probe->signature->num_arguments; ++i)
         check(operand_parse(arch, &end, &operand) == 0);
-    check(traced->num_ignored != 0 || end[strspn(end, " ")] == '\0');
+    check(server_probe->num_ignored != 0 || end[strspn(end, " ")] == '\0');
     return (size_t)(end - operands);
 }
 
@@ -185,17 +185,17 @@ static void expect_function(const char **at, enum operand_arch arch,
                             const struct program_settings *selection,
                             const struct program_function *function)
 {
-    const struct server_probe *traced = function->traced;
-    const struct signature *signature = traced->signature;
-    const size_t id = (size_t)(traced - selection->probes);
+    const struct server_probe *server_probe = function->traced;
+    const struct signature *signature = server_probe->signature;
+    const size_t id = (size_t)(server_probe - selection->probes);
     const char *operands = function->locations[0]->arguments;
-    char *known = memory_format("%.*s", (int)known_length(arch, traced, operands), operands);
+    char *known = memory_format("%.*s", (int)known_length(arch, server_probe, operands), operands);
 
-    if (traced->guess != NULL)
-        check_guess(traced->probe, signature);
+    if (server_probe->guess != NULL)
+        check_guess(server_probe->probe, signature);
     check(is_operands(known, strlen(known)));
     for (size_t i = 0; i != function->num_locations; ++i)
-        check(is_location_of(function->locations[i], traced->probe, operands));
+        check(is_location_of(function->locations[i], server_probe->probe, operands));
     expect(at, "/* ");
     expect(at, signature->declaration);
     expect(at, "\n * ");
@@ -341,7 +341,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     version_open(&version, arch, &notes);
     version_name(&version, known_as, sizeof(known_as));
     check(is_tame(known_as, strlen(known_as), false));
-    check(version.num_matching <= version.num_traced);
+    check(version.num_matching <= version.num_probes);
     if (selection_open(&selection, &options, NULL, &version, &error) == 0)
         check_choice(&selection, arch, flags);
     else

@@ -43,7 +43,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         notes.probes[i] = (struct probe){memory_format("%s", names[i][0]),
                                          memory_format("%s", names[i][1]), &location, 1};
     version_open(&version, OPERAND_X86_64, &notes);
-    check(version.num_traced == NUM_NAMES && version.traced[NUM_NAMES - 1].guess != NULL);
+    check(version.num_probes == NUM_NAMES && version.probes[NUM_NAMES - 1].guess != NULL);
     return 0;
 }
 
@@ -177,9 +177,9 @@ static bool is_filter_line(const char *line)
     return is_comparison(line);
 }
 
-static void skipped(const struct server_probe *traced, const struct location *location)
+static void skipped(const struct server_probe *server_probe, const struct location *location)
 {
-    (void)traced;
+    (void)server_probe;
     (void)location;
 }
 

@@ -90,11 +90,9 @@ static void cut(const char *bytes, size_t size)
 /* Writes at the end of the buffer, to check that no more bytes are written than reserved. */
 static void print_at_end(const char *bytes, size_t size)
 {
-    const size_t end = malloc_usable_size(output.buffer); /* with ASan, the exact size */
-
-    output.used = output.line = end - OUTPUT_RESERVE_MAX;
+    output.used = output.line = malloc_usable_size(output.buffer) - OUTPUT_RESERVE_MAX;
     escape_print_json(&output, (const uint8_t *)bytes, size);
-    check(output.used <= end);
+    check(output.used <= malloc_usable_size(output.buffer)); /* with ASan, the exact size */
     printed_forget(&output);
 }
 

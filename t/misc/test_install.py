@@ -25,6 +25,7 @@ INSTALLED = {
     "share/doc/h2olog/LICENSE",
     "share/doc/h2olog/README.md",
     "share/doc/h2olog/SECURITY.md",
+    "share/doc/h2olog/requests.schema.json",
     "share/h2olog/h2olog2qlog",
     "share/h2olog/h2olog_trace.py",
     "share/h2olog/quicplot",

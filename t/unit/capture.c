@@ -63,7 +63,7 @@ struct bench {
     enum widths widths;
     struct probe *probes;
     struct location *locations;
-    struct server_probe *traced;
+    struct server_probe *server_probes;
     struct program program;
     struct program_settings selection;
     void *library;
@@ -80,9 +80,9 @@ struct bench {
     uint64_t numbers[PROBE_ARGUMENTS_MAX]; /* values of integers */
 };
 
-static void fail_on_skip(const struct server_probe *traced, const struct location *location)
+static void fail_on_skip(const struct server_probe *server_probe, const struct location *location)
 {
-    fail_msg("%s cannot be read: %s", traced->signature->declaration, location->arguments);
+    fail_msg("%s cannot be read: %s", server_probe->signature->declaration, location->arguments);
 }
 
 /* The text of the program with the replaced helpers. Free it with free(). */
@@ -174,15 +174,15 @@ static struct bench *bench_make(enum widths widths)
     *bench = (struct bench){.widths = widths};
     bench->probes = memory_grow(NULL, num_signatures, sizeof(bench->probes[0]));
     bench->locations = memory_grow(NULL, num_signatures, sizeof(bench->locations[0]));
-    bench->traced = memory_grow(NULL, num_signatures, sizeof(bench->traced[0]));
+    bench->server_probes = memory_grow(NULL, num_signatures, sizeof(bench->server_probes[0]));
     for (size_t i = 0; i != num_signatures; ++i) {
         bench->locations[i] = (struct location){.arguments = make_operands(&signatures[i], widths)};
         bench->probes[i] = (struct probe){.locations = &bench->locations[i], .num_locations = 1};
-        bench->traced[i] =
+        bench->server_probes[i] =
             (struct server_probe){.probe = &bench->probes[i], .signature = &signatures[i]};
     }
     bench->selection = (struct program_settings){
-        .probes = bench->traced,
+        .probes = bench->server_probes,
         .num_probes = num_signatures,
         .num_printed = num_signatures,
         .additions = {.connections = true, .times = true, .threads = true},
@@ -199,7 +199,7 @@ static void bench_free(struct bench *bench)
         free(bench->locations[i].arguments);
     free(bench->locations);
     free(bench->probes);
-    free(bench->traced);
+    free(bench->server_probes);
     free(bench);
 }
 
@@ -368,7 +368,7 @@ static void run(struct bench *bench, const struct signature *signature)
 
     *bench->num_events = 0;
     *bench->has_leaked = 0;
-    assert_ptr_equal(bench->program.functions[id].traced, &bench->traced[id]);
+    assert_ptr_equal(bench->program.functions[id].traced, &bench->server_probes[id]);
     bench->call(find(bench, bench->program.functions[id].name), (uintptr_t)bench->stack);
     if (*bench->has_leaked)
         fail_msg("%s: a secret is read", signature->declaration);
@@ -384,7 +384,7 @@ static void decode_event(struct bench *bench, const struct signature *signature,
     struct event event = {bench->event_bytes, *bench->event_size};
 
     if (*bench->num_events != 1)
-        fail_msg("%s: %u events come of it", signature->declaration, *bench->num_events);
+        fail_msg("%s: it writes %u events", signature->declaration, *bench->num_events);
     event = fenced(&event, event.size);
     if (record_decode(signature, bench->selection.application_data, &event, head, values) != 0)
         fail_msg("%s: its event of %zu bytes is malformed", signature->declaration, event.size);
@@ -455,7 +455,7 @@ static uint64_t expected_number(const struct bench *bench, const struct signatur
     if (strcmp(field->key, "first-octet") == 0 && nth < 0)
         return bench->objects[find_argument(signature, "bytes")][0];
     if (nth < 0)
-        fail_msg("%s: what is %s?", signature->declaration, field->key);
+        fail_msg("%s: %s is an unknown field", signature->declaration, field->key);
     return signature->arguments[nth].is_pointer ? bench->stack[nth] : bench->numbers[nth];
 }
 
@@ -616,21 +616,21 @@ static void unknown_probes_are_captured(void **state)
         notes_add(&notes, "quicly", "brand_new", arguments);
         free(arguments);
         version_open(&version, operand_native(), &notes);
-        assert_non_null(version.traced[0].guess);
-        bench->selection.probes = version.traced;
+        assert_non_null(version.probes[0].guess);
+        bench->selection.probes = version.probes;
         bench->selection.num_probes = bench->selection.num_printed = 1;
         bench_open(bench, 1);
         bench->call(find(bench, bench->program.functions[0].name), (uintptr_t)stack);
         assert_int_equal(*bench->num_events, 1);
         event = (struct event){bench->event_bytes, *bench->event_size};
-        assert_int_equal(record_decode(version.traced[0].signature, false, &event, &head, values),
+        assert_int_equal(record_decode(version.probes[0].signature, false, &event, &head, values),
                          0);
         assert_int_equal(head.flags, 0);
         assert_int_equal(head.connection, 0);
-        assert_int_equal(version.traced[0].signature->num_fields, count + 1);
+        assert_int_equal(version.probes[0].signature->num_fields, count + 1);
         for (size_t i = 0; i != count; ++i) {
             const struct unknown_operand *operand = &operands[max - count + i];
-            const struct field *field = &version.traced[0].signature->fields[i];
+            const struct field *field = &version.probes[0].signature->fields[i];
             assert_int_equal(field->kind, operand->kind);
             if (field->kind == FIELD_SIGNED)
                 assert_int_equal(values[i].integer, (int64_t)operand->number);
@@ -670,7 +670,7 @@ static void check_remains(struct bench *bench)
     }
 }
 
-static void nothing_remains_of_earlier_events(void **state)
+static void events_have_no_old_content(void **state)
 {
     (void)state;
     check_remains(shared_bench(false));
@@ -746,7 +746,7 @@ static void empty_text_is_empty(void **state)
 }
 
 /* A value in unmapped memory is marked; other values of the event are captured. */
-static void unreadable_pointers_are_told(void **state)
+static void unreadable_pointers_are_marked(void **state)
 {
     struct bench *bench = shared_bench(true);
     size_t count = 0;
@@ -781,7 +781,7 @@ static void unreadable_pointers_are_told(void **state)
 }
 
 /* Long values are truncated; the event has the full length if the server passes it. */
-static void long_values_are_cut(void **state)
+static void long_values_are_truncated(void **state)
 {
     struct bench *bench = shared_bench(true);
     static char text[8192];
@@ -1067,7 +1067,7 @@ static void scratches_are_claimed(void **state)
 }
 
 /* While the gate is closed, probes do nothing: no event, no loss, no tie. */
-static void nothing_passes_a_closed_gate(void **state)
+static void closed_gate_stops_everything(void **state)
 {
     struct bench *bench = shared_bench(true);
     void *dispatch = find(bench, PROGRAM_DISPATCH);
@@ -1124,7 +1124,7 @@ static void waiting_reader_is_woken_once(void **state)
 }
 
 /* A lost event does not wake the reader; the next event in the ring does. */
-static void full_ring_leaves_the_reader_to_others(void **state)
+static void lost_events_do_not_wake_the_reader(void **state)
 {
     struct bench *bench = shared_bench(false);
     const struct signature *signature = signature_on("quicly:packet_sent", 20260629);
@@ -1148,11 +1148,11 @@ int main(void)
         cmocka_unit_test(captures_application_data),
         cmocka_unit_test(converts_as_c_would),
         cmocka_unit_test(unknown_probes_are_captured),
-        cmocka_unit_test(nothing_remains_of_earlier_events),
+        cmocka_unit_test(events_have_no_old_content),
         cmocka_unit_test(null_pointers_are_empty),
         cmocka_unit_test(empty_text_is_empty),
-        cmocka_unit_test(unreadable_pointers_are_told),
-        cmocka_unit_test(long_values_are_cut),
+        cmocka_unit_test(unreadable_pointers_are_marked),
+        cmocka_unit_test(long_values_are_truncated),
         cmocka_unit_test(unknown_stats_are_not_read),
         cmocka_unit_test(connections_are_tied),
         cmocka_unit_test(connections_of_http1),
@@ -1161,9 +1161,9 @@ int main(void)
         cmocka_unit_test(followed_probes_reach_the_reader),
         cmocka_unit_test(losses_are_counted),
         cmocka_unit_test(scratches_are_claimed),
-        cmocka_unit_test(nothing_passes_a_closed_gate),
+        cmocka_unit_test(closed_gate_stops_everything),
         cmocka_unit_test(waiting_reader_is_woken_once),
-        cmocka_unit_test(full_ring_leaves_the_reader_to_others),
+        cmocka_unit_test(lost_events_do_not_wake_the_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, close_shared_benches);

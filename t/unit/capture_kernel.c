@@ -33,7 +33,7 @@ struct tie tie_value;
 
 /* The behaviour of the helpers, and what they recorded. */
 u32 is_full;                  /* the ring is full */
-u32 is_old;                   /* the helper returns 0 for empty text, as old kernels do */
+u32 is_old;                   /* the helper returns 0 for empty text, as in old kernels */
 u64 secret_begin, secret_end; /* secret bytes, which no program may read */
 u64 slot;                     /* the pointer to them, which no program may read either */
 u32 has_leaked;               /* a program has read some of these */

@@ -51,16 +51,16 @@ static void refuse_words(const char *part, const char *const *words)
 
     parse_words(&parsed, words);
     if (parsed.result != -1)
-        fail_msg("'%s' is accepted; an error with '%s' is due", words[0], part);
+        fail_msg("'%s' is accepted; expected: an error with '%s'", words[0], part);
     if (strstr(parsed.error.text, part) == NULL)
-        fail_msg("'%s': the sentence has no '%s': %s", words[0], part, parsed.error.text);
+        fail_msg("'%s': the message lacks '%s': %s", words[0], part, parsed.error.text);
     assert_true(is_tame(parsed.error.text, false));
     parsed_close(&parsed);
 }
 
 #define REFUSE(part, ...) refuse_words(part, (const char *const[]){__VA_ARGS__, NULL})
 
-static void nothing_is_given(void **state)
+static void no_arguments(void **state)
 {
     struct parsed parsed;
 
@@ -661,7 +661,7 @@ static void help_lists_no_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_given),
+        cmocka_unit_test(no_arguments),
         cmocka_unit_test(modes),
         cmocka_unit_test(short_options),
         cmocka_unit_test(long_options),

@@ -11,13 +11,14 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "print/access_log.h"
 
 void check_string_at(const char *what, const char *got, const char *expected, const char *file,
                      int line)
 {
     if (strcmp(got, expected) == 0)
         return;
-    print_error("%s\n  is       %s\n  is to be %s\n", what, got, expected);
+    print_error("%s\n  is       %s\n  expected %s\n", what, got, expected);
     _fail(file, line);
 }
 
@@ -198,6 +199,101 @@ void printed_close(struct output *output)
     output_close(output);
 }
 
+static void open_requests(struct request_printer *printer,
+                          struct sink (*open)(const struct sink_settings *),
+                          struct access_log *access_log)
+{
+    *printer = (struct request_printer){
+        .clock = {.now_ns = REQUEST_CLOCK_NS,
+                  .wall_ns = (int64_t)(REQUEST_WALL_NS - REQUEST_CLOCK_NS)},
+        .settings = {.output = &printer->output,
+                     .clock = &printer->clock,
+                     .access_log = access_log},
+    };
+    printed_open(&printer->output);
+    printer->sink = open(&printer->settings);
+    request_printer_restart(printer);
+}
+
+void request_printer_open(struct request_printer *printer,
+                          struct sink (*open)(const struct sink_settings *))
+{
+    open_requests(printer, open, NULL);
+}
+
+void request_printer_open_format(struct request_printer *printer, const char *format)
+{
+    struct error error = {0};
+    struct access_log *access_log = access_log_compile(format, &error);
+
+    if (access_log == NULL)
+        fail_msg("'%s' is refused: %s", format, error.text);
+    open_requests(printer, access_log_open, access_log);
+}
+
+void request_printer_restart(struct request_printer *printer)
+{
+    request_dispose(&printer->request);
+    printer->request = (struct request){
+        .conn = 1292,
+        .req = 39,
+        .received_ns = REQUEST_CLOCK_NS + 120318000,
+        .responded_ns = REQUEST_CLOCK_NS + 120318000 + 501200000,
+        .version = 0x200,
+        .status = 200,
+    };
+}
+
+void request_printer_bytes(struct request_printer *printer, enum request_side side,
+                           const char *name, const void *bytes, size_t size, uint64_t full_size)
+{
+    struct value key = {0}, value = {0};
+
+    key.bytes = (const uint8_t *)name;
+    key.size = key.full_size = strlen(name);
+    value.bytes = bytes;
+    value.size = size;
+    value.full_size = full_size;
+    request_add_header(&printer->request, side, &key, &value);
+}
+
+void request_printer_header(struct request_printer *printer, enum request_side side,
+                            const char *name, const char *value)
+{
+    request_printer_bytes(printer, side, name, value, strlen(value), strlen(value));
+}
+
+void request_printer_pseudo(struct request_printer *printer, const char *path)
+{
+    request_printer_header(printer, REQUEST_SIDE, ":authority", "example.com");
+    request_printer_header(printer, REQUEST_SIDE, ":method", "GET");
+    request_printer_header(printer, REQUEST_SIDE, ":path", path);
+    request_printer_header(printer, REQUEST_SIDE, ":scheme", "https");
+}
+
+char *request_printer_take(struct request_printer *printer)
+{
+    printer->sink.request(printer->sink.state, &printer->request);
+    return printed_take(&printer->output);
+}
+
+void request_printer_check_at(struct request_printer *printer, const char *expected,
+                              const char *file, int line)
+{
+    char *text = request_printer_take(printer);
+
+    check_string_at("the request", text, expected, file, line);
+    free(text);
+}
+
+void request_printer_close(struct request_printer *printer)
+{
+    printer->sink.close(printer->sink.state);
+    request_dispose(&printer->request);
+    printed_close(&printer->output);
+    access_log_close((struct access_log *)printer->settings.access_log);
+}
+
 /* Returns the code point at `text` and its length, -1 if it is not valid. */
 static long code_point(const char *text, size_t *length)
 {
@@ -236,6 +332,63 @@ uint32_t random_next(uint32_t *seed)
 {
     *seed = *seed * 1664525 + 1013904223; /* the generator of Numerical Recipes */
     return *seed >> 16;
+}
+
+size_t random_bytes(uint32_t *seed, uint8_t *bytes, size_t max)
+{
+    static const uint8_t tricky[] =
+        "\0\n\r\t\x1b\x7f \"\\'-[]{},:/?%ab0\x80\x9b\xa0\xc2\xc3\xe2\xed"
+        "\xf0\xf4\xff";
+    const size_t size = random_next(seed) % max;
+
+    for (size_t i = 0; i != size; ++i)
+        bytes[i] = random_next(seed) % 8 == 0 ? (uint8_t)random_next(seed)
+                                              : tricky[random_next(seed) % (sizeof(tricky) - 1)];
+    return size;
+}
+
+static void add_random(struct request_printer *printer, enum request_side side, const char *name,
+                       uint32_t *seed)
+{
+    uint8_t bytes[200];
+    const size_t size = random_bytes(seed, bytes, sizeof(bytes));
+    const uint64_t full_size = size + (random_next(seed) % 8 == 0 ? random_next(seed) : 0);
+
+    request_printer_bytes(printer, side, name, random_next(seed) % 16 == 0 ? NULL : bytes, size,
+                          full_size);
+}
+
+void request_printer_random(struct request_printer *printer, uint32_t *seed)
+{
+    static const char *const requests[] = {":authority", ":method", ":path",      ":scheme",
+                                           "cookie",     "referer", "user-agent", ":other"};
+    static const char *const responses[] = {"content-type", "set-cookie", "set-cookie", ":status"};
+    struct request *request = &printer->request;
+    uint8_t name[100];
+
+    request_printer_restart(printer);
+    request->state = (enum request_state)(random_next(seed) % 4);
+    request->status = random_next(seed) % 4 == 0 ? 0 : (int32_t)(random_next(seed) % 600);
+    request->version = random_next(seed) % 4 == 0 ? 0 : (int32_t)(random_next(seed) % 4) * 256 + 1;
+    if (random_next(seed) % 4 == 0)
+        request->received_ns = 0;
+    if (random_next(seed) % 4 == 0)
+        request->responded_ns = 0;
+    request->has_bytes = random_next(seed) % 2 == 0;
+    request->bytes = random_next(seed);
+    request->connection = random_next(seed) % 3;
+    for (size_t i = 0; i != sizeof(requests) / sizeof(requests[0]); ++i) {
+        if (random_next(seed) % 8 != 0)
+            add_random(printer, REQUEST_SIDE, requests[i], seed);
+    }
+    for (size_t i = 0; i != sizeof(responses) / sizeof(responses[0]); ++i)
+        add_random(printer, RESPONSE_SIDE, responses[i], seed);
+    for (size_t i = 0; i != 2; ++i) {
+        struct value value = {0};
+        value.bytes = name;
+        value.size = value.full_size = random_bytes(seed, name, sizeof(name));
+        request_add_header(request, (enum request_side)i, &value, &value);
+    }
 }
 
 bool is_utf8(const char *text)
@@ -388,10 +541,7 @@ static int compile(const char *source, const char *library)
     int status = -1;
 
     if (pid == 0) {
-        /*
-         * what is between pointers and integers is as BPF has it; what has no declaration is an
-         * error
-         */
+        /* -w: BPF programs convert between pointers and integers without casts */
         execlp(TEST_CC, TEST_CC, "-shared", "-fPIC", "-O0", "-w",
                "-Werror=implicit-function-declaration", "-nostdinc", "-I" TEST_BPF_HEADERS, "-o",
                library, source, (char *)NULL);

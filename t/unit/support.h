@@ -87,6 +87,61 @@ void printer_lose(struct printer *printer, uint64_t now_ns, uint64_t count);
 
 void printer_close(struct printer *printer);
 
+/* A sink that prints requests to an output, and the request that is printed. */
+struct request_printer {
+    struct sink_settings settings; /* can be changed between requests */
+    struct clock clock;            /* the wall clock is REQUEST_WALL_NS before the events' clock */
+    struct output output;
+    struct sink sink;
+    struct request request;
+};
+
+/* 2026-11-27 10:29:34 UTC in nanoseconds since the epoch, and the same time of the events' clock. */
+#define REQUEST_WALL_NS  (UINT64_C(1795775374) * 1000000000)
+#define REQUEST_CLOCK_NS UINT64_C(5000000000000)
+
+/*
+ * Opens a sink, and makes a complete request of HTTP/2 without headers: 1292/39, received at
+ * REQUEST_CLOCK_NS + 120318000, answered with 200 after 501200000 ns. The printer must not be moved.
+ */
+void request_printer_open(struct request_printer *printer,
+                          struct sink (*open)(const struct sink_settings *));
+
+/* The same with the settings of -F. */
+void request_printer_open_format(struct request_printer *printer, const char *format);
+
+/* Makes the request anew. */
+void request_printer_restart(struct request_printer *printer);
+
+/* Adds a header to the request. Values without a size are strings. */
+void request_printer_header(struct request_printer *printer, enum request_side side,
+                            const char *name, const char *value);
+void request_printer_bytes(struct request_printer *printer, enum request_side side,
+                           const char *name, const void *value, size_t size, uint64_t full_size);
+
+/* Adds :authority example.com, :method GET, the path and :scheme https. */
+void request_printer_pseudo(struct request_printer *printer, const char *path);
+
+/* Prints the request, and returns its lines. Free it with free(). */
+char *request_printer_take(struct request_printer *printer);
+
+/* Fails if the lines of the request are not these. */
+#define request_printer_check(printer, expected)                                                   \
+    request_printer_check_at(printer, expected, __FILE__, __LINE__)
+void request_printer_check_at(struct request_printer *printer, const char *expected,
+                              const char *file, int line);
+
+void request_printer_close(struct request_printer *printer);
+
+/*
+ * Fills `bytes` with random bytes of many kinds: control characters, quotes, spaces, parts of
+ * UTF-8. Returns their number, at most `max`. `max` is not 0.
+ */
+size_t random_bytes(uint32_t *seed, uint8_t *bytes, size_t max);
+
+/* Makes a random request with hostile bytes in all values. */
+void request_printer_random(struct request_printer *printer, uint32_t *seed);
+
 /* Returns the seed of a random test: H2OLOG_SEED, or 1. Prints it, to reproduce a failure. */
 uint32_t random_seed(void);
 

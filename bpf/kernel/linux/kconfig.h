@@ -1,2 +1,2 @@
-/* libbcc refuses headers of a kernel without it. */
+/* libbcc does not accept a header tree without this file. */
 #define CONFIG_BPF_SYSCALL 1

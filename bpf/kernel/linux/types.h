@@ -13,7 +13,7 @@ typedef __u64 __attribute__((aligned(8))) __aligned_u64;
 typedef unsigned long size_t, uintptr_t;
 typedef long ssize_t;
 typedef int pid_t;
-#if __STDC_VERSION__ < 202311L /* since then, it is a keyword */
+#if __STDC_VERSION__ < 202311L /* C23 has it as a keyword */
 typedef _Bool bool;
 #endif
 

@@ -97,7 +97,7 @@ static void address_is_used_again(void **state)
 }
 
 /* free is not the last event: statistics and ends of streams follow. */
-static void events_behind_the_end(void **state)
+static void events_after_the_end(void **state)
 {
     (void)state;
     check({BEGINS, A, 5, 1}, {ENDS, A, 5, 1}, {GOES_ON, A, 5, 1}, {BEGINS, B, 6, 2},
@@ -245,7 +245,7 @@ static void lost_ends_are_forgotten(void **state)
 }
 
 /* Compares with a linear table, also for addresses with the same hash. */
-static void as_a_simple_table_does(void **state)
+static void agrees_with_a_simple_table(void **state)
 {
     enum { OBJECTS = 3000, EVENTS = 200000 };
     static uint64_t addresses[OBJECTS], numbers[OBJECTS];
@@ -282,7 +282,7 @@ int main(void)
         cmocka_unit_test(same_number_of_quicly),
         cmocka_unit_test(first_path),
         cmocka_unit_test(address_is_used_again),
-        cmocka_unit_test(events_behind_the_end),
+        cmocka_unit_test(events_after_the_end),
         cmocka_unit_test(lost_events),
         cmocka_unit_test(older_than_the_trace),
         cmocka_unit_test(unread),
@@ -290,7 +290,7 @@ int main(void)
         cmocka_unit_test(table_grows_and_shrinks),
         cmocka_unit_test(successors_stay),
         cmocka_unit_test(lost_ends_are_forgotten),
-        cmocka_unit_test(as_a_simple_table_does),
+        cmocka_unit_test(agrees_with_a_simple_table),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -179,7 +179,7 @@ static void test_values(const struct signature *signature, bool application_data
     event = draft_event(&draft);
     event = fenced(&event, draft.size);
     if (record_decode(signature, application_data, &event, &head, values) != 0)
-        fail_msg("%s: a good event is refused", signature->declaration);
+        fail_msg("%s: a valid event is refused", signature->declaration);
     assert_int_equal(head.id, 0x1234);
     assert_int_equal(head.flags, 0);
     assert_int_equal(head.conn, 0x87654321);
@@ -251,14 +251,14 @@ static void test_lies(const struct signature *signature, bool application_data, 
             event = draft_event(&draft);
             event = fenced(&event, draft.size);
             if (record_decode(signature, application_data, &event, &head, values) != -1)
-                fail_msg("%s: %s of %zu bytes is said to have %llu, and believed",
+                fail_msg("%s: %s of %zu bytes is accepted with the length %llu",
                          signature->declaration, field->key, (size_t)is,
                          (unsigned long long)claimed);
         }
     }
 }
 
-static void counters_are_not_believed(void **state)
+static void too_large_lengths_are_malformed(void **state)
 {
     (void)state;
     with_each(test_lies);
@@ -302,7 +302,7 @@ static void test_cut(const struct signature *signature, bool application_data, s
     }
 }
 
-static void long_values_are_cut(void **state)
+static void long_values_are_truncated(void **state)
 {
     (void)state;
     with_each(test_cut);
@@ -342,7 +342,7 @@ static void test_unread(const struct signature *signature, bool application_data
     }
 }
 
-static void unreadable_values_are_told(void **state)
+static void unreadable_values_are_marked(void **state)
 {
     (void)state;
     with_each(test_unread);
@@ -369,7 +369,7 @@ static void test_tied(const struct signature *signature, bool application_data, 
     }
 }
 
-static void ties_are_no_values(void **state)
+static void ties_mark_no_value(void **state)
 {
     (void)state;
     with_each(test_tied);
@@ -406,7 +406,7 @@ static void unknown_stats_are_empty(void **state)
 }
 
 /* An event is malformed if it is shorter than its head, or if no probe has its id. */
-static void tiny_events_are_malformed(void **state)
+static void short_events_are_malformed(void **state)
 {
     const uint8_t zeros[sizeof(struct event_head)] = {0};
     const struct event whole = {zeros, sizeof(zeros)};
@@ -431,6 +431,22 @@ static void tiny_events_are_malformed(void **state)
     decoder_close(&decoder);
 }
 
+/* ROLE_TIME is the time of the kernel, not quicly's own. */
+static void time_of_the_kernel(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i != num_signatures; ++i) {
+        const struct server_probe probe = {.signature = &signatures[i]};
+        struct decoder decoder;
+        int8_t nth;
+        decoder_open(&decoder, &probe, 1, 1, false);
+        nth = decoder.probes[0].roles[ROLE_TIME];
+        for (size_t j = 0; j != signatures[i].num_fields; ++j)
+            assert_int_equal(j == (size_t)nth, signatures[i].fields[j].kind == FIELD_STAMP);
+        decoder_close(&decoder);
+    }
+}
+
 /* The roles of a request are found in every signature of h2o. */
 static void roles_are_found(void **state)
 {
@@ -444,6 +460,12 @@ static void roles_are_found(void **state)
         {"send_response", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
         {"send_response_status", RECORD_STATUS, {ROLE_STATUS, ROLE_REQUEST}},
         {"send_response_header", RECORD_RESPONSE_HEADER, {ROLE_NAME, ROLE_VALUE}},
+        {"h3_stream_set_state", RECORD_STREAM_STATE, {ROLE_STATE, ROLE_REQUEST}},
+        {"h3s_stream_set_state", RECORD_STREAM_STATE, {ROLE_STATE, ROLE_REQUEST}},
+        {"h3s_stream_stats", RECORD_STREAM_STATS, {ROLE_BODY_BYTES, ROLE_REQUEST}},
+        {"h1_close", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
+        {"h3_close", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
+        {"h3s_destroy", RECORD_CONNECTION_CLOSED, {ROLE_CONNECTION, ROLE_TIME}},
     };
     size_t found = 0;
 
@@ -474,13 +496,14 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(decodes_every_field),
         cmocka_unit_test(other_sizes_are_malformed),
-        cmocka_unit_test(counters_are_not_believed),
-        cmocka_unit_test(long_values_are_cut),
-        cmocka_unit_test(unreadable_values_are_told),
-        cmocka_unit_test(ties_are_no_values),
+        cmocka_unit_test(too_large_lengths_are_malformed),
+        cmocka_unit_test(long_values_are_truncated),
+        cmocka_unit_test(unreadable_values_are_marked),
+        cmocka_unit_test(ties_mark_no_value),
         cmocka_unit_test(unknown_stats_are_empty),
-        cmocka_unit_test(tiny_events_are_malformed),
+        cmocka_unit_test(short_events_are_malformed),
         cmocka_unit_test(roles_are_found),
+        cmocka_unit_test(time_of_the_kernel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -304,7 +304,7 @@ static void discarded_record_is_passed_over(void **state)
 }
 
 /* A drain ends although the server writes more events. */
-static void what_comes_meanwhile_is_for_the_next_round(void **state)
+static void events_during_a_drain_wait(void **state)
 {
     (void)state;
     put_event(&bench.kernel, 1, 32, 0);
@@ -318,7 +318,7 @@ static void what_comes_meanwhile_is_for_the_next_round(void **state)
 }
 
 /* Space is released during a long drain. */
-static void room_is_given_back_meanwhile(void **state)
+static void space_is_released_during_a_drain(void **state)
 {
     struct kernel kernel;
     struct ring stream;
@@ -339,7 +339,7 @@ static void room_is_given_back_meanwhile(void **state)
 }
 
 /* An event has the count of losses before it. */
-static void losses_are_told_where_they_happened(void **state)
+static void losses_are_reported_in_place(void **state)
 {
     (void)state;
     put_event(&bench.kernel, 1, 32, 0);
@@ -371,7 +371,7 @@ static void counts_can_be_out_of_order(void **state)
 }
 
 /* Losses after the last event are reported when the ring is empty, and only once. */
-static void last_losses_are_told(void **state)
+static void last_losses_are_reported(void **state)
 {
     (void)state;
     put_event(&bench.kernel, 1, 32, 0);
@@ -407,7 +407,7 @@ static void last_losses_wait_for_the_ring(void **state)
 }
 
 /* The count before the drain can be less than the count in an event. */
-static void events_can_know_more(void **state)
+static void counts_in_events_can_be_newer(void **state)
 {
     (void)state;
     bench.kernel.lost = 5;
@@ -443,7 +443,7 @@ static void counts_wrap(void **state)
 }
 
 /* A record that is too short is passed on; the decoder refuses it. */
-static void tiny_records(void **state)
+static void short_records(void **state)
 {
     uint8_t bytes[sizeof(struct event_head)];
 
@@ -464,7 +464,7 @@ static void tiny_records(void **state)
 /*
  * A server that is too fast: each event is passed on or reported as lost, once, at its place.
  */
-static void nothing_is_lost_untold(void **state)
+static void every_loss_is_reported(void **state)
 {
     uint32_t seed = random_seed(), put = 0;
     uint64_t events = 0, lost = 0;
@@ -515,7 +515,7 @@ static void ring_sizes(void **state)
     assert_true(ring_watermark(ring_round_size(0)) <= ring_round_size(0) / 2);
 }
 
-static void what_cannot_be_mapped(void **state)
+static void unmappable_files_are_an_error(void **state)
 {
     struct ring stream;
     int ends[2];
@@ -534,7 +534,9 @@ static void what_cannot_be_mapped(void **state)
 
 #define test(name) cmocka_unit_test_setup_teardown(name, bench_open, bench_close)
 
-/* As a source, the ring says when its reader waits, sets the clock, and tells of losses at its end. */
+/*
+ * As a source, the ring tells programs when its reader waits, sets the clock, and reports losses.
+ */
 static void ring_is_a_source(void **state)
 {
     const struct source_reader reader = {note_event, note_loss, &bench.given};
@@ -565,19 +567,19 @@ int main(void)
         test(full_ring),
         test(busy_record_holds_back),
         test(discarded_record_is_passed_over),
-        test(what_comes_meanwhile_is_for_the_next_round),
-        test(room_is_given_back_meanwhile),
-        test(losses_are_told_where_they_happened),
+        test(events_during_a_drain_wait),
+        test(space_is_released_during_a_drain),
+        test(losses_are_reported_in_place),
         test(counts_can_be_out_of_order),
-        test(last_losses_are_told),
+        test(last_losses_are_reported),
         test(last_losses_wait_for_the_ring),
-        test(events_can_know_more),
+        test(counts_in_events_can_be_newer),
         test(counts_wrap),
-        test(tiny_records),
-        test(nothing_is_lost_untold),
+        test(short_records),
+        test(every_loss_is_reported),
         test(ring_is_a_source),
         cmocka_unit_test(ring_sizes),
-        cmocka_unit_test(what_cannot_be_mapped),
+        cmocka_unit_test(unmappable_files_are_an_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,7 +130,7 @@ static int enter_and_leave(const void *argument)
     return 0;
 }
 
-static void is_all_there_is_for_the_time(void **state)
+static void tree_is_the_root_folder(void **state)
 {
     (void)state;
     child_needs_root();
@@ -174,7 +174,7 @@ static int use_folder(const void *argument)
     return access(headers.path, F_OK) != 0 && errno == ENOENT ? 0 : 7;
 }
 
-static void uses_folder_where_it_must(void **state)
+static void uses_a_folder_without_capabilities(void **state)
 {
     (void)state;
     child_needs_root();
@@ -246,8 +246,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(writes_tree),
         cmocka_unit_test(tree_is_in_memory),
-        cmocka_unit_test(is_all_there_is_for_the_time),
-        cmocka_unit_test(uses_folder_where_it_must),
+        cmocka_unit_test(tree_is_the_root_folder),
+        cmocka_unit_test(uses_a_folder_without_capabilities),
         cmocka_unit_test(removes_stale_folders),
     };
 

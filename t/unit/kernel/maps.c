@@ -76,7 +76,7 @@ static void gate_is_shared_with_the_kernel(void **state)
     maps_close(&maps);
 }
 
-static void counters_are_those_of_the_kernel(void **state)
+static void counters_are_shared_with_the_kernel(void **state)
 {
     uint64_t counters[NUM_PROBES + 1] = {5, 0, UINT64_C(1) << 40, UINT64_MAX};
     struct maps maps;
@@ -112,7 +112,7 @@ static void closes_every_descriptor(void **state)
     maps_close(&maps); /* nothing is left to close */
 }
 
-static void closes_what_was_never_open(void **state)
+static void closes_unopened_maps(void **state)
 {
     struct maps maps = MAPS_NONE;
 
@@ -152,7 +152,7 @@ static int open_without_capabilities(const void *argument)
     return result == -1 ? 0 : 3;
 }
 
-static void says_that_it_may_not(void **state)
+static void reports_missing_capabilities(void **state)
 {
     static const char begin[] = "the kernel refuses BPF maps: Operation not permitted; ";
 
@@ -168,11 +168,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gate_opens_and_closes),
         cmocka_unit_test(gate_is_shared_with_the_kernel),
-        cmocka_unit_test(counters_are_those_of_the_kernel),
+        cmocka_unit_test(counters_are_shared_with_the_kernel),
         cmocka_unit_test(closes_every_descriptor),
-        cmocka_unit_test(closes_what_was_never_open),
+        cmocka_unit_test(closes_unopened_maps),
         cmocka_unit_test(names_the_size_of_a_refused_ring),
-        cmocka_unit_test(says_that_it_may_not),
+        cmocka_unit_test(reports_missing_capabilities),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

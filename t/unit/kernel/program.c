@@ -18,12 +18,12 @@ static const struct program_maps maps = {
 /* Skipped locations. */
 static size_t num_skipped;
 static const struct location *last_skipped;
-static const struct server_probe *last_traced;
+static const struct server_probe *last_skipped_probe;
 
-static void note_skipped(const struct server_probe *traced, const struct location *location)
+static void note_skipped(const struct server_probe *server_probe, const struct location *location)
 {
     ++num_skipped;
-    last_traced = traced;
+    last_skipped_probe = server_probe;
     last_skipped = location;
 }
 
@@ -266,7 +266,7 @@ static void programs_of_2026_06_on_aarch64(void **state)
     check_server(OPERAND_AARCH64, "usdt-notes-2026-06-aarch64.tsv");
 }
 
-/* The number of functions, which was counted in the notes. */
+/* The expected numbers of functions were counted in the notes. */
 static void one_function_for_the_same_operands(void **state)
 {
     static const struct {
@@ -307,7 +307,7 @@ static void ties_are_silent(void **state)
 }
 
 /* The text depends on each setting, and has the maps. */
-static void choices_show(void **state)
+static void text_depends_on_settings(void **state)
 {
     struct bench bench;
     char *plain, number[16];
@@ -393,7 +393,7 @@ static void unreadable_operands_are_skipped(void **state)
         notes_add(&bench.notes, "h2o", "receive_request", unreadable[i]);
         write_program(&bench);
         assert_int_equal(num_skipped, 1);
-        probe = last_traced->probe;
+        probe = last_skipped_probe->probe;
         assert_string_equal(probe->name, "receive_request");
         num_locations = probe->num_locations;
         assert_ptr_equal(last_skipped, &probe->locations[num_locations - 1]);
@@ -421,7 +421,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
         char *operands = memory_format("8@32(%%rdi) 8@%%rsi -4@%%eax %s", cases[i].more);
         const struct options options = {.view = view_find("http")};
         struct bench bench = {.arch = OPERAND_X86_64};
-        const struct server_probe *traced;
+        const struct server_probe *server_probe;
         struct error error;
         char *text;
         num_skipped = 0;
@@ -436,9 +436,10 @@ static void unknown_arguments_are_not_in_the_text(void **state)
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
         write_program(&bench);
         assert_int_equal(num_skipped, 0);
-        traced = bench.program.functions[bench.program.num_functions - 1].traced;
-        assert_string_equal(traced->probe->name, "receive_request"); /* which was added last */
-        assert_int_equal(traced->num_ignored, cases[i].count);
+        server_probe = bench.program.functions[bench.program.num_functions - 1].traced;
+        assert_string_equal(server_probe->probe->name,
+                            "receive_request"); /* which was added last */
+        assert_int_equal(server_probe->num_ignored, cases[i].count);
         text = function_text(&bench.program,
                              bench.program.functions[bench.program.num_functions - 1].name);
         assert_non_null(strstr(text, "    const s64 arg2 = (s32)ctx->ax;\n"));
@@ -582,7 +583,7 @@ static void header_filter(void **state)
         const size_t length = strlen(names[i]);
         char name[64];
         check_wanted(wanted, names, count, names[i]);
-        for (size_t j = 0; j != length; ++j) { /* each other byte at each place */
+        for (size_t j = 0; j != length; ++j) { /* every wrong byte at every place */
             for (unsigned byte = 1; byte != 256; ++byte) {
                 strcpy(name, names[i]);
                 name[j] = (char)byte;
@@ -634,7 +635,7 @@ static void header_filter_of_long_names(void **state)
 }
 
 /* The same name twice, and two of one length. */
-static void header_filter_of_like_names(void **state)
+static void header_filter_of_similar_names(void **state)
 {
     static const char *const names[] = {"etag", "ETag", "date", "link"};
     wanted_function wanted;
@@ -660,7 +661,7 @@ static void no_header_filter(void **state)
 }
 
 /* Only keep() selects: every function calls it once, and has no other condition. */
-static void every_function_asks_keep(void **state)
+static void every_function_calls_keep(void **state)
 {
     static const char *const modes[] = {"http", "quic", "all"};
 
@@ -686,7 +687,7 @@ static void every_function_asks_keep(void **state)
 }
 
 /* Without a selection, keep() has no condition. */
-static void keep_has_what_is_selected(void **state)
+static void keep_has_the_conditions(void **state)
 {
     (void)state;
     for (unsigned i = 0; i != 8; ++i) {
@@ -717,15 +718,15 @@ static void keep_has_what_is_selected(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_function_asks_keep),
-        cmocka_unit_test(keep_has_what_is_selected),
+        cmocka_unit_test(every_function_calls_keep),
+        cmocka_unit_test(keep_has_the_conditions),
         cmocka_unit_test(programs_of_2020_06),
         cmocka_unit_test(programs_of_2024_10),
         cmocka_unit_test(programs_of_2026_06),
         cmocka_unit_test(programs_of_2026_06_on_aarch64),
         cmocka_unit_test(one_function_for_the_same_operands),
         cmocka_unit_test(ties_are_silent),
-        cmocka_unit_test(choices_show),
+        cmocka_unit_test(text_depends_on_settings),
         cmocka_unit_test(helpers_are_not_named),
         cmocka_unit_test(unreadable_operands_are_skipped),
         cmocka_unit_test(unknown_arguments_are_not_in_the_text),
@@ -733,7 +734,7 @@ int main(void)
         cmocka_unit_test(a_probe_can_be_unreadable),
         cmocka_unit_test(header_filter),
         cmocka_unit_test(header_filter_of_long_names),
-        cmocka_unit_test(header_filter_of_like_names),
+        cmocka_unit_test(header_filter_of_similar_names),
         cmocka_unit_test(no_header_filter),
     };
 

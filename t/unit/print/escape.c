@@ -336,7 +336,7 @@ static void escapes_for_messages(void **state)
     }
 }
 
-static void finds_what_was_cut(void **state)
+static void counts_truncated_bytes(void **state)
 {
     static const struct {
         const char *bytes;
@@ -402,7 +402,7 @@ int main(void)
         cmocka_unit_test(expansion_is_as_declared),
         cmocka_unit_test(random_bytes_are_tame),
         cmocka_unit_test(escapes_for_messages),
-        cmocka_unit_test(finds_what_was_cut),
+        cmocka_unit_test(counts_truncated_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@
 
 /* A printer for events of one probe, and a draft of an event. */
 struct bench {
-    struct server_probe traced;
+    struct server_probe server_probe;
     struct output output;
     struct printer json;
     struct draft draft;
@@ -25,9 +25,9 @@ struct bench {
 
 static void bench_open_signature(struct bench *bench, const struct signature *signature)
 {
-    *bench = (struct bench){.traced = {.signature = signature}};
+    *bench = (struct bench){.server_probe = {.signature = signature}};
     printed_open(&bench->output);
-    printer_open(&bench->json, json_open, &bench->output, &bench->traced, 1, 0);
+    printer_open(&bench->json, json_open, &bench->output, &bench->server_probe, 1, 0);
     bench->json.clock.wall_ns = WALL_NS;
     draft_open(&bench->draft, signature, 0);
 }
@@ -50,7 +50,7 @@ static char *line_of(struct bench *bench)
 
     event = fenced(&event, event.size);
     if (printer_print(&bench->json, &event) != 0)
-        fail_msg("%s: a good event is refused", bench->traced.signature->declaration);
+        fail_msg("%s: a good event is refused", bench->server_probe.signature->declaration);
     return printed_take(&bench->output);
 }
 
@@ -58,7 +58,7 @@ static void check_line(struct bench *bench, const char *expected)
 {
     char *line = line_of(bench);
 
-    check_string(bench->traced.signature->declaration, line, expected);
+    check_string(bench->server_probe.signature->declaration, line, expected);
     free(line);
 }
 
@@ -66,7 +66,7 @@ static void check_line(struct bench *bench, const char *expected)
 static void restart(struct bench *bench)
 {
     printer_restart(&bench->json);
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
 }
 
 /* Lines of t/data/trace-2020-06-quic.jsonl, and of a server of 2026-06. */
@@ -244,7 +244,7 @@ static void times_of_h2o(void **state)
     (void)state;
     bench_open(&bench, "h2o:h1_close", 20260629);
     for (size_t i = 0; i != sizeof(times) / sizeof(times[0]); ++i) {
-        draft_open(&bench.draft, bench.traced.signature, 0);
+        draft_open(&bench.draft, bench.server_probe.signature, 0);
         draft_number(&bench.draft, "time", times[i].stamp);
         snprintf(expected, sizeof(expected),
                  "{\"type\":\"h1-close\",\"seq\":%zu,\"conn-id\":0,\"time\":%llu}\n", i + 1,
@@ -271,7 +271,7 @@ static void wall_clock_is_set(void **state)
 
 /* A printer for several probes with alternating events. */
 struct turns {
-    struct server_probe traced[8];
+    struct server_probe server_probes[8];
     struct output output;
     struct printer json;
 };
@@ -283,9 +283,9 @@ static void turns_open(struct turns *turns, uint32_t date, const char *const *pr
 
     *turns = (struct turns){0};
     for (; probes[count] != NULL; ++count)
-        turns->traced[count].signature = signature_on(probes[count], date);
+        turns->server_probes[count].signature = signature_on(probes[count], date);
     printed_open(&turns->output);
-    printer_open(&turns->json, json_open, &turns->output, turns->traced, num_printed,
+    printer_open(&turns->json, json_open, &turns->output, turns->server_probes, num_printed,
                  count - num_printed);
     turns->json.clock.wall_ns = WALL_NS;
 }
@@ -303,7 +303,7 @@ static void take_turn(struct turns *turns, uint16_t i, uint16_t flags, uint32_t 
     static struct draft draft;
     struct event event;
 
-    draft_open(&draft, turns->traced[i].signature, i);
+    draft_open(&draft, turns->server_probes[i].signature, i);
     draft_head(&draft, flags, conn);
     draft_connection(&draft, address);
     if (strcmp(draft.signature->probe, "new_path") == 0)
@@ -618,7 +618,7 @@ static void check_header(struct bench *bench, const char *name, size_t name_size
     free(expected);
 }
 
-static void long_texts_are_cut(void **state)
+static void long_texts_are_truncated(void **state)
 {
     struct bench bench;
     char name[EVENT_NAME_MAX + 1] = "", value[EVENT_TEXT_MAX + 1] = "",
@@ -635,7 +635,7 @@ static void long_texts_are_cut(void **state)
     memcpy(value + EVENT_TEXT_MAX - 2, "\xe2\x82", 2);
     memcpy(kept, value, EVENT_TEXT_MAX - 2);
     check_header(&bench, "n", 1, 1, value, 4096, 4097, "n", kept);
-    /* a complete value that ends in a sequence was sent so */
+    /* a complete value keeps its end, even if that is half a character */
     memset(value, 'v', EVENT_TEXT_MAX);
     check_header(&bench, "n", 1, 1, "v\xe2\x82", 3, 3, "n", "v\xef\xbf\xbd");
     bench_close(&bench);
@@ -1034,7 +1034,7 @@ static void unknown_probes(void **state)
     notes_open(&notes, NULL);
     notes_add(&notes, "quicly", "brand_new", "8@%rdi -8@%rsi -4@%eax 2@%ax -1@%al");
     version_open(&version, OPERAND_X86_64, &notes);
-    bench_open_signature(&bench, version.traced[0].signature);
+    bench_open_signature(&bench, version.probes[0].signature);
     for (size_t i = 1; i <= 5; ++i) {
         char key[8];
         snprintf(key, sizeof(key), "arg%zu", i);
@@ -1075,11 +1075,11 @@ static void malformed_events_are_refused(void **state)
     event = fenced(&event, event.size);
     assert_int_equal(printer_print(&bench.json, &event), -1);
     for (unsigned id = 1; id <= UINT16_MAX; id = 2 * id + 1) {
-        draft_open(&bench.draft, bench.traced.signature, (uint16_t)id);
+        draft_open(&bench.draft, bench.server_probe.signature, (uint16_t)id);
         event = draft_event(&bench.draft);
         assert_int_equal(printer_print(&bench.json, &event), -1);
     }
-    draft_open(&bench.draft, bench.traced.signature, 0);
+    draft_open(&bench.draft, bench.server_probe.signature, 0);
     draft_number(&bench.draft, "time", MONOTONIC_NS);
     text = line_of(&bench);
     assert_int_equal(strncmp(text, "{\"type\":\"receive-request-header\",\"seq\":1,", 41), 0);
@@ -1149,7 +1149,7 @@ static size_t count_members(const char *line)
 }
 
 /* Tests the parser of these tests. */
-static void judge_is_strict(void **state)
+static void own_parser_is_strict(void **state)
 {
     static const char *const bad[] = {
         "{}\n",
@@ -1241,7 +1241,7 @@ int main(void)
         cmocka_unit_test(hex),
         cmocka_unit_test(integers),
         cmocka_unit_test(addresses),
-        cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(long_texts_are_truncated),
         cmocka_unit_test(hostile_texts),
         cmocka_unit_test(application_data),
         cmocka_unit_test(stats),
@@ -1254,7 +1254,7 @@ int main(void)
         cmocka_unit_test(losses_do_not_move_times),
         cmocka_unit_test(unknown_probes),
         cmocka_unit_test(malformed_events_are_refused),
-        cmocka_unit_test(judge_is_strict),
+        cmocka_unit_test(own_parser_is_strict),
         cmocka_unit_test(every_line_is_one_object),
     };
 

@@ -186,7 +186,7 @@ static void flushes_complete_lines(void **state)
     output_close(&output);
 }
 
-static void drops_a_line_in_the_making(void **state)
+static void drops_an_incomplete_line(void **state)
 {
     struct output output;
     char *text;
@@ -281,26 +281,25 @@ static void long_lines_are_whole(void **state)
     free(text);
 }
 
-/*
- * A line that is too long for the buffer is truncated, and nothing is written after the buffer. No
- * event is so large.
- */
-static void endless_line_is_cut(void **state)
+/* The buffer grows for a line that is longer than it. The line before it stays as it is. */
+static void endless_line_is_whole(void **state)
 {
+    const size_t pieces = 1000;
     struct output output;
     char *text;
 
     (void)state;
     printed_open(&output);
     write_line(&output, "before");
-    for (size_t i = 0; i != 1000; ++i)
+    for (size_t i = 0; i != pieces; ++i)
         memset(output_reserve(&output, OUTPUT_RESERVE_MAX), 'x', OUTPUT_RESERVE_MAX),
             output_advance(&output, OUTPUT_RESERVE_MAX);
     output_end_line(&output);
     write_line(&output, "after");
     text = printed_take(&output);
-    assert_true(strlen(text) < 1 << 20);
+    assert_int_equal(strlen(text), strlen("before\n\nafter\n") + pieces * OUTPUT_RESERVE_MAX);
     assert_memory_equal(text, "before\nx", 8);
+    assert_int_equal(strspn(text + strlen("before\n"), "x"), pieces * OUTPUT_RESERVE_MAX);
     check_string("the end", text + strlen(text) - 8, "x\nafter\n");
     free(text);
     printed_close(&output);
@@ -333,7 +332,7 @@ static void only_root(void)
 }
 
 /* A new file belongs to the caller from the start, and nobody else can read it. */
-static void new_file_is_the_callers(void **state)
+static void new_file_belongs_to_the_caller(void **state)
 {
     struct folder *folder = *state;
     struct output output;
@@ -376,7 +375,7 @@ static struct rights rights_now(void)
 }
 
 /* Opening does not change the identity of the process, in success and in failure. */
-static void rights_come_back(void **state)
+static void identity_is_restored(void **state)
 {
     const gid_t groups[] = {4, 27};
     struct folder *folder = *state;
@@ -444,7 +443,7 @@ static int open_with_a_capability(const char *path)
     return open(path, O_WRONLY | O_CLOEXEC) < 0 ? 4 : 0; /* and works again */
 }
 
-static void capabilities_open_nothing(void **state)
+static void capabilities_do_not_open_files(void **state)
 {
     struct folder *folder = *state;
     int status;
@@ -505,7 +504,7 @@ static void old_file_keeps_its_owner(void **state)
     output_close(&output);
 }
 
-static void begins_what_is_no_file(void **state)
+static void begin_changes_files_only(void **state)
 {
     struct output output;
 
@@ -598,8 +597,9 @@ static void others_links_are_refused(void **state)
 static void trusted_links_are_followed(void **state)
 {
     check_link(*state, 01777, 0, 0, true);
-    check_link(*state, 01777, 12345, 12345, true); /* the folder's owner could do worse */
-    check_link(*state, 0755, 0, 12345, true);      /* not everybody can write to the folder */
+    check_link(*state, 01777, 12345, 12345,
+               true); /* the owner of the folder may replace the file anyway */
+    check_link(*state, 0755, 0, 12345, true); /* not everybody can write to the folder */
     check_link(*state, 0755, 12345, 12345, true);
 }
 
@@ -645,20 +645,21 @@ static void others_files_are_refused(void **state)
 static void trusted_files_are_opened(void **state)
 {
     check_file_of(*state, 01777, CALLER, true);
-    check_file_of(*state, 01777, 34567, true); /* the folder's owner could do worse */
+    check_file_of(*state, 01777, 34567,
+                  true); /* the owner of the folder may replace the file anyway */
     check_file_of(*state, 0755, 12345, true);
 }
 
 /*
- * What another process does meanwhile: it unlinks `entry` after so many calls of openat(2) for its
- * name, and makes it a stranger's link to `target` before a later one.
+ * What another process does meanwhile: after `unlink_after` calls of openat(2) for the name of
+ * `entry`, it unlinks it. Before call `plant_before`, it puts a link to `target` there.
  */
 static struct {
     const char *entry, *target;
     int calls, unlink_after, plant_before;
 } race;
 
-/* The linker puts the one for the openat that output.c calls (--wrap). */
+/* The linker replaces the openat that output.c calls by __wrap_openat (--wrap). */
 int __real_openat(int folder, const char *name, int flags, mode_t mode);
 int __wrap_openat(int folder, const char *name, int flags, mode_t mode);
 
@@ -679,7 +680,7 @@ int __wrap_openat(int folder, const char *name, int flags, mode_t mode)
     return fd;
 }
 
-/* In a folder like /tmp, what the name of `owner`'s file stands for changes. */
+/* Opens `owner`'s file in a folder like /tmp while another process replaces it. */
 static void check_race(const struct folder *folder, uid_t owner, int unlink_after, int plant_before,
                        bool is_opened)
 {
@@ -715,15 +716,15 @@ static void check_race(const struct folder *folder, uid_t owner, int unlink_afte
         check_string("reason", reason, PLANTED);
 }
 
-/* What is looked at is what is opened, whatever becomes of its name. */
-static void races_are_lost(void **state)
+/* The file that was checked is the file that is opened, even if its name is replaced meanwhile. */
+static void replaced_files_are_not_opened(void **state)
 {
-    check_race(*state, STRANGER, 1, 2, false); /* gone, and there again as a link */
-    check_race(*state, STRANGER, 1, 3, false); /* the same, but not there at the second look */
-    check_race(*state, geteuid(), 2, 3, true); /* the caller's own one, after it was looked at */
+    check_race(*state, STRANGER, 1, 2, false); /* replaced by a link */
+    check_race(*state, STRANGER, 1, 3, false); /* missing at the second try, then a link */
+    check_race(*state, geteuid(), 2, 3, true); /* the caller's file, after the check */
 }
 
-/* The links of a chain are looked at one by one. */
+/* Every link of a chain is checked. */
 static void links_to_planted_links_are_refused(void **state)
 {
     struct folder *folder = *state;
@@ -737,7 +738,7 @@ static void links_to_planted_links_are_refused(void **state)
     snprintf(planted, sizeof(planted), "%s/planted", other);
     assert_int_equal(mkdir(other, 0700), 0);
     assert_int_equal(chmod(other, 01777), 0);
-    for (int i = 0; i != 2; ++i) { /* the second is root's own, too */
+    for (int i = 0; i != 2; ++i) { /* the second planted link is root's */
         assert_int_equal(symlink("planted", link), 0);
         assert_int_equal(symlink(folder->file, planted), 0);
         assert_int_equal(lchown(planted, i == 0 ? STRANGER : 0, 0), 0);
@@ -758,7 +759,7 @@ static void links_to_planted_links_are_refused(void **state)
     check_file(folder->file, "precious\n");
 }
 
-/* The file of a run that came to nothing goes, and not what has its name by then. */
+/* If nothing was traced, its new file is removed, but not another file with the same name. */
 static void only_its_own_file_is_removed(void **state)
 {
     struct folder *folder = *state;
@@ -1016,7 +1017,7 @@ int close(int fd)
     return fails ? -1 : result;
 }
 
-static void close_is_looked_at(void **state)
+static void close_reports_errors(void **state)
 {
     struct folder *folder = *state;
     struct output output;
@@ -1045,7 +1046,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 }
 
 /* This is not a slow reader, and as much as possible is written. */
-static void failed_poll_is_told(void **state)
+static void failed_poll_is_reported(void **state)
 {
     static char page[4096];
     struct output output;
@@ -1076,25 +1077,25 @@ int main(void)
         cmocka_unit_test(numbers),
         cmocka_unit_test(bytes_and_hex),
         cmocka_unit_test_setup_teardown(flushes_complete_lines, folder_open, folder_close),
-        cmocka_unit_test(drops_a_line_in_the_making),
+        cmocka_unit_test(drops_an_incomplete_line),
         cmocka_unit_test_setup_teardown(writes_batches, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(long_lines_are_whole, folder_open, folder_close),
-        cmocka_unit_test(endless_line_is_cut),
+        cmocka_unit_test(endless_line_is_whole),
         cmocka_unit_test_setup_teardown(file_is_emptied, folder_open, folder_close),
-        cmocka_unit_test_setup_teardown(new_file_is_the_callers, folder_open, folder_close),
-        cmocka_unit_test_setup_teardown(rights_come_back, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(new_file_belongs_to_the_caller, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(identity_is_restored, folder_open, folder_close),
         cmocka_unit_test(enters_as_the_caller),
-        cmocka_unit_test_setup_teardown(capabilities_open_nothing, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(capabilities_do_not_open_files, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(files_of_root_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(old_file_keeps_its_owner, folder_open, folder_close),
-        cmocka_unit_test(begins_what_is_no_file),
+        cmocka_unit_test(begin_changes_files_only),
         cmocka_unit_test_setup_teardown(names_without_a_folder, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(own_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_links_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_links_are_followed, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(others_files_are_refused, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(trusted_files_are_opened, folder_open, folder_close),
-        cmocka_unit_test_setup_teardown(races_are_lost, folder_open, folder_close),
+        cmocka_unit_test_setup_teardown(replaced_files_are_not_opened, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(links_to_planted_links_are_refused, folder_open,
                                         folder_close),
         cmocka_unit_test_setup_teardown(only_its_own_file_is_removed, folder_open, folder_close),
@@ -1108,8 +1109,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(names_of_descriptors, folder_open, folder_close),
         cmocka_unit_test_setup_teardown(descriptors_that_cannot_be_written, folder_open,
                                         folder_close),
-        cmocka_unit_test_setup_teardown(close_is_looked_at, folder_open, folder_close),
-        cmocka_unit_test(failed_poll_is_told),
+        cmocka_unit_test_setup_teardown(close_reports_errors, folder_open, folder_close),
+        cmocka_unit_test(failed_poll_is_reported),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

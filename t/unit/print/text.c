@@ -9,7 +9,7 @@
 
 /* A printer for events of one probe, and a draft of an event. */
 struct bench {
-    struct server_probe traced;
+    struct server_probe server_probe;
     struct output output;
     struct printer http;
     struct draft draft;
@@ -17,10 +17,10 @@ struct bench {
 
 static void bench_open(struct bench *bench, const char *probe, uint32_t date)
 {
-    *bench = (struct bench){.traced = {.signature = signature_on(probe, date)}};
+    *bench = (struct bench){.server_probe = {.signature = signature_on(probe, date)}};
     printed_open(&bench->output);
-    printer_open(&bench->http, text_open, &bench->output, &bench->traced, 1, 0);
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    printer_open(&bench->http, text_open, &bench->output, &bench->server_probe, 1, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
 }
 
 static void bench_close(struct bench *bench)
@@ -37,15 +37,15 @@ static void check_line(struct bench *bench, const char *expected)
 
     event = fenced(&event, event.size);
     if (printer_print(&bench->http, &event) != 0)
-        fail_msg("a good event is refused, whose line is to be %s", expected);
+        fail_msg("a valid event is refused; expected line: %s", expected);
     text = printed_take(&bench->output);
-    check_string(bench->traced.signature->declaration, text, expected);
+    check_string(bench->server_probe.signature->declaration, text, expected);
     free(text);
 }
 
 static void new_event(struct bench *bench, uint64_t connection, uint64_t request)
 {
-    draft_open(&bench->draft, bench->traced.signature, 0);
+    draft_open(&bench->draft, bench->server_probe.signature, 0);
     draft_number(&bench->draft, "conn-id", connection);
     draft_number(&bench->draft, "req-id", request);
 }
@@ -207,7 +207,7 @@ static void check_cut(struct bench *bench, size_t name_printed, const char *behi
     check_line(bench, expected);
 }
 
-static void long_headers_are_cut(void **state)
+static void long_headers_are_truncated(void **state)
 {
     struct bench bench;
     char name[EVENT_NAME_MAX], value[EVENT_TEXT_MAX];
@@ -261,7 +261,7 @@ static void cuts_between_characters(void **state)
                  (int)(before + cases[i].kept), value, cases[i].behind);
         check_line(&bench, expected);
     }
-    /* other bytes were sent so */
+    /* other invalid bytes are part of the value */
     memset(value, 'v', sizeof(value));
     value[sizeof(value) - 1] = '\xff';
     cut_header(&bench, "x", 1, 1, value, sizeof(value), sizeof(value) + 100);
@@ -318,7 +318,7 @@ static void check_refused(struct bench *bench, const struct event *event)
     output_string(&bench->output, "next");
     output_end_line(&bench->output);
     text = printed_take(&bench->output);
-    check_string("what is printed of a malformed event", text, "next\n");
+    check_string("output for a malformed event", text, "next\n");
     free(text);
 }
 
@@ -343,7 +343,7 @@ static void malformed_events_are_refused(void **state)
     }
 }
 
-static void lying_counters_are_refused(void **state)
+static void wrong_counters_are_refused(void **state)
 {
     struct bench bench;
 
@@ -370,7 +370,7 @@ static void unknown_ids_are_refused(void **state)
     bench_open(&bench, "h2o:send_response", 20260629);
     for (size_t i = 0; i != sizeof(ids) / sizeof(ids[0]); ++i) {
         struct event event;
-        draft_open(&bench.draft, bench.traced.signature, ids[i]);
+        draft_open(&bench.draft, bench.server_probe.signature, ids[i]);
         event = draft_event(&bench.draft);
         check_refused(&bench, &event);
     }
@@ -433,10 +433,10 @@ static void guesses_are_refused(void **state)
                                             .fields = fields,
                                             .num_fields = 3,
                                             .size = 40};
-        struct bench bench = {.traced = {.signature = &signature}};
+        struct bench bench = {.server_probe = {.signature = &signature}};
         struct event event;
         printed_open(&bench.output);
-        printer_open(&bench.http, text_open, &bench.output, &bench.traced, 1, 0);
+        printer_open(&bench.http, text_open, &bench.output, &bench.server_probe, 1, 0);
         draft_open(&bench.draft, &signature, 0);
         event = draft_event(&bench.draft);
         check_refused(&bench, &event);
@@ -452,12 +452,12 @@ int main(void)
         cmocka_unit_test(empty_names_and_values),
         cmocka_unit_test(hostile_bytes),
         cmocka_unit_test(whole_values_keep_their_last_bytes),
-        cmocka_unit_test(long_headers_are_cut),
+        cmocka_unit_test(long_headers_are_truncated),
         cmocka_unit_test(cuts_between_characters),
         cmocka_unit_test(longest_line),
         cmocka_unit_test(unreadable_values),
         cmocka_unit_test(malformed_events_are_refused),
-        cmocka_unit_test(lying_counters_are_refused),
+        cmocka_unit_test(wrong_counters_are_refused),
         cmocka_unit_test(unknown_ids_are_refused),
         cmocka_unit_test(ids_choose_the_probe),
         cmocka_unit_test(guesses_are_refused),

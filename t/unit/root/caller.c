@@ -77,7 +77,7 @@ static void finds_caller(void **state)
     }
 }
 
-/* pkexec says a uid, doas a name; sudo says more, and counts first. */
+/* pkexec gives a uid, doas a name. The variables of sudo count first. */
 static void finds_caller_of_others(void **state)
 {
     static const struct {
@@ -90,7 +90,7 @@ static void finds_caller_of_others(void **state)
         {NULL, "4294967294", NULL, false}, {NULL, NULL, "", false},
         {NULL, NULL, "no-such", false},    {NULL, NULL, "1", false},
     };
-    const struct passwd *user = getpwuid(1); /* of every Linux: bin, or daemon */
+    const struct passwd *user = getpwuid(1); /* every Linux has this user: bin or daemon */
     const gid_t group = user != NULL ? user->pw_gid : 0;
     char name[64], number[] = "1";
 
@@ -124,7 +124,7 @@ static void finds_caller_of_others(void **state)
     }
 }
 
-static void refuses_what_is_no_id(void **state)
+static void refuses_invalid_ids(void **state)
 {
     static const char *const words[] = {
         "",
@@ -180,7 +180,7 @@ int main(void)
         cmocka_unit_test(finds_caller),
         cmocka_unit_test(finds_caller_without_root),
         cmocka_unit_test(finds_caller_of_others),
-        cmocka_unit_test(refuses_what_is_no_id),
+        cmocka_unit_test(refuses_invalid_ids),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@ static int check_capabilities(const void *argument)
     return diagnose_capabilities(child_error) == 0 ? 0 : 1;
 }
 
-static void names_what_lacks(void **state)
+static void names_missing_capabilities(void **state)
 {
     static const struct {
         uint64_t lacking;
@@ -136,7 +136,7 @@ static void explains_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_what_lacks),
+        cmocka_unit_test(names_missing_capabilities),
         cmocka_unit_test(explains_refusals),
     };
 

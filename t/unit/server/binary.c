@@ -87,7 +87,7 @@ static int open_elf(struct binary *binary, const struct elf *elf)
     return open_part(binary, elf, sizeof(*elf));
 }
 
-static void code_is_where_segments_say(void **state)
+static void code_is_found_by_segments(void **state)
 {
     static const struct {
         uint64_t address, offset; /* 0: not found */
@@ -110,7 +110,7 @@ static void code_is_where_segments_say(void **state)
 }
 
 /* In writable segments, and in their last page after the end of the segment. */
-static void semaphores_are_where_segments_say(void **state)
+static void semaphores_are_found_by_segments(void **state)
 {
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t mapped_to = (0x404e10 + 0x400 + page - 1) / page * page;
@@ -144,7 +144,7 @@ static void semaphores_are_where_segments_say(void **state)
     binary_close(&binary);
 }
 
-static void sections_tell_of_probes(void **state)
+static void sections_show_probes(void **state)
 {
     static const struct {
         const char *first, *second;
@@ -170,7 +170,7 @@ static void sections_tell_of_probes(void **state)
 }
 
 /* A file without a valid section table is still a program. */
-static void sections_can_be_gone(void **state)
+static void section_table_can_be_missing(void **state)
 {
     struct elf elf, broken;
     struct binary binary;
@@ -208,7 +208,7 @@ static void sections_can_be_gone(void **state)
     binary_close(&binary);
 }
 
-static void what_is_no_program_is_refused(void **state)
+static void other_files_are_refused(void **state)
 {
     struct elf elf, broken;
     struct binary binary;
@@ -284,11 +284,11 @@ static void releases_before_probes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(code_is_where_segments_say),
-        cmocka_unit_test(semaphores_are_where_segments_say),
-        cmocka_unit_test(sections_tell_of_probes),
-        cmocka_unit_test(sections_can_be_gone),
-        cmocka_unit_test(what_is_no_program_is_refused),
+        cmocka_unit_test(code_is_found_by_segments),
+        cmocka_unit_test(semaphores_are_found_by_segments),
+        cmocka_unit_test(sections_show_probes),
+        cmocka_unit_test(section_table_can_be_missing),
+        cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(versions_are_found),
         cmocka_unit_test(releases_before_probes),
     };

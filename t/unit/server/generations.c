@@ -106,7 +106,7 @@ static double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* It waits for a supervisor that is there, and not for one that has ended. */
+/* It waits for a running supervisor, and not for one that has ended. */
 static void waits_for_a_successor(void **state)
 {
     struct supervisor supervisor;
@@ -129,7 +129,7 @@ static void waits_for_a_successor(void **state)
     close(supervisor.input[1]);
 }
 
-/* The parent of this process is no start_server, whatever else it is. */
+/* The parent of this process is not start_server. */
 static void has_none_without_a_supervisor(void **state)
 {
     struct generations generations;

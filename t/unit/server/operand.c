@@ -69,7 +69,7 @@ static void check_notes(enum operand_arch arch, const char *name)
     notes_close(&notes);
 }
 
-static void reads_whole_notes(void **state)
+static void notes_have_one_operand_per_at_sign(void **state)
 {
     (void)state;
     check_notes(OPERAND_X86_64, "usdt-notes-2020-06.tsv");
@@ -83,7 +83,7 @@ struct operand_case {
     const char *expression;
 };
 
-static void reads_what_no_server_has_yet_on_x86_64(void **state)
+static void reads_other_operands_of_x86_64(void **state)
 {
     static const struct operand_case cases[] = {
         {"1@%ah", "(u8)(ctx->ax >> 8)"},
@@ -118,7 +118,7 @@ static void reads_what_no_server_has_yet_on_x86_64(void **state)
         check_operand(OPERAND_X86_64, cases[i].operand, cases[i].expression);
 }
 
-static void reads_what_no_server_has_yet_on_aarch64(void **state)
+static void reads_other_operands_of_aarch64(void **state)
 {
     static const struct operand_case cases[] = {
         {"4@w3", "(u32)ctx->regs[3]"},
@@ -146,16 +146,16 @@ static void reads_what_no_server_has_yet_on_aarch64(void **state)
         check_operand(OPERAND_AARCH64, cases[i].operand, cases[i].expression);
 }
 
-/* It is not parsed, and not skipped. */
+/* Checks that text is neither parsed as an operand nor skipped. */
 static void check_unreadable(enum operand_arch arch, const char *text)
 {
     const char *at = text;
     struct operand operand;
 
     if (operand_parse(arch, &at, &operand) == 0)
-        fail_msg("'%s' is no operand, and was read as one", text);
+        fail_msg("'%s' is not an operand, but was parsed as one", text);
     if (at != text)
-        fail_msg("'%s' is no operand, and the text was moved to '%s'", text, at);
+        fail_msg("'%s' is not an operand, but the text was moved to '%s'", text, at);
 }
 
 static void refuses_what_is_malformed(void **state)
@@ -317,7 +317,7 @@ static void refuses_what_is_malformed(void **state)
         check_unreadable(OPERAND_AARCH64, aarch64[i]);
 }
 
-static void counts(void **state)
+static void counts_operands(void **state)
 {
     static const struct {
         const char *text;
@@ -352,7 +352,7 @@ static void counts(void **state)
 }
 
 /* Sizes and signs, which the version compares with the declarations. */
-static void knows_size_and_sign(void **state)
+static void parses_size_and_sign(void **state)
 {
     static const struct {
         const char *text;
@@ -379,7 +379,7 @@ static void knows_size_and_sign(void **state)
 /*
  * Like snprintf, it returns the full length, and writes no more than `size` bytes.
  */
-static void expression_keeps_to_its_room(void **state)
+static void expression_fits_its_buffer(void **state)
 {
     const char *at = "8@3256(%r12,%rdx,8)";
     struct operand operand;
@@ -403,13 +403,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_all_of_x86_64),
         cmocka_unit_test(reads_all_of_aarch64),
-        cmocka_unit_test(reads_whole_notes),
-        cmocka_unit_test(reads_what_no_server_has_yet_on_x86_64),
-        cmocka_unit_test(reads_what_no_server_has_yet_on_aarch64),
+        cmocka_unit_test(notes_have_one_operand_per_at_sign),
+        cmocka_unit_test(reads_other_operands_of_x86_64),
+        cmocka_unit_test(reads_other_operands_of_aarch64),
         cmocka_unit_test(refuses_what_is_malformed),
-        cmocka_unit_test(counts),
-        cmocka_unit_test(knows_size_and_sign),
-        cmocka_unit_test(expression_keeps_to_its_room),
+        cmocka_unit_test(counts_operands),
+        cmocka_unit_test(parses_size_and_sign),
+        cmocka_unit_test(expression_fits_its_buffer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

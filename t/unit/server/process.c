@@ -112,7 +112,7 @@ static int end(const void *argument)
     return 0;
 }
 
-static void refuses_what_is_no_process(void **state)
+static void refuses_other_pids(void **state)
 {
     const pid_t ended = child_start(end, NULL);
     struct error error = {0};
@@ -274,7 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(name_and_arguments_are_escaped),
         cmocka_unit_test(knows_when_it_has_ended),
-        cmocka_unit_test(refuses_what_is_no_process),
+        cmocka_unit_test(refuses_other_pids),
         cmocka_unit_test(names_the_process_of_a_thread),
         cmocka_unit_test(knows_its_namespace),
         cmocka_unit_test(knows_where_files_are_mapped),

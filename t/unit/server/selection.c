@@ -87,7 +87,7 @@ static void check_chosen(const struct chosen *chosen, const char *printed, const
 
 static const char *const servers[] = {"2020-06", "2024-10", "2026-06"};
 
-static void what_http_traces(void **state)
+static void probes_of_http(void **state)
 {
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
@@ -104,7 +104,7 @@ static void what_http_traces(void **state)
 }
 
 /* A server of 2019 has send_response_status. */
-static void what_http_traces_of_2019(void **state)
+static void probes_of_http_in_2019(void **state)
 {
     struct notes notes;
     struct version version;
@@ -142,7 +142,7 @@ static char *expected_names(const char *name)
     return names;
 }
 
-static void what_quic_traces(void **state)
+static void probes_of_quic(void **state)
 {
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
@@ -160,7 +160,7 @@ static void what_quic_traces(void **state)
     }
 }
 
-static void what_all_traces(void **state)
+static void probes_of_all(void **state)
 {
     static const size_t counts[] = {74, 131, 132}; /* number of different probes in the notes */
 
@@ -179,7 +179,7 @@ static void what_all_traces(void **state)
     }
 }
 
-static void globs_choose(void **state)
+static void globs_select(void **state)
 {
     struct chosen chosen;
 
@@ -216,7 +216,7 @@ static void globs_choose(void **state)
  * Events of h2o's connections need the probes that tie them, and those that follow quicly's
  * connections.
  */
-static void ties_come_along(void **state)
+static void ties_are_added(void **state)
 {
     struct chosen chosen;
 
@@ -243,7 +243,7 @@ static void ties_come_along(void **state)
 }
 
 /* A probe that is in no list is traced only if -t names it. */
-static void unknown_probes_are_named(void **state)
+static void unknown_probes_must_be_named(void **state)
 {
     struct notes notes;
     struct version version;
@@ -282,12 +282,12 @@ static void refuse(const char *notes, const char *glob, const char *part)
     CHOOSE(&chosen, notes, "quic", "accept", glob);
     assert_int_equal(chosen.result, -1);
     if (strstr(chosen.error.text, part) == NULL)
-        fail_msg("'%s': the sentence has no '%s': %s", glob, part, chosen.error.text);
+        fail_msg("'%s': the message lacks '%s': %s", glob, part, chosen.error.text);
     assert_true(is_tame(chosen.error.text, false));
     chosen_close(&chosen);
 }
 
-static void what_matches_nothing_is_an_error(void **state)
+static void glob_without_match_is_an_error(void **state)
 {
     (void)state;
     refuse("usdt-notes-2026-06.tsv", "quicly:acept", "'quicly:acept'");
@@ -307,7 +307,7 @@ static void what_matches_nothing_is_an_error(void **state)
 }
 
 /* No suggestion for a name that is similar to none. */
-static void what_is_far_is_not_suggested(void **state)
+static void only_similar_names_are_suggested(void **state)
 {
     struct chosen chosen;
 
@@ -337,7 +337,7 @@ static void nothing_to_trace(void **state)
     notes_close(&notes);
 }
 
-static void prints_what_is_lacking(void **state)
+static void reports_lacking_probes(void **state)
 {
     struct notes notes;
     struct version version;
@@ -437,10 +437,10 @@ static void real_servers_are_silent(void **state)
 
 #define WITH_LISTS "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/to/h2o\n"
 #define HEADER_IS_MISSED                                                                           \
-    "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and nothing "   \
-    "says what they mean; here it is h2o:receive_request_header(uint64_t arg1, uint64_t arg2, "    \
-    "int32_t arg3); h2olog all -t h2o:receive_request_header traces it raw; to read "              \
-    "it, " WITH_LISTS
+    "h2olog: h2o:receive_request_header is not traced: its arguments have changed, and "           \
+    "their meaning is unknown; here it is h2o:receive_request_header(uint64_t arg1, uint64_t "     \
+    "arg2, int32_t arg3); h2olog all -t h2o:receive_request_header prints its raw arguments; "     \
+    "to read it, " WITH_LISTS
 #define RESPONSE_IS_LONGER                                                                         \
     "h2olog: h2o:send_response has 4 arguments here; the first 3 fit h2o:send_response(uint64_t "  \
     "conn_id, uint64_t req_id, int status) and are read as these, the others are not read; to "    \
@@ -461,7 +461,7 @@ static void later_open(struct notes *notes)
     notes_add(notes, "quicly", "brand_new", "8@%rdi -4@%eax");
 }
 
-static void what_changed_is_named(void **state)
+static void changed_probes_are_reported(void **state)
 {
     struct notes notes;
     char *said;
@@ -475,15 +475,16 @@ static void what_changed_is_named(void **state)
     said = said_of_target(&notes, "quic", NULL);
     check_string(
         "quic", said,
-        "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and nothing says what "
-        "they mean; here it is h2o:h3s_accept(uint64_t arg1); h2olog all -t h2o:h3s_accept traces "
-        "it raw; to read it, " WITH_LISTS
+        "h2olog: h2o:h3s_accept is not traced: its arguments have changed, and their meaning is "
+        "unknown; here it is h2o:h3s_accept(uint64_t arg1); h2olog all -t h2o:h3s_accept prints "
+        "its raw arguments; to read it, " WITH_LISTS
         "h2olog: quicly:receive is read as quicly:receive(struct st_quicly_conn_t *conn, int64_t "
         "at, const char *dcid, const void *bytes, size_t bytes_len), which h2o had from 2020-06-05 "
         "to 2026-01-19; the other probes are those of h2o since 2026-06-10; if that is "
         "wrong, " WITH_LISTS
-        "h2olog: not traced, as no list of this h2olog has them: quicly:brand_new(uint64_t arg1, "
-        "int32_t arg2); h2olog all -t NAME traces one raw; to read them, " WITH_LISTS);
+        "h2olog: not traced, because no list of this h2olog has them: quicly:brand_new(uint64_t "
+        "arg1, int32_t arg2); h2olog all -t NAME prints the raw arguments of one; to read "
+        "them, " WITH_LISTS);
     free(said);
 
     said = said_of_target(&notes, "all", NULL);
@@ -496,7 +497,7 @@ static void what_changed_is_named(void **state)
 }
 
 /* Probes of -t are traced; other probes that they need are reported. */
-static void what_changed_and_is_chosen(void **state)
+static void changed_probes_of_t_are_traced(void **state)
 {
     struct notes notes;
     char *said;
@@ -517,10 +518,10 @@ static void what_changed_and_is_chosen(void **state)
 }
 
 /*
- * What cannot be traced is said for each of its places, when the program is put together. Nothing else
- * is said of it: nothing fits, and -t is of no help.
+ * A probe that cannot be traced at all is selected. The program then reports each of its locations;
+ * there is no other report.
  */
-static void unreadable_probes_are_left_to_the_program(void **state)
+static void unreadable_probes_are_selected(void **state)
 {
     struct notes notes;
     struct chosen chosen;
@@ -560,17 +561,17 @@ static void unreadable_probes_are_left_to_the_program(void **state)
     notes_close(&notes);
 }
 
-/* What only tells when a connection begins and ends is named as well. */
-static void what_changed_and_is_followed(void **state)
+/* Changed probes are reported, too, if only the reader needs them. */
+static void changed_followed_probes_are_reported(void **state)
 {
     static const char *const lives[] = {"accept", "connect", "free"};
 
     (void)state;
     for (size_t i = 0; i != 3; ++i) {
         char *said, *expected = memory_format(
-                        "h2olog: quicly:%s is not traced: its arguments have changed, and nothing "
-                        "says what they mean; here it is quicly:%s(int32_t arg1); h2olog all -t "
-                        "quicly:%s traces it raw; to read it, " WITH_LISTS,
+                        "h2olog: quicly:%s is not traced: its arguments have changed, and their "
+                        "meaning is unknown; here it is quicly:%s(int32_t arg1); h2olog all -t "
+                        "quicly:%s prints its raw arguments; to read it, " WITH_LISTS,
                         lives[i], lives[i], lives[i]);
         struct notes notes;
         notes_open(&notes, "usdt-notes-2026-06.tsv");
@@ -610,10 +611,10 @@ static void many_new_probes_are_one_line(void **state)
     }
     said = said_of_target(&notes, "quic", NULL);
     check_string("said", said,
-                 "h2olog: not traced, as no list of this h2olog has them: quicly:new_0(), "
+                 "h2olog: not traced, because no list of this h2olog has them: quicly:new_0(), "
                  "quicly:new_1(), quicly:new_2(), quicly:new_3(), quicly:new_4(), quicly:new_5(), "
-                 "quicly:new_6(), quicly:new_7() and 12 more; h2olog all -t NAME traces one raw; "
-                 "to read them, " WITH_LISTS);
+                 "quicly:new_6(), quicly:new_7() and 12 more; h2olog all -t NAME prints the raw "
+                 "arguments of one; to read them, " WITH_LISTS);
     free(said);
     notes_close(&notes);
 }
@@ -643,13 +644,13 @@ static void old_open(struct notes *notes, uint32_t date)
     ") has no probe for QUIC: quicly events are missing; h2o has had it since 2019-09-24\n"
 #define NO_HTTP3(name_of_version)                                                                  \
     "h2olog: this server (" name_of_version                                                        \
-    ") has no probes for requests of HTTP/3: these are missing; "                                  \
-    "h2o has had them since 2020-01-20\n"
+    ") has no probes for requests of HTTP/3, so they are not printed; "                            \
+    "h2o has had these probes since 2020-01-20\n"
 #define NO_HEADERS_OF_HTTP3(name_of_version)                                                       \
     "h2olog: this server (" name_of_version                                                        \
     ") has no probe for response headers of HTTP/3: send-response-header events are missing; "     \
     "h2o has had it since 2020-01-20\n"
-static void old_servers_lack_what_is_promised(void **state)
+static void old_servers_lack_output(void **state)
 {
     static const struct {
         uint32_t date;
@@ -697,8 +698,8 @@ static void old_servers_lack_what_is_promised(void **state)
     }
 }
 
-/* Between 2019-12-18 and 2020-01-31 the lists are the same; HTTP/3 makes a third place. */
-static void http3_is_a_third_place(void **state)
+/* From 2019-12-18 to 2020-01-31, the lists are the same. HTTP/3 shows as a third location. */
+static void http3_has_a_third_location(void **state)
 {
     struct notes notes;
     char *said;
@@ -725,8 +726,8 @@ static void http3_is_a_third_place(void **state)
     notes_close(&notes);
 }
 
-/* `quic` drops what is not of HTTP/3, also of what -t names. */
-static void http3_is_missing_of_what_is_named(void **state)
+/* `quic` prints only events of HTTP/3, also with -t. */
+static void http3_can_be_missing_with_t(void **state)
 {
     struct notes notes;
     char *said;
@@ -745,8 +746,8 @@ static void http3_is_missing_of_what_is_named(void **state)
     notes_close(&notes);
 }
 
-/* Versions from 2020-02 on lack nothing. */
-static void newer_servers_keep_promises(void **state)
+/* Versions since 2020-02 have all probes. */
+static void newer_servers_lack_nothing(void **state)
 {
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
@@ -765,8 +766,8 @@ static void newer_servers_keep_promises(void **state)
     }
 }
 
-/* Probes that the version has, but this build lacks. */
-static void builds_can_lack_what_is_promised(void **state)
+/* Probes of the version that were not compiled in. */
+static void builds_can_lack_probes(void **state)
 {
     struct notes notes;
     char *said;
@@ -785,7 +786,7 @@ static void builds_can_lack_what_is_promised(void **state)
     notes_close(&notes);
 }
 
-/* With probes of h2o alone, `quic` is an error. */
+/* `quic` fails if a server has only probes of h2o. */
 static void quic_needs_quic(void **state)
 {
     const struct options quic = {.view = view_find("quic")};
@@ -803,8 +804,8 @@ static void quic_needs_quic(void **state)
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(selection_open(&selection, &quic, NULL, &version, &error), -1);
     check_string("quic", error.text,
-                 "this server has no probes of QUIC: it was built without HTTP/3, or is of before "
-                 "2019-09-24, when h2o got them; http traces its requests");
+                 "this server has no probes of QUIC: it was built without HTTP/3, or it is older "
+                 "than 2019-09-24, when h2o got them; to trace its requests, use http");
     selection_dispose(&selection);
     assert_int_equal(selection_open(&selection, &named, NULL, &version, &error), 0);
     selection_dispose(&selection);
@@ -821,12 +822,12 @@ static size_t count_lines(const char *text)
     return count;
 }
 
-/* Where all that a mode needs has changed, the error says so, and nothing is said to be read. */
-static void nothing_that_is_needed_is_known(void **state)
+/* If all probes that a mode needs have changed, this is an error; no probe is reported as read. */
+static void needed_probes_can_be_unknown(void **state)
 {
     static const struct {
         const char *mode;
-        const char *probes[3][3]; /* the last one is said to have changed */
+        const char *probes[3][3]; /* the last one is reported as changed */
     } cases[] = {
         {"http", {{"h2o", "send_response", "8@%rdi 8@%rsi"}}},
         {"quic",
@@ -882,8 +883,8 @@ static void lists_a_server(void **state)
     report_list(file, &options, &version);
     fclose(file);
     assert_int_equal(count_lines(text), 74);
-    for (size_t i = 0; i != version.num_traced; ++i)
-        assert_non_null(strstr(text, version.traced[i].signature->declaration));
+    for (size_t i = 0; i != version.num_probes; ++i)
+        assert_non_null(strstr(text, version.probes[i].signature->declaration));
     assert_non_null(strstr(
         text,
         "\nquicly:max_data_send(struct st_quicly_conn_t *conn, int64_t at, uint64_t limit)\n"));
@@ -924,7 +925,7 @@ static size_t num_probes(void)
 }
 
 /* -l alone: each probe once, with its newest declaration. */
-static void lists_all_there_are(void **state)
+static void lists_all_probes(void **state)
 {
     const struct options options = {.view = view_find("http")};
     char *text = NULL, *rest, *line, last[128] = "";
@@ -959,32 +960,32 @@ static void lists_all_there_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_http_traces),
-        cmocka_unit_test(what_http_traces_of_2019),
-        cmocka_unit_test(what_quic_traces),
-        cmocka_unit_test(what_all_traces),
-        cmocka_unit_test(globs_choose),
-        cmocka_unit_test(ties_come_along),
-        cmocka_unit_test(unknown_probes_are_named),
-        cmocka_unit_test(what_matches_nothing_is_an_error),
-        cmocka_unit_test(what_is_far_is_not_suggested),
+        cmocka_unit_test(probes_of_http),
+        cmocka_unit_test(probes_of_http_in_2019),
+        cmocka_unit_test(probes_of_quic),
+        cmocka_unit_test(probes_of_all),
+        cmocka_unit_test(globs_select),
+        cmocka_unit_test(ties_are_added),
+        cmocka_unit_test(unknown_probes_must_be_named),
+        cmocka_unit_test(glob_without_match_is_an_error),
+        cmocka_unit_test(only_similar_names_are_suggested),
         cmocka_unit_test(nothing_to_trace),
-        cmocka_unit_test(prints_what_is_lacking),
+        cmocka_unit_test(reports_lacking_probes),
         cmocka_unit_test(real_servers_are_silent),
-        cmocka_unit_test(what_changed_is_named),
-        cmocka_unit_test(what_changed_and_is_chosen),
-        cmocka_unit_test(unreadable_probes_are_left_to_the_program),
-        cmocka_unit_test(what_changed_and_is_followed),
+        cmocka_unit_test(changed_probes_are_reported),
+        cmocka_unit_test(changed_probes_of_t_are_traced),
+        cmocka_unit_test(unreadable_probes_are_selected),
+        cmocka_unit_test(changed_followed_probes_are_reported),
         cmocka_unit_test(many_new_probes_are_one_line),
-        cmocka_unit_test(old_servers_lack_what_is_promised),
-        cmocka_unit_test(http3_is_a_third_place),
-        cmocka_unit_test(http3_is_missing_of_what_is_named),
-        cmocka_unit_test(newer_servers_keep_promises),
-        cmocka_unit_test(builds_can_lack_what_is_promised),
+        cmocka_unit_test(old_servers_lack_output),
+        cmocka_unit_test(http3_has_a_third_location),
+        cmocka_unit_test(http3_can_be_missing_with_t),
+        cmocka_unit_test(newer_servers_lack_nothing),
+        cmocka_unit_test(builds_can_lack_probes),
         cmocka_unit_test(quic_needs_quic),
-        cmocka_unit_test(nothing_that_is_needed_is_known),
+        cmocka_unit_test(needed_probes_can_be_unknown),
         cmocka_unit_test(lists_a_server),
-        cmocka_unit_test(lists_all_there_are),
+        cmocka_unit_test(lists_all_probes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

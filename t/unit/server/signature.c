@@ -73,7 +73,7 @@ static void spell_bits(unsigned bits, char *text, size_t size)
 }
 
 /* Names, kinds, widths, signs, order and limits of the fields, and which arguments are read. */
-static void fields_are_as_worked_out(void **state)
+static void fields_match_the_data(void **state)
 {
     char *text = data_read("fields.tsv"), *rest = text, *columns[5];
     size_t count = 0, later = 0;
@@ -165,7 +165,7 @@ static void arguments_are_as_declared(void **state)
             assert_int_equal(argument->is_pointer, strchr(declared, '*') != NULL);
             integer = argument->is_pointer ? NULL : find_integer(declared);
             if (!argument->is_pointer && integer == NULL)
-                fail_msg("%s: which type has %s?", signatures[i].declaration, name);
+                fail_msg("%s: the type of %s is unknown", signatures[i].declaration, name);
             assert_int_equal(argument->width, integer != NULL ? integer->width : 8);
             if (integer != NULL)
                 assert_int_equal(argument->is_signed, integer->is_signed);
@@ -220,7 +220,7 @@ static const struct member *find_member(const struct member *members, size_t cou
 }
 
 /* Kernel side and user side have the same layout. */
-static void places_are_where_the_capture_puts_them(void **state)
+static void offsets_match_the_capture(void **state)
 {
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
@@ -244,7 +244,7 @@ static void places_are_where_the_capture_puts_them(void **state)
                 continue;
             }
             if (find_member(members, count, field->place, width) == NULL)
-                fail_msg("%s: nothing of %zu bytes is at %u, where %s is to be",
+                fail_msg("%s: no member of %zu bytes is at %u; %s is expected there",
                          signature->declaration, width, field->place, field->key);
         }
         /* a member with the name of an argument is at the place of its field */
@@ -265,7 +265,7 @@ static void places_are_where_the_capture_puts_them(void **state)
 /*
  * The largest event fits into its memory, and the flags have a bit for each value of variable size.
  */
-static void events_have_room(void **state)
+static void largest_events_fit(void **state)
 {
     (void)state;
     for (size_t i = 0; i != num_signatures; ++i) {
@@ -302,14 +302,14 @@ static void periods_do_not_overlap(void **state)
                 strcmp(other->provider, signature->provider) == 0 &&
                 (other->until == 0 || other->until > signature->since) &&
                 (signature->until == 0 || signature->until > other->since))
-                fail_msg("%s and %s are of the same days", signature->declaration,
+                fail_msg("%s and %s have days in common", signature->declaration,
                          other->declaration);
         }
     }
 }
 
 /* The layouts of struct st_quicly_stats_t, row by row. */
-static void stats_are_as_in_the_facts(void **state)
+static void stats_layouts_match_the_data(void **state)
 {
     char *text = data_read("conn-stats-layouts.tsv"), *rest = text, *columns[7];
     const char *from = "";
@@ -343,13 +343,10 @@ static void stats_are_as_in_the_facts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields_are_as_worked_out),
-        cmocka_unit_test(secrets_are_never_read),
-        cmocka_unit_test(arguments_are_as_declared),
-        cmocka_unit_test(places_are_where_the_capture_puts_them),
-        cmocka_unit_test(events_have_room),
-        cmocka_unit_test(periods_do_not_overlap),
-        cmocka_unit_test(stats_are_as_in_the_facts),
+        cmocka_unit_test(fields_match_the_data),        cmocka_unit_test(secrets_are_never_read),
+        cmocka_unit_test(arguments_are_as_declared),    cmocka_unit_test(offsets_match_the_capture),
+        cmocka_unit_test(largest_events_fit),           cmocka_unit_test(periods_do_not_overlap),
+        cmocka_unit_test(stats_layouts_match_the_data),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,13 +8,13 @@
 #include "memory.h"
 #include "server/version.h"
 
-static const struct server_probe *find_traced(const struct version *version, const char *provider,
-                                              const char *probe)
+static const struct server_probe *find_probe(const struct version *version, const char *provider,
+                                             const char *probe)
 {
-    for (size_t i = 0; i != version->num_traced; ++i) {
-        if (strcmp(version->traced[i].probe->provider, provider) == 0 &&
-            strcmp(version->traced[i].probe->name, probe) == 0)
-            return &version->traced[i];
+    for (size_t i = 0; i != version->num_probes; ++i) {
+        if (strcmp(version->probes[i].probe->provider, provider) == 0 &&
+            strcmp(version->probes[i].probe->name, probe) == 0)
+            return &version->probes[i];
     }
     fail_msg("%s:%s is not traced", provider, probe);
     return NULL;
@@ -23,7 +23,7 @@ static const struct server_probe *find_traced(const struct version *version, con
 static void check_declaration(const struct version *version, const char *provider,
                               const char *probe, const char *expected)
 {
-    check_string(probe, find_traced(version, provider, probe)->signature->declaration, expected);
+    check_string(probe, find_probe(version, provider, probe)->signature->declaration, expected);
 }
 
 /*
@@ -51,16 +51,16 @@ static void check_server(enum operand_arch arch, const char *file, const char *e
 
     notes_open(&notes, file);
     version_open(&version, arch, &notes);
-    assert_int_equal(version.num_traced, notes.num_probes);
+    assert_int_equal(version.num_probes, notes.num_probes);
     assert_int_equal(version.num_matching, notes.num_probes);
-    for (size_t i = 0; i != version.num_traced; ++i) {
-        const struct server_probe *traced = &version.traced[i];
+    for (size_t i = 0; i != version.num_probes; ++i) {
+        const struct server_probe *server_probe = &version.probes[i];
         char *declaration = find_declaration(expected, &notes.probes[i]);
         if (declaration == NULL)
             fail_msg("%s has no %s:%s", expected, notes.probes[i].provider, notes.probes[i].name);
-        assert_ptr_equal(traced->probe, &notes.probes[i]);
-        check_string(file, traced->signature->declaration, declaration);
-        assert_false(traced->guess != NULL);
+        assert_ptr_equal(server_probe->probe, &notes.probes[i]);
+        check_string(file, server_probe->signature->declaration, declaration);
+        assert_false(server_probe->guess != NULL);
         free(declaration);
     }
     version_dispose(&version);
@@ -277,9 +277,9 @@ static void reads_every_version(void **state)
         if (version.since == dates[i])
             ++num_found;
         else if (version.since < dates[i] || !look_the_same(dates[i], version.since))
-            fail_msg("a server of %u is taken for one of %u", dates[i], version.since);
-        for (size_t j = 0; j != version.num_traced; ++j)
-            assert_true(is_current(version.traced[j].signature, version.since));
+            fail_msg("a server of %u is identified as one of %u", dates[i], version.since);
+        for (size_t j = 0; j != version.num_probes; ++j)
+            assert_true(is_current(version.probes[j].signature, version.since));
         version_dispose(&version);
         notes_close(&notes);
     }
@@ -303,11 +303,11 @@ static void a_server_can_lack_probes(void **state)
     notes_remove(&notes, "picotls", "client_random");
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
-    assert_int_equal(version.num_traced, notes.num_probes);
+    assert_int_equal(version.num_probes, notes.num_probes);
     assert_int_equal(version.num_matching, notes.num_probes);
-    for (size_t i = 0; i != version.num_traced; ++i) {
-        assert_false(version.traced[i].guess != NULL);
-        assert_true(is_current(version.traced[i].signature, 20260629));
+    for (size_t i = 0; i != version.num_probes; ++i) {
+        assert_false(version.probes[i].guess != NULL);
+        assert_true(is_current(version.probes[i].signature, 20260629));
     }
     version_dispose(&version);
     notes_close(&notes);
@@ -335,9 +335,9 @@ static void a_server_can_lack_most_probes(void **state)
         if (notes.num_probes != 0) {
             version_open(&version, OPERAND_X86_64, &notes);
             if (version.num_matching != notes.num_probes)
-                fail_msg(
-                    "a server of %u with %zu probes is taken for one of %u that has %zu of them",
-                    date, notes.num_probes, version.since, version.num_matching);
+                fail_msg("a server of %u with %zu probes is identified as one of %u that has %zu "
+                         "of them",
+                         date, notes.num_probes, version.since, version.num_matching);
             version_dispose(&version);
         }
         notes_close(&notes);
@@ -373,7 +373,7 @@ static void an_unknown_probe_is_guessed(void **state)
     };
     struct notes notes;
     struct version version;
-    const struct server_probe *traced;
+    const struct server_probe *server_probe;
     const struct signature *signature;
     size_t end = sizeof(struct event_head);
 
@@ -384,9 +384,9 @@ static void an_unknown_probe_is_guessed(void **state)
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
     assert_int_equal(version.num_matching, notes.num_probes - 1);
-    traced = find_traced(&version, "h2o", "brand_new");
-    signature = traced->signature;
-    assert_true(traced->guess != NULL);
+    server_probe = find_probe(&version, "h2o", "brand_new");
+    signature = server_probe->signature;
+    assert_true(server_probe->guess != NULL);
     assert_string_equal(signature->provider, "h2o");
     assert_string_equal(signature->probe, "brand_new");
     check_string("declaration", signature->declaration,
@@ -415,8 +415,8 @@ static void an_unknown_probe_is_guessed(void **state)
     assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
     for (size_t i = 9; i != signature->num_fields; ++i)
         assert_true(strncmp(signature->fields[i].key, "arg", 3) != 0);
-    for (size_t i = 0; i != version.num_traced; ++i)
-        assert_int_equal(version.traced[i].guess != NULL, &version.traced[i] == traced);
+    for (size_t i = 0; i != version.num_probes; ++i)
+        assert_int_equal(version.probes[i].guess != NULL, &version.probes[i] == server_probe);
     version_dispose(&version);
     notes_close(&notes);
 }
@@ -439,17 +439,17 @@ static void guesses_at_the_limits(void **state)
               "8@%rax 8@%rax 8@%rax");
     notes_add(&notes, "quicly", "unreadable", "8@%rax 8@foo(%rip) 8@%rbx");
     version_open(&version, OPERAND_X86_64, &notes);
-    signature = find_traced(&version, "quicly", "nothing")->signature;
+    signature = find_probe(&version, "quicly", "nothing")->signature;
     check_string("declaration", signature->declaration, "quicly:nothing()");
     assert_int_equal(signature->num_arguments, 0);
     assert_int_equal(signature->reads, 0);
-    signature = find_traced(&version, "quicly", "twelve")->signature;
+    signature = find_probe(&version, "quicly", "twelve")->signature;
     assert_int_equal(signature->num_arguments, 12);
     assert_int_equal(signature->reads, 0xfff);
-    signature = find_traced(&version, "quicly", "seventeen")->signature;
+    signature = find_probe(&version, "quicly", "seventeen")->signature;
     assert_int_equal(signature->num_arguments, PROBE_ARGUMENTS_MAX);
     assert_true(signature->num_fields <= RECORD_FIELDS_MAX);
-    assert_true(find_traced(&version, "quicly", "unreadable")->guess != NULL);
+    assert_true(find_probe(&version, "quicly", "unreadable")->guess != NULL);
     version_dispose(&version);
     notes_close(&notes);
 }
@@ -458,11 +458,11 @@ static void guesses_at_the_limits(void **state)
  * A known probe with more or fewer arguments than in the version: the arguments of the version if
  * they are the first ones, else another signature, else a guess.
  */
-static void a_known_probe_in_another_shape(void **state)
+static void a_known_probe_with_other_arguments(void **state)
 {
     struct notes notes;
     struct version version;
-    const struct server_probe *traced;
+    const struct server_probe *server_probe;
 
     (void)state;
     notes_open(&notes, "usdt-notes-2026-06.tsv");
@@ -477,20 +477,20 @@ static void a_known_probe_in_another_shape(void **state)
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20260610);
     assert_int_equal(version.num_matching, notes.num_probes - 3);
-    traced = find_traced(&version, "h2o", "send_response");
-    assert_false(traced->guess != NULL);
-    check_string("send_response", traced->signature->declaration,
+    server_probe = find_probe(&version, "h2o", "send_response");
+    assert_false(server_probe->guess != NULL);
+    check_string("send_response", server_probe->signature->declaration,
                  "h2o:send_response(uint64_t conn_id, uint64_t req_id, int status)");
-    assert_int_equal(traced->num_ignored, 1);
-    traced = find_traced(&version, "quicly", "accept");
-    assert_true(traced->guess != NULL);
-    check_string("accept", traced->signature->declaration,
+    assert_int_equal(server_probe->num_ignored, 1);
+    server_probe = find_probe(&version, "quicly", "accept");
+    assert_true(server_probe->guess != NULL);
+    check_string("accept", server_probe->signature->declaration,
                  "quicly:accept(uint64_t arg1, int64_t arg2)");
-    traced = find_traced(&version, "quicly", "receive");
-    assert_false(traced->guess != NULL);
-    assert_int_equal(traced->signature->since, 20200605); /* the newer of the two */
-    assert_int_equal(traced->num_ignored, 0);
-    assert_false(version_is_of_version(&version, traced->signature));
+    server_probe = find_probe(&version, "quicly", "receive");
+    assert_false(server_probe->guess != NULL);
+    assert_int_equal(server_probe->signature->since, 20200605); /* the newer of the two */
+    assert_int_equal(server_probe->num_ignored, 0);
+    assert_false(version_is_of_version(&version, server_probe->signature));
     version_dispose(&version);
     notes_close(&notes);
 }
@@ -550,16 +550,17 @@ static void arguments_can_be_appended(void **state)
         notes_open(&notes, real_servers[nth].notes);
         version_open(&before, arch, &notes);
         for (size_t j = i % 16; j < notes.num_probes; j += 16)
-            change_operands(&notes.probes[j], arch, before.traced[j].signature->num_arguments,
+            change_operands(&notes.probes[j], arch, before.probes[j].signature->num_arguments,
                             false, real_servers[nth].operands[j / 16 % 4]);
         version_open(&version, arch, &notes);
         for (size_t j = 0; j != notes.num_probes; ++j) {
-            const struct signature *declared = before.traced[j].signature;
-            const struct server_probe *traced = &version.traced[j];
-            if (traced->signature != declared || traced->num_ignored != (j % 16 == i % 16))
-                fail_msg("%s of %s is taken for %s and %zu more", declared->declaration,
-                         real_servers[nth].notes, traced->signature->declaration,
-                         traced->num_ignored);
+            const struct signature *declared = before.probes[j].signature;
+            const struct server_probe *server_probe = &version.probes[j];
+            if (server_probe->signature != declared ||
+                server_probe->num_ignored != (j % 16 == i % 16))
+                fail_msg("%s of %s is read as %s and %zu more", declared->declaration,
+                         real_servers[nth].notes, server_probe->signature->declaration,
+                         server_probe->num_ignored);
         }
         version_dispose(&version);
         version_dispose(&before);
@@ -573,7 +574,7 @@ static void check_change(const char *provider, const char *name, size_t index, b
 {
     struct notes notes;
     struct version version;
-    const struct server_probe *traced;
+    const struct server_probe *server_probe;
 
     notes_open(&notes, "usdt-notes-2026-06.tsv");
     for (size_t i = 0; i != notes.num_probes; ++i) {
@@ -582,10 +583,11 @@ static void check_change(const char *provider, const char *name, size_t index, b
             change_operands(&notes.probes[i], OPERAND_X86_64, index, replace, operand);
     }
     version_open(&version, OPERAND_X86_64, &notes);
-    traced = find_traced(&version, provider, name);
-    check_string(operand, traced->guess != NULL ? "a guess" : traced->signature->declaration,
+    server_probe = find_probe(&version, provider, name);
+    check_string(operand,
+                 server_probe->guess != NULL ? "a guess" : server_probe->signature->declaration,
                  expected != NULL ? expected : "a guess");
-    assert_int_equal(traced->num_ignored, num_ignored);
+    assert_int_equal(server_probe->num_ignored, num_ignored);
     assert_int_equal(version.since, 20260610);
     assert_int_equal(version.num_matching,
                      notes.num_probes - (expected == NULL || num_ignored != 0));
@@ -640,7 +642,7 @@ static void arguments_can_be_replaced(void **state)
 }
 
 /* A change at one location only: the whole probe is unknown. */
-static void one_place_can_differ(void **state)
+static void one_location_can_differ(void **state)
 {
     struct notes notes;
     struct version version;
@@ -649,12 +651,12 @@ static void one_place_can_differ(void **state)
     notes_open(&notes, "usdt-notes-2026-06.tsv");
     notes_add(&notes, "h2o", "send_response", "8@%rax 8@%rbx 8@%rcx");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_non_null(find_traced(&version, "h2o", "send_response")->guess);
+    assert_non_null(find_probe(&version, "h2o", "send_response")->guess);
     version_dispose(&version);
     notes_close(&notes);
 }
 
-/* What cannot be compared is not taken for anything by its number of arguments. */
+/* Probes with unreadable operands get no signature only by their number of arguments. */
 static void unreadable_operands_are_not_compared(void **state)
 {
     static const struct {
@@ -668,7 +670,7 @@ static void unreadable_operands_are_not_compared(void **state)
         {{"8@c(%rip) 8@r(%rip)", NULL}, NULL, 0, false},
         {{"8@c(%rip) 8@r(%rip) -4@s(%rip)", NULL}, RESPONSE, 0, false}, /* as many */
         {{"8@%rax 8@%rbx -4@%ecx 8@x(%rip)", NULL}, RESPONSE, 1, true},
-        /* the places that can be read tell of the others */
+        /* readable locations stand for the others */
         {{"8@c(%rip) 8@r(%rip) -4@s(%rip) 8@x(%rip)", "8@%rax 8@%rbx -4@%ecx 8@%rdx"},
          RESPONSE,
          1,
@@ -681,29 +683,29 @@ static void unreadable_operands_are_not_compared(void **state)
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
         struct notes notes;
         struct version version;
-        const struct server_probe *traced;
+        const struct server_probe *server_probe;
         notes_open(&notes, "usdt-notes-2026-06.tsv");
         notes_remove(&notes, "h2o", "send_response");
         for (size_t j = 0; j != 2 && cases[i].places[j] != NULL; ++j)
             notes_add(&notes, "h2o", "send_response", cases[i].places[j]);
         version_open(&version, OPERAND_X86_64, &notes);
-        traced = find_traced(&version, "h2o", "send_response");
+        server_probe = find_probe(&version, "h2o", "send_response");
         check_string(cases[i].places[0],
-                     traced->guess != NULL ? "a guess" : traced->signature->declaration,
+                     server_probe->guess != NULL ? "a guess" : server_probe->signature->declaration,
                      cases[i].expected != NULL ? cases[i].expected : "a guess");
-        assert_int_equal(traced->num_ignored, cases[i].num_ignored);
-        assert_int_equal(traced->is_traceable, cases[i].is_traceable);
+        assert_int_equal(server_probe->num_ignored, cases[i].num_ignored);
+        assert_int_equal(server_probe->is_traceable, cases[i].is_traceable);
         version_dispose(&version);
         notes_close(&notes);
     }
 }
 
-/* Nor for that of another version. */
+/* They get no signature of another version, either. */
 static void unreadable_operands_are_of_no_other_version(void **state)
 {
     struct notes notes;
     struct version version;
-    const struct server_probe *traced;
+    const struct server_probe *server_probe;
 
     (void)state;
     notes_open(&notes, "usdt-notes-2026-06.tsv");
@@ -711,16 +713,16 @@ static void unreadable_operands_are_of_no_other_version(void **state)
     notes_add(&notes, "quicly", "receive", /* as many as of 2020 */
               "8@c(%rip) -8@t(%rip) 8@d(%rip) 8@b(%rip) 8@n(%rip)");
     version_open(&version, OPERAND_X86_64, &notes);
-    traced = find_traced(&version, "quicly", "receive");
-    assert_non_null(traced->guess);
-    assert_false(traced->is_traceable);
-    check_string("receive", traced->signature->declaration, "quicly:receive(...)");
+    server_probe = find_probe(&version, "quicly", "receive");
+    assert_non_null(server_probe->guess);
+    assert_false(server_probe->is_traceable);
+    check_string("receive", server_probe->signature->declaration, "quicly:receive(...)");
     version_dispose(&version);
     notes_close(&notes);
 }
 
-/* Where a probe cannot fire, it is not traced. */
-static void flaws_are_not_traceable(void **state)
+/* A probe is not traced at locations where it cannot fire. */
+static void flawed_locations_are_not_traceable(void **state)
 {
     struct notes notes;
     struct version version;
@@ -731,7 +733,7 @@ static void flaws_are_not_traceable(void **state)
         notes_add(&notes, "h2o", "send_response", "8@%rax 8@%rbx -4@%ecx");
         notes.probes[0].locations[0].flaw = (enum location_flaw)flaw;
         version_open(&version, OPERAND_X86_64, &notes);
-        assert_int_equal(version.traced[0].is_traceable, flaw == LOCATION_SOUND);
+        assert_int_equal(version.probes[0].is_traceable, flaw == LOCATION_SOUND);
         version_dispose(&version);
         notes_close(&notes);
     }
@@ -748,9 +750,9 @@ static void fewer_arguments(void **state)
     notes_add(&notes, "h2o", "receive_request_header", "8@%rax 8@%rbx 8@%rcx 8@%rdx 8@%rsi");
     notes_add(&notes, "h2o", "brand_new", "8@%rdi");
     version_open(&version, OPERAND_X86_64, &notes);
-    assert_non_null(find_traced(&version, "h2o", "receive_request_header")->guess);
-    assert_true(version_knows(find_traced(&version, "h2o", "receive_request_header")->probe));
-    assert_false(version_knows(find_traced(&version, "h2o", "brand_new")->probe));
+    assert_non_null(find_probe(&version, "h2o", "receive_request_header")->guess);
+    assert_true(version_knows(find_probe(&version, "h2o", "receive_request_header")->probe));
+    assert_false(version_knows(find_probe(&version, "h2o", "brand_new")->probe));
     version_dispose(&version);
     notes_close(&notes);
 }
@@ -765,7 +767,7 @@ static void operands_are_a_hint_only(void **state)
     notes_open(&notes, "usdt-notes-2020-06.tsv");
     version_open(&before, OPERAND_X86_64, &notes);
     for (size_t i = 0; i != notes.num_probes; ++i) {
-        const struct signature *signature = before.traced[i].signature;
+        const struct signature *signature = before.probes[i].signature;
         for (size_t j = 0; j != signature->num_arguments; ++j) {
             if (!signature->arguments[j].is_pointer)
                 change_operands(&notes.probes[i], OPERAND_X86_64, j, true, "4@%eax");
@@ -774,8 +776,8 @@ static void operands_are_a_hint_only(void **state)
     version_open(&version, OPERAND_X86_64, &notes);
     assert_int_equal(version.since, 20200321);
     assert_int_equal(version.num_matching, notes.num_probes);
-    for (size_t i = 0; i != version.num_traced; ++i)
-        assert_ptr_equal(version.traced[i].signature, before.traced[i].signature);
+    for (size_t i = 0; i != version.num_probes; ++i)
+        assert_ptr_equal(version.probes[i].signature, before.probes[i].signature);
     version_dispose(&version);
     version_dispose(&before);
     notes_close(&notes);
@@ -822,7 +824,7 @@ static void globs(void **state)
     (void)state;
     for (size_t i = 0; i != sizeof(cases) / sizeof(cases[0]); ++i) {
         if (version_matches(cases[i].glob, cases[i].provider, cases[i].probe) != cases[i].matches)
-            fail_msg("'%s' is to %s %s:%s", cases[i].glob, cases[i].matches ? "match" : "pass over",
+            fail_msg("'%s' must %s %s:%s", cases[i].glob, cases[i].matches ? "match" : "pass over",
                      cases[i].provider, cases[i].probe);
     }
 }
@@ -859,14 +861,14 @@ int main(void)
         cmocka_unit_test(a_server_can_have_few_probes),
         cmocka_unit_test(an_unknown_probe_is_guessed),
         cmocka_unit_test(guesses_at_the_limits),
-        cmocka_unit_test(a_known_probe_in_another_shape),
+        cmocka_unit_test(a_known_probe_with_other_arguments),
         cmocka_unit_test(arguments_can_be_appended),
         cmocka_unit_test(arguments_can_be_inserted),
         cmocka_unit_test(arguments_can_be_replaced),
-        cmocka_unit_test(one_place_can_differ),
+        cmocka_unit_test(one_location_can_differ),
         cmocka_unit_test(unreadable_operands_are_not_compared),
         cmocka_unit_test(unreadable_operands_are_of_no_other_version),
-        cmocka_unit_test(flaws_are_not_traceable),
+        cmocka_unit_test(flawed_locations_are_not_traceable),
         cmocka_unit_test(fewer_arguments),
         cmocka_unit_test(operands_are_a_hint_only),
         cmocka_unit_test(globs),

@@ -1,1 +1,1 @@
-/* Asked for by libbcc; nothing of it is needed. */
+/* libbcc includes this file; the program needs nothing of it. */

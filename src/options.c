@@ -508,7 +508,7 @@ void options_print_help(FILE *file)
           "  sudo h2olog -p PID -s set-cookie  print only this response header\n"
           "  sudo h2olog quic -p PID | jq      trace QUIC, as JSON\n"
           "  h2olog -l                         list all tracepoints\n\n"
-          "Exit status: 0 if the server ended, at Ctrl-C, or after -n or --for; 1 if h2olog could\n"
-          "not trace; 2 for wrong usage.\n",
+          "Exit status: 0 if the server ended, at Ctrl-C, or after -n or --for;\n"
+          "1 if h2olog could not trace; 2 for wrong usage.\n",
           file);
 }

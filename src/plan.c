@@ -37,9 +37,8 @@ static bool redacts(const struct plan *plan)
     const struct redaction *redaction = &plan->redaction;
 
     return redaction->num_names != 0 || redaction->strips_query ||
-           /* The kernel side leaves out the other headers, unless the query needs them. */
-           (plan->query != NULL && (!redaction->request.all || !redaction->response.all)) ||
-           (redaction->keeps_pseudo && !redaction->request.all);
+           /* the capture has other headers as well if the query or the columns need them */
+           !redaction->request.all || !redaction->response.all;
 }
 
 /* With -s or -R, only these headers are needed for printing. */

@@ -4,6 +4,7 @@
 
 #include "print/json.h"
 #include "print/requests.h"
+#include "print/requests_json.h"
 #include "print/text.h"
 #include "server/version.h"
 

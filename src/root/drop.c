@@ -55,10 +55,13 @@ void drop_harden(void)
     prctl(PR_SET_DUMPABLE, !IS_CONFINED);
     clearenv();
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1); /* clang looks for its parts there */
-    if (kept != NULL)
-        setenv("TZ", kept, 1);
+    /*
+     * The time zone is read now, because files cannot be opened later. If TZ is not set, tzset(3),
+     * which strftime(3) calls, reads the file again each time.
+     */
+    setenv("TZ", kept != NULL ? kept : ":/etc/localtime", 1);
     free(kept);
-    tzset(); /* reads the time zone now, as it cannot open files later */
+    tzset();
 }
 
 /* Without uid 0, failing to drop the groups is no error: they are the user's own. */

@@ -254,7 +254,7 @@ static void additions(void **state)
 
 static void wrong_queries_and_formats(void **state)
 {
-    static const char *const lines[] = {"http|-q|status >", "requests|-F|%Z", "quic|-q|status == 1",
+    static const char *const lines[] = {"http|-q|status >", "requests|-F|%Z", "quic|-q|ttfb > 1ms",
                                         "http|-q|len == 1"};
 
     (void)state;

@@ -508,7 +508,7 @@ typedef int (*wanted_function)(unsigned long long name, unsigned long long lengt
 static void *filter_open(const char *const *names, size_t count, wanted_function *wanted)
 {
     struct bench bench;
-    struct needs needs = {.request.all = true};
+    struct needs needs = {.request.all = true, .response.all = count == 0};
     char *begin, *source;
     void *library;
 

@@ -52,7 +52,8 @@ static int harden(const void *argument)
     drop_harden();
     for (char **variable = environ; *variable != NULL; ++variable, ++count)
         ;
-    if (count != 1 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0)
+    if (count != 2 || strcmp(getenv("PATH"), "/usr/sbin:/usr/bin:/sbin:/bin") != 0 ||
+        strcmp(getenv("TZ"), ":/etc/localtime") != 0)
         return 1;
     if (getrlimit(RLIMIT_CORE, &core) != 0 || core.rlim_cur != 0 || core.rlim_max != 0)
         return 2;

@@ -37,7 +37,7 @@ from surroundings import PidNamespace, children_of  # noqa: E402, F401
 
 surroundings.settle()
 
-pytest.register_assert_rewrite("support")
+pytest.register_assert_rewrite("support", "exchanges")
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
 DATA = Path(__file__).parents[1] / "data"

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Set, Tuple, TypeVar
 
-from conftest import PATIENCE, PERF_EVENT_OPEN, SLOWNESS, Answer, Room, Server, Tracer, refusing, wait_until
+from conftest import BUILD, PATIENCE, PERF_EVENT_OPEN, SLOWNESS, Answer, Room, Server, Tracer, refusing, wait_until
 
 Serve = Callable[..., Server]
 Trace = Callable[..., Tracer]
@@ -39,6 +39,19 @@ LINES = [f"1 {number} TxStatus   200" for number in range(COUNT)]
 
 def endless(rate: int) -> str:
     return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
+
+
+def quote(content: bytes) -> str:
+    """As an argument in a script of the stand-in."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+
+
+def header_line(probe: str, conn: object, req: object, name: bytes, value: bytes) -> str:
+    """A line of a script that fires a header."""
+    return (
+        f"h2o:{probe} conn_id={conn} req_id={req} name={quote(name)} name_len={len(name)} "
+        f"value={quote(value)} value_len={len(value)}\n"
+    )
 
 
 def check_played(server: Server, count: int = COUNT) -> None:
@@ -159,6 +172,13 @@ def prints(pid: int) -> bool:
     return status_of(Path(f"/proc/{pid}"))["Uid"].split()[0] != "0"
 
 
+def become_nobody() -> None:
+    """For `before`."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
 def without(*capabilities: int) -> Callable[[], None]:
     """For `before`: root, but not all of it."""
 
@@ -235,6 +255,66 @@ def start_until(stage: str, memory: Memory, start: Callable[[], Process]) -> Pro
         process.communicate()
         wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
         assert time.monotonic() < deadline, f"no start was met while {stage}"
+
+
+# --- command lines of README ---
+
+
+def recipes(section: str) -> list[list[str]]:
+    """The command lines of a section of README, by code block. One goes on within quotes, and behind | or \\."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = re.split(r"^## ", readme, flags=re.M)
+    (chosen,) = (part for part in text if part.startswith(section + "\n"))
+    blocks = []
+    for block in re.findall(r"^```\n(.*?)^```$", chosen, re.M | re.S):
+        commands = [""]
+        for line in block.splitlines(keepends=True):
+            commands[-1] += line
+            code = re.sub(r"\s+#.*", "", re.sub(r"'[^']*'", "", commands[-1].rstrip()))
+            if "'" not in code and not code.endswith(("|", "\\")):
+                commands.append("")
+        blocks.append([command for command in commands if command != ""])
+    return blocks
+
+
+def run_recipe(
+    command: str, server: Server, folder: Path, traffic: Callable[[], object]
+) -> subprocess.CompletedProcess[str]:
+    """
+    Runs a command line with at most one h2olog, as it stands there, by bash in `folder`; PID is the server. Once h2olog
+    prints, `traffic` runs. Then h2olog is ended as by Ctrl-C, if it has not ended by itself.
+    """
+    programs, file = folder / "bin", folder / "h2olog.pid"
+    programs.mkdir(exist_ok=True)
+    (programs / "sudo").write_text(f'#!/bin/sh\necho $$ >"{file}"\nexec "$@"\n')
+    (programs / "sudo").chmod(0o755)
+    if not (programs / "h2olog").exists():
+        (programs / "h2olog").symlink_to(BUILD / "h2olog")
+        for program in ("quicplot", "h2olog2qlog"):
+            (programs / program).symlink_to(Path(__file__).parents[2] / "misc" / program)
+    file.unlink(missing_ok=True)
+    shell = subprocess.Popen(
+        ["bash", "-o", "pipefail", "-c", re.sub(r"\bPID\b", str(server.pid), command)],
+        cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+    )  # fmt: skip
+
+    def has_ended() -> bool:
+        return shell.poll() is not None
+
+    try:
+        if "sudo h2olog" in command:
+            wait_until(lambda: has_ended() or (file.exists() and file.read_text().endswith("\n")), "h2olog to start")
+            h2olog = Path(f"/proc/{file.read_text().strip()}")
+            wait_until(lambda: has_ended() or not h2olog.exists() or prints(int(h2olog.name)), "h2olog to print")
+            traffic()
+            if h2olog.exists() and not has_ended():
+                os.kill(int(h2olog.name), signal.SIGINT)
+        out, err = shell.communicate(timeout=PATIENCE)
+    finally:
+        shell.kill()
+        shell.wait()
+    return subprocess.CompletedProcess(command, shell.returncode, out, err)
 
 
 # --- where the kernel refuses a file system that nobody sees ---

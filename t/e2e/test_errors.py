@@ -19,7 +19,7 @@ from conftest import (
     BUILD, PATIENCE, Answer, PidNamespace, Server, Tracer, children_of, refusing, refusing_uprobes, run,
     take_uprobe_events, wait_until,
 )  # fmt: skip
-from support import PROGRAMS, STARTS, Memory, Serve, slow_at, start_until, without
+from support import PROGRAMS, STARTS, Memory, Serve, become_nobody, slow_at, start_until, without
 
 Start = Callable[..., int]
 
@@ -263,12 +263,6 @@ def test_process_without_the_probes_of_http(serve: Serve, tmp_path: Path) -> Non
 
 
 # --- who may not ---
-
-
-def become_nobody() -> None:
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -12,7 +12,7 @@ from typing import Sequence
 
 import pytest
 from conftest import PATIENCE, SLOWNESS, Server, soon_enough
-from support import Serve, Trace
+from support import Serve, Trace, header_line
 
 VERSIONS = ["2020-06", "2026-06"]
 # The program that kernels without links for many uprobes need attaches, and detaches, one place after another.
@@ -58,17 +58,9 @@ class Client:
         ]
 
 
-def quote(content: bytes) -> str:
-    """As an argument in a script of the stand-in."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
-
-
 def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
     """A line of a script that fires a header."""
-    return (
-        f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
-        f"value={quote(value)} value_len={len(value)}\n"
-    )
+    return header_line(probe, 1, 2, name, value)
 
 
 def printed(serve: Serve, trace: Trace, script: str, version: str = "2026-06", program: str = "h2olog") -> list[str]:

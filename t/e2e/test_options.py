@@ -12,15 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PATIENCE, Server, Tracer, run, wait_until
-from support import HTTP_PROBES, PROGRAMS, Serve, Trace
+from support import HTTP_PROBES, PROGRAMS, Serve, Trace, quote
 
 # The characters that a header's name can have (RFC 9110, 5.6.2).
 TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
-
-
-def quote(content: bytes) -> str:
-    """As an argument in a script of the stand-in."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
 
 
 def header(name: bytes, value: str, probe: str = "send_response_header") -> str:

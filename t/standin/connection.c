@@ -47,6 +47,19 @@ bool connection_has_output(const struct connection *conn)
     return conn->output_start != conn->output_end || conn->filler_left != 0;
 }
 
+uint64_t connection_due_ns(const struct connection *conn)
+{
+    return conn->phase == CONNECTION_DELAY ? conn->due_ns : 0;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void put(struct connection *conn, const char *bytes, size_t len)
 {
     memcpy(conn->output + conn->output_end, bytes, len);
@@ -97,6 +110,8 @@ static void put_fields(struct connection *conn, const struct page *page)
         put_field(conn, "content-type", strlen("content-type"), page->type, strlen(page->type));
     if (page->name_len != 0)
         put_field(conn, page->name, page->name_len, conn->world->filler, page->value_len);
+    if (page->number_len != 0)
+        put_field(conn, "x-number", strlen("x-number"), page->number, page->number_len);
 }
 
 static void answer(struct connection *conn)
@@ -180,7 +195,10 @@ static bool take_head(struct connection *conn)
     return true;
 }
 
-/* Skips the available part of a request body. Returns false if it is not complete. */
+/*
+ * Skips the available part of a request body. Returns false if it is not complete. Else the response
+ * is due, at once or after the delay of the page.
+ */
 static bool take_body(struct connection *conn)
 {
     size_t available = conn->input_end - conn->input_start;
@@ -188,7 +206,16 @@ static bool take_body(struct connection *conn)
 
     conn->input_start += len;
     conn->body_left -= len;
-    return conn->body_left == 0;
+    if (conn->body_left != 0)
+        return false;
+    conn->due_ns = conn->page.delay_ns == 0 ? 0 : now_ns() + conn->page.delay_ns;
+    conn->phase = CONNECTION_DELAY;
+    return true;
+}
+
+static bool is_due(const struct connection *conn)
+{
+    return conn->due_ns == 0 || now_ns() >= conn->due_ns;
 }
 
 /*
@@ -202,7 +229,9 @@ static bool take_requests(struct connection *conn)
     while (conn->filler_left == 0 && CONNECTION_OUTPUT_SIZE - conn->output_end >= MAX_RESPONSE) {
         if (conn->phase == CONNECTION_HEAD && !take_head(conn))
             break;
-        if (conn->phase != CONNECTION_BODY || !take_body(conn))
+        if (conn->phase == CONNECTION_BODY && !take_body(conn))
+            break;
+        if (conn->phase != CONNECTION_DELAY || !is_due(conn))
             break;
         answer(conn);
         answered = true;
@@ -252,6 +281,9 @@ static bool receive(struct connection *conn)
         conn->input_start = 0;
     }
 
+    /* Requests that were sent before the delayed response fill the input: they wait. */
+    if (conn->input_end == CONNECTION_INPUT_SIZE)
+        return true;
     ssize_t len =
         recv(conn->fd, conn->input + conn->input_end, CONNECTION_INPUT_SIZE - conn->input_end, 0);
     if (len < 0)

@@ -24,7 +24,8 @@ struct connection_world {
 
 enum connection_phase {
     CONNECTION_HEAD,  /* waits for a request head */
-    CONNECTION_BODY,  /* waits for the rest of a request body; then it answers */
+    CONNECTION_BODY,  /* waits for the rest of a request body */
+    CONNECTION_DELAY, /* waits until it is time to answer */
     CONNECTION_LAST,  /* ends when the output is sent */
     CONNECTION_REFUSE /* the same, but first reads what the client still sends */
 };
@@ -39,6 +40,7 @@ struct connection {
 
     uint64_t body_left;   /* bytes of the request body to come */
     struct page page;     /* the response */
+    uint64_t due_ns;      /* CONNECTION_DELAY: when it answers, on CLOCK_MONOTONIC */
     uint64_t filler_left; /* bytes of the response body to send after the output */
     bool is_head, keep_alive;
     bool is_shut; /* for writing */
@@ -63,5 +65,11 @@ bool connection_run(struct connection *connection);
 
 /* Whether it waits for room to send. Otherwise it waits for input. */
 bool connection_has_output(const struct connection *connection);
+
+/*
+ * Returns when it answers, on CLOCK_MONOTONIC, if it waits for that; else 0. It must then be run at
+ * that time, too.
+ */
+uint64_t connection_due_ns(const struct connection *connection);
 
 #endif

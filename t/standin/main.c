@@ -47,7 +47,7 @@ static void print_usage(FILE *file)
           "      --script FILE      on each SIGUSR1, fire what FILE says (t/standin/README.md)\n"
           "  -h, --help             print this\n"
           "\n"
-          "Pages: / /index.html /bytes/N /status/CODE /header/NAME/N\n",
+          "Pages: / /index.html /bytes/N /status/CODE /header/NAME/N /delay/MS\n",
           file);
 }
 

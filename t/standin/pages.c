@@ -54,6 +54,18 @@ static bool find_status(struct http1_text rest, struct page *page)
     return true;
 }
 
+/* /delay/MS: the default page, after this time. */
+static bool find_delay(struct http1_text rest, struct page *page)
+{
+    uint64_t milliseconds;
+
+    if (!http1_number(rest.base, rest.len, &milliseconds) || milliseconds > PAGE_MAX_DELAY_MS)
+        return false;
+    set_text(page, 200, "text/html", "Hello, world\n");
+    page->delay_ns = milliseconds * 1000000;
+    return true;
+}
+
 /* /header/NAME/N: the default page, with a response header NAME whose value has N bytes. */
 static bool find_header(struct http1_text rest, struct page *page)
 {
@@ -74,12 +86,32 @@ static bool find_header(struct http1_text rest, struct page *page)
     return true;
 }
 
+/* The response repeats the header x-number of the request, so that each can be told from others. */
+static void repeat_number(const struct http1_request *request, struct page *page)
+{
+    static const char name[] = "x-number";
+
+    page->number_len = 0;
+    for (size_t i = 0; i < request->num_fields; ++i) {
+        const struct h2o_field *field = &request->fields[i];
+        if (field->name_len != sizeof(name) - 1 || memcmp(field->name, name, field->name_len) != 0)
+            continue;
+        if (field->value_len <= PAGE_MAX_NUMBER) {
+            memcpy(page->number, field->value, field->value_len);
+            page->number_len = field->value_len;
+        }
+        return;
+    }
+}
+
 void page_find(const struct http1_request *request, struct page *page)
 {
     struct http1_text path = without_query(request->target), rest;
 
     page->name_len = 0;
     page->value_len = 0;
+    page->delay_ns = 0;
+    repeat_number(request, page);
     if (!is_text(request->method, "GET") && !is_text(request->method, "HEAD") &&
         !is_text(request->method, "POST"))
         set_text(page, 405, "text/plain; charset=utf-8", "method not allowed");
@@ -87,6 +119,7 @@ void page_find(const struct http1_request *request, struct page *page)
         set_text(page, 200, "text/html", "Hello, world\n");
     else if (!(has_prefix(path, "/bytes/", &rest) && find_bytes(rest, page)) &&
              !(has_prefix(path, "/status/", &rest) && find_status(rest, page)) &&
+             !(has_prefix(path, "/delay/", &rest) && find_delay(rest, page)) &&
              !(has_prefix(path, "/header/", &rest) && find_header(rest, page)))
         set_text(page, 404, "text/plain; charset=utf-8", "not found");
 }

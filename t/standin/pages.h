@@ -6,8 +6,10 @@
 
 #include "http1.h"
 
-#define PAGE_MAX_NAME  1024
-#define PAGE_MAX_VALUE 32768
+#define PAGE_MAX_NAME     1024
+#define PAGE_MAX_VALUE    32768
+#define PAGE_MAX_NUMBER   64
+#define PAGE_MAX_DELAY_MS 3600000
 
 /* A response. It keeps no pointer to the request. */
 struct page {
@@ -19,6 +21,10 @@ struct page {
     char name[PAGE_MAX_NAME];
     size_t name_len;
     size_t value_len;
+    /* If `number_len` is not 0: the value of the header x-number of the request and the response. */
+    char number[PAGE_MAX_NUMBER];
+    size_t number_len;
+    uint64_t delay_ns; /* from the end of the request to the response */
 };
 
 void page_find(const struct http1_request *request, struct page *page);

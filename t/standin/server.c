@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "connection.h"
@@ -23,6 +24,8 @@ struct worker {
     struct server *server;
     pthread_t thread;
     int epoll_fd;
+    int timer_fd;      /* readable when a delayed response is due */
+    uint64_t timer_ns; /* for which time it is set, on CLOCK_MONOTONIC; 0: it is not */
     struct connection_world world;
     struct connection *connections;
 };
@@ -86,6 +89,17 @@ static void accept_connection(struct worker *worker)
         end_connection(worker, conn);
 }
 
+/* Sets the timer for the delayed response of a connection, unless an earlier one is due. */
+static void set_timer(struct worker *worker, uint64_t due_ns)
+{
+    if (due_ns == 0 || (worker->timer_ns != 0 && worker->timer_ns <= due_ns))
+        return;
+    const struct itimerspec time = {
+        .it_value = {(time_t)(due_ns / 1000000000), (long)(due_ns % 1000000000)}};
+    timerfd_settime(worker->timer_fd, TFD_TIMER_ABSTIME, &time, NULL);
+    worker->timer_ns = due_ns;
+}
+
 static void run_connection(struct worker *worker, struct connection *conn)
 {
     bool waited_for_output = connection_has_output(conn);
@@ -99,6 +113,29 @@ static void run_connection(struct worker *worker, struct connection *conn)
         watch(worker->epoll_fd, EPOLL_CTL_MOD, conn->fd, waits_for_output ? EPOLLOUT : EPOLLIN,
               conn) != 0)
         end_connection(worker, conn);
+    else
+        set_timer(worker, connection_due_ns(conn));
+}
+
+/* Runs the connections whose delayed response is due, and sets the timer for the next one. */
+static void run_delayed(struct worker *worker)
+{
+    const uint64_t due_ns = worker->timer_ns;
+    uint64_t expirations;
+    struct connection *conn, *next;
+
+    if (read(worker->timer_fd, &expirations, sizeof(expirations)) < 0)
+        return;
+    worker->timer_ns = 0;
+    for (conn = worker->connections; conn != NULL; conn = next) {
+        next = conn->next;
+        if (connection_due_ns(conn) == 0)
+            continue;
+        if (connection_due_ns(conn) <= due_ns)
+            run_connection(worker, conn);
+        else
+            set_timer(worker, connection_due_ns(conn));
+    }
 }
 
 static void *work(void *argument)
@@ -109,15 +146,21 @@ static void *work(void *argument)
     for (;;) {
         int num_events =
             epoll_wait(worker->epoll_fd, events, sizeof(events) / sizeof(events[0]), -1);
+        bool is_due = false;
         for (int i = 0; i < num_events; ++i) {
             void *what = events[i].data.ptr;
             if (what == &worker->server->stop_fd)
                 return NULL;
             if (what == &worker->server->listen_fd)
                 accept_connection(worker);
+            else if (what == &worker->timer_fd)
+                is_due = true;
             else
                 run_connection(worker, what);
         }
+        /* At last, because it can end connections to which other events belong. */
+        if (is_due)
+            run_delayed(worker);
     }
 }
 
@@ -164,14 +207,19 @@ static bool start_worker(struct server *server)
     worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (worker->epoll_fd < 0)
         return false;
+    worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     int error = 0;
-    if (watch(worker->epoll_fd, EPOLL_CTL_ADD, server->stop_fd, EPOLLIN, &server->stop_fd) != 0 ||
+    if (worker->timer_fd < 0 ||
+        watch(worker->epoll_fd, EPOLL_CTL_ADD, worker->timer_fd, EPOLLIN, &worker->timer_fd) != 0 ||
+        watch(worker->epoll_fd, EPOLL_CTL_ADD, server->stop_fd, EPOLLIN, &server->stop_fd) != 0 ||
         watch(worker->epoll_fd, EPOLL_CTL_ADD, server->listen_fd, EPOLLIN | EPOLLEXCLUSIVE,
               &server->listen_fd) != 0)
         error = errno;
     else
         error = pthread_create(&worker->thread, NULL, work, worker);
     if (error != 0) {
+        if (worker->timer_fd >= 0)
+            close(worker->timer_fd);
         close(worker->epoll_fd);
         errno = error;
         return false;
@@ -231,6 +279,7 @@ void server_stop(struct server *server)
         pthread_join(worker->thread, NULL);
         while (worker->connections != NULL)
             end_connection(worker, worker->connections);
+        close(worker->timer_fd);
         close(worker->epoll_fd);
     }
     if (server->stop_fd >= 0)

@@ -1,0 +1,290 @@
+"""Only what is asked for (-q), together (-g), until enough is seen (-n, --for)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+from conftest import PATIENCE, SLOWNESS, Tracer, run
+from exchanges import Connection, Exchange, checked, records_of, untimed
+from support import Memory, Serve, Trace, become_nobody
+
+MODES = ["http", "requests", "quic", "all"]
+
+# Of a connection over HTTP/3, with everything that quic and all need.
+QUIC = """
+quicly:accept conn=5 at=now
+h2o:h3s_accept conn_id=1 quic=5
+quicly:packet_sent conn=5 at=now pn=1 len=1200 packet_type=3
+quicly:packet_sent conn=5 at=now pn=2 len=100 packet_type=3
+quicly:packet_lost conn=5 at=now pn=1
+h2o:send_response_header conn_id=1 req_id=0 name="server" name_len=6 value="h2o" value_len=3
+"""
+
+
+def grouped(*exchanges: Exchange) -> list[str]:
+    return [line for exchange in exchanges for line in [*exchange.lines(), ""]]
+
+
+# --- queries ---
+
+
+def test_truth(serve: Serve, trace: Trace) -> None:
+    """Of the same requests, each query chooses its own. (A table of expressions is in t/unit/event/query.c.)"""
+    server = serve()
+    client = Connection(server, 1)
+    queries = {
+        "status >= 500": ["/status/503"],
+        "status == 503 or path == '/'": ["/", "/status/503"],
+        'path ~ "^/api/" and rx.x-tenant': ["/api/b?x=1"],
+        "not (status == 200 or status == 404)": ["/status/503", "/status/301"],
+        "ttfb >= 300ms": ["/delay/300"],
+        "ttfb-us >= 300000": ["/delay/300"],
+        "tx.content-length > 1k": ["/bytes/2000"],
+        "rx.x-tenant != 'a'": ["/api/b?x=1"],  # what is not there makes it false
+        "rx.x-tenant !~ 'nothing'": ["/api/b?x=1"],
+        "method == 'POST'": ["/post"],
+        "bytes > 0 or duration > 0": [],  # HTTP/1 does not have them
+        "req == 2": ["/status/503"],
+        "state == 'complete' and protocol == 'HTTP/1.1' and authority ~ '^127' and req < 3": ["/", "/status/503"],
+    }
+    tracers = {query: trace(server, "requests", "-j", "-q", query) for query in queries}
+    everything = trace(server, "requests", "-j")
+    paths = ["/", "/status/503", "/status/301", "/api/a", "/bytes/2000", "/delay/300"]
+    exchanges = {path: client.ask(path) for path in paths}
+    exchanges["/api/b?x=1"] = client.ask("/api/b?x=1", headers=[("X-Tenant", "b")])
+    exchanges["/post"] = client.ask("/post", "POST")
+    checked(records_of(finish(everything)), [*exchanges.values()])
+    for query, chosen in queries.items():
+        found = {record["path"]: untimed(record) for record in records_of(finish(tracers[query]))}
+        assert found == {path: exchanges[path].record() for path in chosen}, query
+
+
+def finish(tracer: Tracer) -> Tracer:
+    assert tracer.stop() == 0
+    return tracer
+
+
+@pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
+def test_query_of_http(serve: Serve, trace: Trace, program: str) -> None:
+    """The lines of a request together, whole, with an empty line behind."""
+    server = serve(threads=2)
+    query = 'status >= 500 and path ~ "^/status/.*x"'
+    tracer, both = trace(server, "-q", query, program=program), trace(server, "-g", "-q", query, program=program)
+    client = Connection(server, 1)
+    asked = [client.ask(path) for path in ("/", "/status/503", "/status/503?x", "/status/404?x", "/status/500?xx")]
+    expected = grouped(asked[2], asked[4])
+    for each in (tracer, both):
+        assert each.wait_lines(len(expected)) == expected
+        assert finish(each).lines() == expected
+
+
+def test_groups(serve: Serve, trace: Trace) -> None:
+    """In the order in which they are complete; lines of others do not come between."""
+    exchanges = [
+        Exchange(1, req, f"/{req}", version=0x200, headers=[("a", "b")]).answer(200 + req, [("c", "d")])
+        for req in (1, 3, 5, 7)
+    ]
+    first, second, third, unanswered = exchanges
+    script = first.fire_request() + second.fire_request() + second.fire_response() + third.fire_request()
+    script += first.fire_response() + unanswered.fire_request() + third.fire_response()
+    server = serve(script=script)
+    tracer, plain = trace(server, "-g"), trace(server, "http")
+    assert server.play() == (script.count("\n"), 0)
+    unanswered.status, unanswered.answered = None, []
+    assert finish(tracer).lines() == grouped(second, first, third, unanswered)
+    assert sorted(finish(plain).lines()) == sorted(line for each in exchanges for line in each.lines())
+
+
+TIME = r"(\d\d):(\d\d):(\d\d\.\d{6}) "
+
+
+@pytest.mark.parametrize("words", [[], ["-g"]])
+def test_times(serve: Serve, trace: Trace, words: list[str]) -> None:
+    """Local time; those of a request have that of its arrival, and those of its response that one's."""
+    server = serve()
+    tracer = trace(server, "-T", *words, before=lambda: os.environ.update(TZ="TEST+3"))
+    exchange = Connection(server, 1).ask("/delay/100")
+    expected = exchange.lines() + ([""] if words else [])
+    lines = tracer.wait_lines(len(expected))
+    seconds = []
+    for line, text in zip(lines, expected):
+        match = re.fullmatch(TIME + re.escape(text), line) if text else re.fullmatch("", line)
+        assert match is not None, line
+        if text:
+            hours, minutes, rest = match.groups()
+            seconds.append((int(hours) * 3600 + int(minutes) * 60 + float(rest) - exchange.sent + 3 * 3600) % 86400)
+    begins = [(late + 1) % 86400 - 1 for late in seconds]
+    answered = expected.index("1 1 TxStatus   200")
+    assert -0.001 <= begins[0] <= exchange.ttfb - 0.1 + 0.001 and begins == sorted(begins)
+    assert begins[answered] - begins[0] >= 0.0999
+    assert begins[-1] <= exchange.ttfb + 0.001
+    if words:
+        assert len(set(begins[:answered])) == len(set(begins[answered:])) == 1
+    finish(tracer)
+
+
+@pytest.mark.parametrize("mode", ["quic", "all"])
+def test_query_of_events(serve: Serve, trace: Trace, mode: str) -> None:
+    server = serve(script=QUIC)
+    queries = {
+        "len > 1k": ["packet-sent"],
+        'type ~ "^packet" and pn == 1': ["packet-sent", "packet-lost"],
+        "connection == 1 and not pn": ["accept", "h3s-accept", "send-response-header"],
+        "name == 'server' and value ~ 'h2'": ["send-response-header"],
+    }
+    tracers = {query: trace(server, mode, "-q", query) for query in queries}
+    server.play()
+    for query, types in queries.items():
+        events = [json.loads(line) for line in finish(tracers[query]).lines()]
+        assert [event["type"] for event in events if event["type"] != "free"] == types, query
+
+
+# --- queries that are wrong ---
+
+
+WRONG = [
+    ("status >=", ""),
+    ("status >= 500 and", ""),
+    ("and status", "and"),
+    ("(status == 200", ""),
+    ("status == 200)", ")"),
+    ("path ~ '('", ""),
+    ("path ~ 'a", "'a"),
+    ("statsu == 200", "statsu"),
+    ("status == 200 path", "path"),
+    ("status ~~ 3", ""),
+    ("status == 1ms", "1ms"),
+    ("\x1b[2J", ""),
+    ("rx.", "rx."),
+]
+
+
+@pytest.mark.parametrize("query, place", WRONG)
+@pytest.mark.parametrize("mode", ["http", "requests"])
+def test_wrong_query(serve: Serve, mode: str, query: str, place: str) -> None:
+    """It is refused before anything is done: nobody has to be root, and the server is not touched."""
+    server = serve()
+    memory = Memory(server)
+    code = memory.read_code()
+    done = run(mode, "-q", query, "-p", str(server.pid))
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence = done.stderr.split("\n")[0]
+    assert sentence.startswith("h2olog: -q, ") and place in sentence and done.stderr.isascii()
+    assert "\x1b" not in done.stderr and ("column" in sentence or "at the end" in sentence)
+    assert memory.switched_on() == set() and memory.read_code() == code
+
+
+@pytest.mark.parametrize("words", [["-q", "status >="], ["requests", "-F", "%m %Y"], ["requests", "-q", "path ~ '['"]])
+def test_wrong_without_root(anywhere: Path, words: list[str]) -> None:
+    done = run(*words, "-p", "1", program=str(anywhere / "h2olog"), before=become_nobody)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("h2olog: ")
+
+
+@pytest.mark.parametrize("format_", ["%", "%m %Y", "%{x", "%{x}", "%{x}q", "a%"])
+def test_wrong_format(serve: Serve, format_: str) -> None:
+    """With the list of what there is."""
+    done = run("requests", "-F", format_, "-p", str(serve().pid))
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence = done.stderr.split("\n")[0]
+    assert re.match(r"h2olog: the format has .* at character \d+: '", sentence) and "%{NAME}i" in sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["quic", "-g"], ["all", "-T"], ["requests", "-g"], ["requests", "-T"], ["http", "-j"], ["http", "-F", "%m"],
+        ["all", "-F", "%m"], ["quic", "--color", "always"], ["requests", "-a"], ["requests", "-t", "accept"],
+        ["requests", "--color", "blue"], ["http", "-n", "0"], ["http", "-n", "x"], ["http", "--for", "3x"],
+        ["http", "--for", "0"], ["http", "--for", ""], ["quic", "--max-requests", "5"], ["requests", "--max-age", "x"],
+        ["http", "--redact="], ["http", "--redact=a,,b"], ["http", "--redact=a b"], ["http", "-R", ""],
+        ["http", "-q", ""], ["http", "-q", "status", "-q", "path"], ["requests", "-j", "-F", "%m"],
+        ["all", "-a", "--redact"], ["requests", "--max-requests", "0"], ["requests", "-F", ""],
+    ],
+)  # fmt: skip
+def test_wrong_options(words: list[str]) -> None:
+    done = run(*words, "-p", "1")
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("h2olog: "), done.stderr
+
+
+# --- regular expressions that never end ---
+
+
+@pytest.mark.parametrize("mode", [["requests"], ["http"]])
+def test_catastrophic_expression(serve: Serve, trace: Trace, mode: list[str]) -> None:
+    """Against what a client chose for that: no match, in bounded time; said once, and counted at the end."""
+    evil, count = "a" * 4000 + "!", 200
+    exchanges = [
+        Exchange(1, n, f"/{n}", version=0x200, headers=[("x-evil", evil if n % 2 else "a" * 20)]).answer(200, [])
+        for n in range(1, count + 1)
+    ]
+    server = serve(script="".join(exchange.fire() for exchange in exchanges))
+    tracer = trace(server, *mode, "-q", "rx.x-evil ~ '^(a+)+$'")
+    begun = time.monotonic()
+    server.play()
+    assert finish(tracer) is tracer
+    took = time.monotonic() - begun
+    output = tracer.out.read_text()
+    assert all((f"/{n} " in output or f"/{n}\n" in output) == (n % 2 == 0) for n in range(1, count + 1))
+    assert "!" not in output
+    messages = tracer.messages()
+    assert took < 5.0 * SLOWNESS, took
+    assert len(re.findall(r"regular expression", messages)) == 2 and f" {count // 2} " in messages, messages
+
+
+# --- enough ---
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_count(serve: Serve, trace: Trace, mode: str) -> None:
+    """As many as that, also if more come at once; then it ends by itself."""
+    exchanges = [Exchange(1, n, f"/{n}", version=0x200).answer(200, [("a", "b")]) for n in range(1, 100)]
+    packets = "quicly:packet_sent conn=5 at=now pn=# len=1200\n" * 50
+    server = serve(script="".join(exchange.fire() for exchange in exchanges) + packets)
+    memory = Memory(server)
+    tracer = trace(server, mode, "-n", "7")
+    server.play()
+    assert tracer.process.wait(PATIENCE) == 0
+    assert memory.switched_on() == set()
+    lines = tracer.lines()
+    assert len(lines) == 7
+    if mode == "http":
+        assert lines == [line for exchange in exchanges for line in exchange.lines()][:7]
+    elif mode == "requests":
+        assert [line.split()[-1] for line in lines] == [f"1/{n}" for n in range(1, 8)]
+    else:
+        assert [json.loads(line)["seq"] for line in lines] == [*range(1, 8)]
+
+
+@pytest.mark.parametrize("words", [["-g"], ["-q", "status < 300"], ["requests", "-j", "-q", "status < 300"]])
+def test_count_of_requests(serve: Serve, trace: Trace, words: list[str]) -> None:
+    """Of those that a query chooses; it ends as soon as the last one is complete."""
+    server = serve()
+    tracer = trace(server, *words, "-n", "2")
+    client = Connection(server, 1)
+    asked = [client.ask(path) for path in ("/", "/status/404", "/status/204", "/")]
+    assert tracer.process.wait(PATIENCE) == 0
+    chosen = asked[:2] if words == ["-g"] else [asked[0], asked[2]]
+    if words[0] == "requests":
+        checked(records_of(tracer), chosen)
+    else:
+        assert tracer.lines() == grouped(*chosen)
+
+
+@pytest.mark.parametrize("mode, count", [("requests", []), ("http", ["-n", "1000000"]), ("all", [])])
+def test_duration(serve: Serve, trace: Trace, mode: str, count: list[str]) -> None:
+    """Also of a server that does nothing; what is open is said to be unfinished."""
+    server = serve()
+    memory = Memory(server)
+    tracer = trace(server, mode, "--for", f"{600 * SLOWNESS}ms", *count)
+    begun = time.monotonic()
+    if mode == "requests":
+        Connection(server, 1).send("/delay/60000")
+    assert tracer.process.wait(PATIENCE) == 0
+    assert 0.5 * SLOWNESS <= time.monotonic() - begun < 3.0 * SLOWNESS
+    assert memory.switched_on() == set()
+    assert mode != "requests" or "unfinished" in tracer.lines()[0]

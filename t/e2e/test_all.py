@@ -104,7 +104,7 @@ def test_picotls_events(serve: Serve, trace: Trace) -> None:
     ]
 
 
-def test_each_thread_is_told(serve: Serve, trace: Trace) -> None:
+def test_tid_is_that_of_the_thread(serve: Serve, trace: Trace) -> None:
     """With four threads at the same time, each event has the tid of its thread, and the events of a thread are in
     order."""
     script = "threads 4\nrepeat 500\n  quicly:packet_sent conn=thread at=1 pn=tid len=#\nend"
@@ -140,7 +140,7 @@ def test_requests_of_two_threads(serve: Serve, trace: Trace) -> None:
         assert all("conn" not in event for event in request)
 
 
-def test_tid_is_the_server_s_own(trace: Trace, tmp_path: Path) -> None:
+def test_tid_is_of_the_namespace_of_the_server(trace: Trace, tmp_path: Path) -> None:
     """In a PID namespace, as in a container, a thread has two ids. The id in the server's namespace is printed."""
     script = tmp_path / "script"
     script.write_text("quicly:packet_sent conn=1 at=1 pn=tid len=2\n")

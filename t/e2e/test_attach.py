@@ -153,7 +153,7 @@ def told_held(places: list[Place]) -> list[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("kind", ["perf", "tracefs"])
-def test_place_of_another_tracer(
+def test_location_of_another_tracer(
     serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, kind: str, program: str
 ) -> None:
     """It is named, and the other locations are traced."""
@@ -171,7 +171,7 @@ def test_place_of_another_tracer(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_one_place_among_many(
+def test_one_location_among_many(
     serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, program: str
 ) -> None:
     """All other locations are traced, each once."""
@@ -190,7 +190,7 @@ def test_one_place_among_many(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_all_places_are_another_tracers(serve: Serve, other_tracer: Callable[..., Any], own_binary: Path, program: str) -> None:
+def test_all_locations_are_of_another_tracer(serve: Serve, other_tracer: Callable[..., Any], own_binary: Path, program: str) -> None:
     server = serve(binary=own_binary)
     other_tracer("perf", own_binary, places_of(own_binary, "send_response"))
     done = run("all", "-t", "h2o:send_response", "-p", str(server.pid), program=program)
@@ -217,7 +217,7 @@ def name_and_log(attributes: bytes) -> tuple[str, bool]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("times", [1, 4])
-def test_load_is_tried_again(
+def test_loading_is_tried_again(
     serve: Serve, trace: Trace, answer: Callable[..., Any], program: str, times: int
 ) -> None:
     """The kernel answers several times in a row that a signal interrupted the call."""
@@ -258,7 +258,7 @@ def test_program_of_the_second_load_is_used(
     assert refused["probe_0"] > 0
 
 
-def test_load_is_given_up(serve: Serve, trace: Trace, answer: Callable[..., Any]) -> None:
+def test_loading_is_given_up(serve: Serve, trace: Trace, answer: Callable[..., Any]) -> None:
     before = answer(BPF, lambda attributes: errno.EAGAIN if name_and_log(attributes)[0] == "probe_1" else 0)
     tracer = trace(serve(), attached=False, before=before)
     assert tracer.process.wait(PATIENCE) == 1
@@ -281,7 +281,7 @@ def test_interrupted_event_is_opened_again(serve: Serve, trace: Trace, answer: C
 
 
 @pytest.mark.parametrize("mode", ["http", "quic"])
-def test_stopped_and_resumed_while_it_starts(serve: Serve, trace: Trace, mode: str) -> None:
+def test_stopped_and_resumed_during_the_start(serve: Serve, trace: Trace, mode: str) -> None:
     """Stopped and resumed again and again, as by Ctrl-Z and fg, or docker pause."""
     server = serve(script=REQUEST + "quicly:free conn=1 at=now\n")
     for _ in range(3):

@@ -141,7 +141,7 @@ def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:
+def test_listing_needs_no_bpf(serve: Serve, anywhere: Path) -> None:
     done = run(
         "-l", "-p", str(serve().pid), program=str(anywhere / "h2olog"), before=as_user(["CAP_SYS_PTRACE"])
     )
@@ -149,7 +149,7 @@ def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:
     assert "h2o:send_response(" in done.stdout
 
 
-def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:
+def test_file_is_opened_as_the_user(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:
     """-w opens files that the user may open. SUDO_UID is ignored."""
     folder = anywhere / "theirs"
     folder.mkdir()
@@ -170,7 +170,7 @@ def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere:
     )
 
 
-def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: Path) -> None:
+def test_sudo_uid_is_ignored(serve: Serve, tmp_path: Path, anywhere: Path) -> None:
     """`sudo -u USER h2olog` has the SUDO_UID of the caller."""
 
     def before() -> None:
@@ -202,7 +202,7 @@ def test_no_capability_for_bpf(serve: Serve, start: Callable[..., Tracer], missi
     )
 
 
-def test_no_capability_for_anothers_server(serve: Serve, start: Callable[..., Tracer]) -> None:
+def test_no_capability_for_a_server_of_another_user(serve: Serve, start: Callable[..., Tracer]) -> None:
     server = serve()
     name = Path(f"/proc/{server.pid}/comm").read_text().strip()
     assert refusal(start(server.pid, without("CAP_SYS_PTRACE"))) == (
@@ -283,7 +283,7 @@ def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) -> None:
+def test_removed_library(mapper: Mapper, anywhere: Path, replaced: bool) -> None:
     """Only map_files leads to it. Another file with its name is not used."""
     library, program = anywhere / "library.so", str(anywhere / "h2olog")
     content = library.read_bytes()

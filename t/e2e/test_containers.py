@@ -181,7 +181,7 @@ def test_event_in_tracefs_is_found(serve: Serve) -> None:
     assert left_in_tracefs(os.getpid()) == []
 
 
-def test_uprobe_events_take_admin(serve: Serve, tmp_path: Path) -> None:
+def test_uprobes_need_admin(serve: Serve, tmp_path: Path) -> None:
     """Before Linux 6.10, the kernel refuses uprobes without CAP_SYS_ADMIN. h2olog does not use another way, which would
     ignore the semaphores."""
     server = serve()
@@ -234,7 +234,7 @@ def test_no_locked_memory(serve: Serve, trace: Trace, program: str) -> None:
     assert tracer.lines() == LINES
 
 
-def test_lockdown_is_named(serve: Serve) -> None:
+def test_lockdown_is_reported(serve: Serve) -> None:
     """A locked-down kernel is simulated: its status file, and the refusal."""
     server, lockdown = serve(), "/sys/kernel/security/lockdown"
     script = "mount -t tmpfs none /sys/kernel\nmkdir /sys/kernel/security\n"

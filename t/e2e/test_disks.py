@@ -45,7 +45,7 @@ def told_lost(tracer: Tracer, name: Path, reason: str) -> int:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_full_disk_to_the_line(serve: Serve, trace: Trace, program: str) -> None:
+def test_full_disk_loses_whole_lines(serve: Serve, trace: Trace, program: str) -> None:
     """Each line of the events that were fired while h2olog was stopped is in the file, or counted as lost."""
     count, size = 10_000, 64 << 10
     server = serve(script=f"repeat {count}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")

@@ -106,7 +106,7 @@ def test_no_pid_and_no_server(pids: PidNamespace, tmp_path: Path) -> None:
     )
 
 
-def test_what_a_server_has_started_is_no_server(pids: PidNamespace, tmp_path: Path) -> None:
+def test_child_of_a_server_is_not_listed(pids: PidNamespace, tmp_path: Path) -> None:
     """A child with its name keeps its private keys, and does not serve."""
     command = "exec 3<&0; (read line <&3) & wait; exit 0"
     parent = start_in(pids, tmp_path / "h2o", "parent", command=command)
@@ -125,7 +125,7 @@ def test_hostile_server_in_the_list(pids: PidNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
-def test_pid_is_no_number(word: str) -> None:
+def test_pid_is_not_a_number(word: str) -> None:
     fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; h2olog without -p lists the servers", "-p", word)
 
 
@@ -207,7 +207,7 @@ if Path("/proc/2/comm").exists() and is_called(2, "kthreadd"):
         fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a kernel thread, not a server", "-p", "2")
 
 
-def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path: Path) -> None:
+def test_faked_kernel_thread(without_memory: int, tmp_path: Path) -> None:
     """A process without memory, like one that is exiting. The test fakes the stat file of a kernel thread."""
     stat, name = tmp_path / "stat", Path(f"/proc/{without_memory}/comm").read_text().strip()
     fields = Path(f"/proc/{without_memory}/stat").read_text().split()  # its name is one word
@@ -237,7 +237,7 @@ def without_memory() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-l"]])
-def test_process_on_its_way_out(without_memory: int, arguments: list[str]) -> None:
+def test_exiting_process(without_memory: int, arguments: list[str]) -> None:
     sentence = f"process {without_memory} ended before it could be traced"
     fails(COULD_NOT_TRACE, sentence, *arguments, "-p", str(without_memory))
 
@@ -285,7 +285,7 @@ def test_not_root(serve: Serve, anywhere: Path, tmp_path: Path, program: str) ->
     assert file.read_text() == "kept"
 
 
-def test_everybody_may_ask(anywhere: Path) -> None:
+def test_listing_needs_no_root(anywhere: Path) -> None:
     """Listing the servers needs no root."""
     for word, begin in {"-h": "Usage: h2olog ", "-V": "h2olog "}.items():
         done = run(word, program=str(anywhere / "h2olog"), before=become_nobody)
@@ -351,7 +351,7 @@ def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
     assert "CAP_SYS_ADMIN" in tracer.messages() and tracer.messages().count("\n") == 1
 
 
-def test_no_capability_to_look_into_the_server(serve: Serve) -> None:
+def test_no_capability_to_read_the_server(serve: Serve) -> None:
     """Without CAP_SYS_PTRACE, root cannot read the binary of a process that has more capabilities."""
     sentence = refused(serve(), "h2olog", without(SYS_PTRACE))
     assert "CAP_SYS_PTRACE" in sentence
@@ -432,7 +432,7 @@ def attach_seconds(server: Server, program: str, folder: Path) -> float:
 
 
 @pytest.mark.parametrize("program, rounds", [("h2olog", 14), ("h2olog-single", 7)])
-def test_server_ends_while_being_attached(serve: Serve, tmp_path: Path, program: str, rounds: int) -> None:
+def test_server_ends_during_attaching(serve: Serve, tmp_path: Path, program: str, rounds: int) -> None:
     took = attach_seconds(serve(), program, tmp_path / "first")
     for nth in range(rounds):
         server = serve()

@@ -50,7 +50,7 @@ def check_whole(tracer: Tracer) -> int:
 
 
 @pytest.mark.parametrize("program, rounds", [("h2olog", 20), ("h2olog-single", 5)])
-def test_no_request_is_torn(serve: Serve, trace: Trace, program: str, rounds: int) -> None:
+def test_no_request_is_incomplete(serve: Serve, trace: Trace, program: str, rounds: int) -> None:
     """The server is busy all the time."""
     server = serve(script=REQUESTS)
     server.start_playing()
@@ -62,7 +62,7 @@ def test_no_request_is_torn(serve: Serve, trace: Trace, program: str, rounds: in
 
 
 @pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
-def test_no_request_is_torn_by_an_early_end(serve: Serve, trace: Trace, program: str) -> None:
+def test_no_request_is_incomplete_after_an_early_end(serve: Serve, trace: Trace, program: str) -> None:
     """Ended during the start, or shortly after: until there was one of each kind, and at least eight times."""
     server = serve(script=REQUESTS)
     server.start_playing()

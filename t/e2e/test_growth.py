@@ -22,7 +22,7 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def test_attaching_again_and_again(serve: Serve, trace: Trace, tmp_path: Path) -> None:
+def test_attaching_many_times(serve: Serve, trace: Trace, tmp_path: Path) -> None:
     """Nothing grows: neither the server, nor an h2olog that traces it all the time, nor the objects in the kernel."""
     server = serve(script=endless(5_000))
     memory = Memory(server)

@@ -129,7 +129,7 @@ def test_methods_and_connections(serve: Serve, trace: Trace, version: str) -> No
     assert tracer.lines() == expected
 
 
-def test_requests_before_and_after_are_none_of_ours(serve: Serve, trace: Trace) -> None:
+def test_requests_before_and_after_the_trace(serve: Serve, trace: Trace) -> None:
     server = serve()
     client = Client(server, 1)
     client.ask("/before")
@@ -252,7 +252,7 @@ def test_lengths(serve: Serve, trace: Trace, version: str) -> None:
     ]
 
 
-def test_a_cut_splits_no_character(serve: Serve, trace: Trace) -> None:
+def test_truncation_splits_no_character(serve: Serve, trace: Trace) -> None:
     cases: list[tuple[bytes, str]] = []
     for character in ("é", "€", "😀"):
         size = len(character.encode())

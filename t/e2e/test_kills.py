@@ -20,7 +20,7 @@ from support import (
 )  # fmt: skip
 
 
-def test_objects_are_known(serve: Serve, trace: Trace) -> None:
+def test_objects_are_listed(serve: Serve, trace: Trace) -> None:
     """The tests below rely on this."""
     tracer = trace(serve())
     held = objects_of(tracer.process.pid)
@@ -161,7 +161,7 @@ def plant(parent: Path, dead: int) -> dict[Path, str | None]:
     return files
 
 
-def test_folder_of_a_run_that_is_ended_early(serve: Serve, room: Room) -> None:
+def test_folder_of_a_run_that_ends_early(serve: Serve, room: Room) -> None:
     """During the start: it removes its folder."""
     process, folder = start_until_folder(room, serve(), signal.SIGTERM)
     assert process.wait(PATIENCE) == 0

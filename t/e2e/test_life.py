@@ -29,7 +29,7 @@ from support import (
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_remains_switched_on(serve: Serve, trace: Trace, program: str, number: int) -> None:
+def test_probes_are_disabled(serve: Serve, trace: Trace, program: str, number: int) -> None:
     server, neighbour = serve(), serve()
     memory, beside = Memory(server), Memory(neighbour)
     before, code, code_beside = memory.switched_on(), memory.read_code(), beside.read_code()
@@ -48,7 +48,7 @@ def test_nothing_remains_switched_on(serve: Serve, trace: Trace, program: str, n
     assert server.curl("/") == "Hello, world\n"
 
 
-def test_nothing_remains_of_many_probes(serve: Serve, trace: Trace) -> None:
+def test_many_probes_are_disabled(serve: Serve, trace: Trace) -> None:
     server = serve()
     memory = Memory(server)
     tracer = trace(server, "quic")
@@ -199,7 +199,7 @@ def test_signals(serve: Serve, trace: Trace, program: str, number: int) -> None:
     assert tracer.messages().count("\n") == 1
 
 
-def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
+def test_no_messages_without_d(serve: Serve, tmp_path: Path) -> None:
     """Without -d, stderr is empty. Messages of libbcc are not shown, either."""
     server = serve(script=SCRIPT)
     memory = Memory(server)

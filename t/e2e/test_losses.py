@@ -144,7 +144,7 @@ def events(tracer: Tracer) -> Iterator[dict[str, Any]]:
         ("h2olog-single", "64K", "2026-06", PACKET),
     ],
 )
-def test_json_tells_losses_where_they_are(
+def test_json_reports_losses_in_place(
     serve: Serve, trace: Trace, program: str, size: str, version: str, packet: str
 ) -> None:
     """One thread: between two events, the reported losses are exactly the missing events."""
@@ -203,7 +203,7 @@ def test_small_ring_loses_nothing_of_a_quiet_server(serve: Serve, trace: Trace) 
     assert tracer.messages().count("\n") == 1
 
 
-def test_losses_after_the_last_event_are_told(serve: Serve, trace: Trace) -> None:
+def test_losses_after_the_last_event_are_reported(serve: Serve, trace: Trace) -> None:
     """No later event can carry the count."""
     count = 20_000
     server = serve(script=f"threads 1\nrepeat {count}\n{PACKET}end\n")
@@ -290,7 +290,7 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
-def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> None:
+def test_ends_with_a_full_pipe(serve: Serve, trace: Trace, end: str) -> None:
     """A full pipe prevents neither its end nor disabling the probes."""
     server = serve(script="repeat 100000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     memory = Memory(server)
@@ -328,7 +328,7 @@ def test_waits_for_the_reader_when_the_server_has_ended(serve: Serve, trace: Tra
 # --- order ---
 
 
-def test_threads_that_hop_keep_their_order(serve: Serve, trace: Trace) -> None:
+def test_order_of_threads_that_change_cpus(serve: Serve, trace: Trace) -> None:
     """At 200,000 events per second for 3 s with the default ring, no event is lost, and the order of each thread is
     right."""
     threads, each = 4, 150_000
@@ -349,7 +349,7 @@ def test_threads_that_hop_keep_their_order(serve: Serve, trace: Trace) -> None:
     assert next_number == dict.fromkeys(range(1, threads + 1), each)
 
 
-def test_text_of_threads_that_hop_keeps_its_order(serve: Serve, trace: Trace) -> None:
+def test_order_of_text_of_threads_that_change_cpus(serve: Serve, trace: Trace) -> None:
     """The same with values of variable size, which are captured in another way."""
     threads, each = 4, 30_000
     script = (

@@ -116,7 +116,7 @@ def near_names(name: bytes) -> list[tuple[bytes, bool]]:
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 17, 256])
-def test_no_near_name_passes(serve: Serve, trace: Trace, length: int) -> None:
+def test_similar_names_are_left_out(serve: Serve, trace: Trace, length: int) -> None:
     near = near_names(long_name(length))
     assert any(wanted for _, wanted in near) and not all(wanted for _, wanted in near)
     server = serve(script="".join(header(name, str(number)) for number, (name, _) in enumerate(near)))
@@ -134,7 +134,7 @@ def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
     assert play_to_end(server, tracer) == expected
 
 
-def test_what_is_not_printed_takes_no_room(serve: Serve, trace: Trace) -> None:
+def test_unwanted_headers_take_no_room(serve: Serve, trace: Trace) -> None:
     """The kernel side applies -s: a ring that is too small for all headers loses nothing."""
     script = "repeat 20000\n" + header(b"x-other", "v" * 100) + "end\n" + header(b"x-this", "v")
     server = serve(script=script)
@@ -269,7 +269,7 @@ def test_debug_twice(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_the_server_lacks(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
+def test_missing_probe_is_reported(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
     """A missing probe is reported, and the others are traced."""
     binary = tmp_path / "lacking"
     content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
@@ -334,7 +334,7 @@ def test_version(program: str, word: str) -> None:
     assert third == f"{kernel.sysname} {kernel.release} {kernel.machine}"
 
 
-def test_version_is_that_of_the_library_that_runs(tmp_path: Path) -> None:
+def test_version_of_the_loaded_library(tmp_path: Path) -> None:
     """Not the version with which h2olog was built."""
     needed = subprocess.run(["ldd", str(BUILD / "h2olog")], check=True, stdout=subprocess.PIPE, text=True).stdout
     match = re.search(r"libbcc\.so\.0 => (\S+)", needed)

@@ -122,7 +122,7 @@ def test_file_is_not_created_where_the_caller_may_not(serve: Serve, folder: Path
 @pytest.mark.parametrize("options", [[], ["-r"]])
 @pytest.mark.parametrize("sudo", [None, CALLER])
 @pytest.mark.parametrize("umask", [0, 0o77])
-def test_new_file_is_the_callers(
+def test_new_file_belongs_to_the_caller(
     serve: Serve, trace: Trace, home: Path, sudo: int | None, umask: int, options: list[str]
 ) -> None:
     """It belongs to the caller, and no other user can read it, because it has cookies."""
@@ -162,7 +162,7 @@ def in_a_group(folder: Path, member: bool, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("member", [True, False])
-def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> None:
+def test_groups_of_the_caller_count(serve: Serve, folder: Path, member: bool) -> None:
     """A file that only a group may write: the groups of the caller count, not those of h2olog."""
     server, file = serve(script=SCRIPT), folder / "out"
     memory = Memory(server)
@@ -225,7 +225,7 @@ def test_file_system_without_owners(serve: Serve, trace: Trace, home: Path, sudo
     assert file.read_text().splitlines() == LINES
 
 
-def test_caller_that_cannot_be_become(serve: Serve, home: Path) -> None:
+def test_ids_of_the_caller_cannot_be_set(serve: Serve, home: Path) -> None:
     """A container without CAP_SETUID, where -r would continue as root."""
 
     def before() -> None:
@@ -237,7 +237,7 @@ def test_caller_that_cannot_be_become(serve: Serve, home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_failed_run_leaves_nothing_in_the_way(serve: Serve, trace: Trace, home: Path) -> None:
+def test_file_of_a_failed_run(serve: Serve, trace: Trace, home: Path) -> None:
     """The next run can write the file, which belongs to the caller."""
     server, file = serve(script=SCRIPT), home / "out"
     assert run("-p", str(os.getpid()), "-w", str(file), before=calling_as(CALLER)).returncode == 1
@@ -408,7 +408,7 @@ def test_reader_of_a_connection_that_is_closed(serve: Serve, trace: Trace, reade
 
 
 @pytest.mark.parametrize("kind", ["unix socket", "tcp socket"])
-def test_reader_that_only_writes_no_more(serve: Serve, trace: Trace, reader: MakeReader, kind: str) -> None:
+def test_reader_that_stops_sending(serve: Serve, trace: Trace, reader: MakeReader, kind: str) -> None:
     """A peer that only stopped sending still reads: `socat`, `nc -N`."""
     server, one = serve(script=SCRIPT), reader(kind)
     tracer = one.start(trace, server)
@@ -474,7 +474,7 @@ def test_closed_descriptor_is_refused(serve: Serve, name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [["-l"], ["-h"], ["-V"], ["-l", "-t", "accept"], ["-l", "-p"]])
-def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -> None:
+def test_help_and_lists_cannot_be_written(serve: Serve, options: list[str]) -> None:
     words = [*options, str(serve().pid)] if options[-1] == "-p" else options
     assert run_with(">/dev/full", *words) == (1, f"{CANNOT_WRITE}No space left on device\n")
     assert run_with(">&-", *words) == (1, NOT_OPEN)
@@ -482,7 +482,7 @@ def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -
     assert run(*words).returncode == 0
 
 
-def test_what_is_asked_for_in_part(tmp_path: Path) -> None:
+def test_list_on_a_full_disk(tmp_path: Path) -> None:
     """The disk has room for the beginning of -l only."""
     with tempfile.TemporaryFile(dir=tmp_path) as file:
         done = subprocess.run(
@@ -493,7 +493,7 @@ def test_what_is_asked_for_in_part(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"{CANNOT_WRITE}File too large\n")
 
 
-def test_list_that_is_read_in_part() -> None:
+def test_list_with_an_early_end_of_the_reader() -> None:
     """`h2olog -l | head -1` is not an error if SIGPIPE is ignored."""
     readable, writable = os.pipe()
     os.close(readable)

@@ -79,7 +79,7 @@ def test_least_privilege(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_memory_is_nobody_elses(serve: Serve, trace: Trace, program: str) -> None:
+def test_memory_is_private(serve: Serve, trace: Trace, program: str) -> None:
     """Memory has cookies of other users: no core dumps, and not even its own user can read it."""
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
     tracer = trace(server, program=program, before=as_sudo())

@@ -186,7 +186,7 @@ def attaches(folder: Path, pid: int) -> str:
 
 @pytest.mark.parametrize("words", KINDS)
 @pytest.mark.parametrize("name, word", [("h2o", "h2o"), ("h2o-2026", "neverbleed"), ("h2o", "neverbleed")])
-def test_keeper_of_the_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
+def test_child_with_the_private_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
     """It runs the server's program, so it has the probes, but never fires one."""
     parent, child = start_forker(family, name, word)
     sentence = f"process {child} ({name}) keeps the private keys of process {parent} (neverbleed) and does not serve"

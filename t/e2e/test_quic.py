@@ -629,7 +629,7 @@ ONE_OF_EACH = (
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_fields_with_an_event_a_place(serve: Serve, trace: Trace, version: str) -> None:
+def test_fields_without_links(serve: Serve, trace: Trace, version: str) -> None:
     """The same for kernels without uprobe_multi links."""
     firings = [firing for firing in make_firings(version) if firing.probe.full_name in ONE_OF_EACH]
     assert len({firing.probe.full_name for firing in firings}) == {"2020-06": 11, "2026-06": 12}[version]
@@ -1086,7 +1086,7 @@ def test_accept_of_a_connection_that_cannot_be_read(serve: Serve, trace: Trace) 
     assert [ties_of(event) for event in run_script(serve, trace, "2026-06", script, "quic")] == [("h2o:h3s_accept", 5)]
 
 
-def test_connections_that_were_there_before(serve: Serve, trace: Trace) -> None:
+def test_connections_of_an_earlier_tracer(serve: Serve, trace: Trace) -> None:
     """Ties belong to a run: a second tracer has none of the first one."""
     server = serve("2026-06", script="h2o:send_response_header conn_id=5\nh2o:h3s_accept conn_id=5 quic=6")
     first = trace(server, "quic", "-t", "h2o:*")

@@ -81,7 +81,7 @@ def forker() -> Iterator[Forker]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_becomes_another_program_while_it_is_attached_to(room: Room, tmp_path: Path, program: str) -> None:
+def test_executes_another_program_during_attaching(room: Room, tmp_path: Path, program: str) -> None:
     """The new program is not traced with offsets of the old one. It could be a program of root, with offsets of an
     attacker."""
     other = tmp_path / "other"
@@ -128,7 +128,7 @@ def test_children_are_not_traced(forker: Forker, trace: Trace, program: str, num
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_child_is_traced_by_its_own_pid(forker: Forker, trace: Trace, program: str) -> None:
+def test_child_can_be_traced(forker: Forker, trace: Trace, program: str) -> None:
     """h2o's worker is a child of its master."""
     child, sibling = forker.fork(), forker.fork()
     tracer = trace(SimpleNamespace(pid=child), program=program)

@@ -136,7 +136,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("kind", CHANGED)
-def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind: str) -> None:
+def test_arguments_have_changed(serve: Serve, trace: Trace, standin: Binary, kind: str) -> None:
     """A probe whose arguments have an unknown meaning is named, not printed. -t prints its raw arguments."""
     declaration, guess = CHANGED[kind]
     binary = standin(DAY, (HEADER, declaration))
@@ -155,7 +155,7 @@ def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind:
     assert [key for key in event if key.startswith("arg")] == re.findall(r"arg\d", guess)
 
 
-def test_all_of_a_mode_are_others(serve: Serve, standin: Binary) -> None:
+def test_all_probes_of_a_mode_have_changed(serve: Serve, standin: Binary) -> None:
     """Each probe is named, and h2olog ends with an error."""
     binary = standin(
         DAY,

@@ -65,7 +65,7 @@ def check_attached(serve: Serve, trace: Trace, version: str, chosen: set[str], *
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("mode", ["http", "quic", "all"])
-def test_what_a_mode_attaches(serve: Serve, trace: Trace, version: str, mode: str) -> None:
+def test_probes_of_a_mode(serve: Serve, trace: Trace, version: str, mode: str) -> None:
     is_meant = {
         "http": lambda probe: probe.full_name in HTTP,
         "quic": lambda probe: probe.full_name in (*TIES, "h2o:send_response_header")
@@ -171,7 +171,7 @@ def test_not_with_http(serve: Serve, mode: list[str], option: list[str]) -> None
     assert re.fullmatch(rf"h2olog: {option[0]} [^\n]*http[^\n]*\n", done.stderr)
 
 
-def test_tracepoint_of_no_name(serve: Serve) -> None:
+def test_empty_tracepoint(serve: Serve) -> None:
     server = serve("2026-06")
     for arguments in (["-t", ""], ["-t"]):
         done = run("quic", "-p", str(server.pid), *arguments)
@@ -289,7 +289,7 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_decision_is_told(serve: Serve, trace: Trace, version: str) -> None:
+def test_version_and_selection_are_reported(serve: Serve, trace: Trace, version: str) -> None:
     """-dd prints the dates between which h2o had the probes of this server,
     and each selected probe with its signature."""
     server = serve(version)
@@ -420,7 +420,7 @@ def test_unknown_probes_by_glob(later: Later, trace: Trace) -> None:
     assert address > 0 and found[1]["arg1"] > 0
 
 
-def test_unknown_probes_are_not_traced_unnamed(later: Later, trace: Trace) -> None:
+def test_unknown_probes_are_traced_only_by_name(later: Later, trace: Trace) -> None:
     tracer = trace(SimpleNamespace(pid=later.pid), "all")
     later.fire()
     assert [event["type"] for event in events_of(tracer)] == ["new-token-acked", "free"]

@@ -215,7 +215,7 @@ def test_files(folder: Folder) -> None:
         assert complete_bash(folder, line) == []  # bash completes these itself, see below
 
 
-def test_nothing_behind_an_option_that_takes_nothing(complete: Complete) -> None:
+def test_no_completion_after_an_option_without_argument(complete: Complete) -> None:
     assert complete("h2olog --debug=") == []
 
 

@@ -191,7 +191,7 @@ def generate(
         ),
     ],
 )
-def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None:
+def test_templates(tmp_path: Path, template: str, expected: str) -> None:
     done = generate(tmp_path, template)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "output").read_text() == expected
@@ -218,7 +218,7 @@ def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None
         ("", VIEWS, OPTIONS_TABLE.replace("ANY_VIEW, ", ""), "options.def:1: "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_filled_in(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:
+def test_bad_templates_and_tables(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:
     done = generate(tmp_path, template, views, options)
     assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "output").exists()

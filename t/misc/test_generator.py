@@ -165,7 +165,7 @@ def test_there_are_208_facts() -> None:
 
 
 @pytest.mark.parametrize("file", LISTS, ids=PROVIDERS)
-def test_lists_are_the_facts(file: Path) -> None:
+def test_lists_match_the_facts(file: Path) -> None:
     """Our lists have the same signatures, arguments and dates, and no others."""
     provider = file.name.partition("-")[0]
     found = [
@@ -176,7 +176,7 @@ def test_lists_are_the_facts(file: Path) -> None:
     assert sorted(found, key=str) == sorted(wanted, key=str)
 
 
-def test_lists_tell_where_a_signature_stands() -> None:
+def test_signatures_have_their_lines() -> None:
     for file in LISTS:
         lines = file.read_text(encoding="utf-8").split("\n")
         for signature in probe_lists.read_list(file):
@@ -260,7 +260,7 @@ def keys_of(tables: str) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_no_key_is_there_twice(tables: str) -> None:
+def test_no_key_appears_twice(tables: str) -> None:
     """A JSON object has each key once."""
     found = keys_of(tables)
     assert len(found) == len(FACT_LIST)  # every event has its time
@@ -268,7 +268,7 @@ def test_no_key_is_there_twice(tables: str) -> None:
         assert len(keys) == len(set(keys)), probe
 
 
-def test_tables_have_no_secret_and_know_application_data(tables: str) -> None:
+def test_tables_have_no_secret_and_mark_application_data(tables: str) -> None:
     fields = fields_of(tables)
     assert len({probe for probe, _, _ in fields}) == len({(f.provider, f.probe) for f in FACT_LIST})
     for probe, name in SECRETS:
@@ -534,7 +534,7 @@ def test_plain_on_every_date() -> None:
             assert len(found) == len(set(found)) and set(found) == facts_at(date, provider), date
 
 
-def test_plain_before_there_was_anything(tmp_path: Path) -> None:
+def test_plain_before_the_first_probe(tmp_path: Path) -> None:
     done = run("plain", "--at", "2019-09-23", LISTS[1], "--output", tmp_path / "list.d")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"{LISTS[1]}:\d+: [^\n]*2019-09-23\n", done.stderr)
@@ -542,7 +542,7 @@ def test_plain_before_there_was_anything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("date", ["yesterday", "2020-6-4", "20200604", "2020-13-01", "2020-06-31", "0"])
-def test_plain_at_no_date(date: str) -> None:
+def test_plain_at_an_invalid_date(date: str) -> None:
     """Compared as strings, these are later or earlier than all dates."""
     done = run("plain", "--at", date, LISTS[1])
     assert done.returncode in (1, 2)
@@ -669,7 +669,7 @@ def test_source_changes_the_type_of_a_known_argument(write: Callable[..., Path])
     assert len([1 for declaration, _ in rows if "const char *number" in declaration]) == 1
 
 
-def test_source_that_says_nothing_new(write: Callable[..., Path]) -> None:
+def test_source_without_changes(write: Callable[..., Path]) -> None:
     """A list without changes adds no version."""
     plain = [write(run("plain", "--at", "2999-01-01", file).stdout, f"plain-{file.name}") for file in LISTS]
     assert make_tables(*LISTS, source=plain) == make_tables(*LISTS)
@@ -781,7 +781,7 @@ def test_source_tree_without_a_list(tmp_path: Path) -> None:
         ("provider h2o { probe a(/* @appdata */); /* @secret */ probe b(); };", "annotation.*read"),
     ],
 )
-def test_source_that_is_no_list(write: Callable[..., Path], text: str, sentence: str) -> None:
+def test_source_is_not_a_list(write: Callable[..., Path], text: str, sentence: str) -> None:
     plain = write(text, "plain.d")
     with pytest.raises(probe_lists.ListError, match=sentence):
         make_tables(*LISTS, source=[plain])
@@ -826,7 +826,7 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
     compile_captures(tmp_path, make_tables(write(f"provider h2o {{ {' '.join(accepted)} }};")))
 
 
-def test_connection_is_h2olog_s_own_member(write: Callable[..., Path]) -> None:
+def test_argument_named_connection(write: Callable[..., Path]) -> None:
     """If a later h2o has an argument named `connection`, it gets another key."""
     text = make_tables(write("provider quicly { probe a(struct st_quicly_conn_t *conn, int64_t at, int connection); };"))
     assert keys_of(text) == [("quicly:a", ["conn", "time", "server-connection"])]
@@ -948,7 +948,7 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
 }  # fmt: skip
 
 
-def test_the_list_that_is_made_bad_is_good(write: Callable[..., Path]) -> None:
+def test_base_of_bad_lists_is_good(write: Callable[..., Path]) -> None:
     assert len(rows_of(make_tables(write(GOOD)))) == 2
     assert len(rows_of(make_tables(write(replaced("int64_t at, const char *dcid", SIXTEEN))))) == 2
     assert len(rows_of(make_tables(write(replaced("second", "first").replace("01 */", "01 @until 2020-01-02 */", 1)
@@ -967,7 +967,7 @@ def test_bad_list(write: Callable[..., Path], tmp_path: Path, what: str) -> None
     assert done.stdout == "" and not output.exists()
 
 
-def test_bad_list_leaves_what_was_there(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_bad_list_keeps_the_old_output(write: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "tables.c").write_text("from the last build")
     done = run("tables", "--conn-stats", CONN_STATS, "--output", tmp_path / "tables.c", write("bad"))
     assert done.returncode == 1

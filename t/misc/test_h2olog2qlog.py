@@ -500,7 +500,7 @@ def test_two_traces(tmp_path: Path, apart: bool) -> None:
     assert [numbers_of([e for e in qlog.events if e["group_id"] == name]) for name in ("1", "1.2")] == [[9, 10], [0]]
 
 
-def test_much_in_little_memory(tmp_path: Path) -> None:
+def test_memory_is_bounded_for_long_traces(tmp_path: Path) -> None:
     """Neither many short connections nor a long one fill the memory: 30 MB of events need at most 25 MB more than
     Python."""
 
@@ -525,7 +525,7 @@ def test_much_in_little_memory(tmp_path: Path) -> None:
 # --- what goes wrong -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_believed() -> None:
+def test_hostile_members() -> None:
     """A member of an event can have any value. Only valid events are written."""
     dice = make_dice(7)
     odd: list[Any] = [None, "x", "", -1, 2**63, 0.5, [1], {"a": 1}, True, False]

@@ -41,7 +41,7 @@ def test_table() -> None:
     assert Row("a|b\nc").columns()[0] == "a\\|b c"
 
 
-def test_only_a_whole_row_is_good() -> None:
+def test_incomplete_rows_fail() -> None:
     assert Row("x", passed=3, total=3).is_good
     assert not Row("x").is_good
     assert not Row("x", passed=2, total=3).is_good
@@ -57,7 +57,7 @@ def test_chosen_rows() -> None:
         chosen(KNOWN, ["debian-11", "debian-10"])
 
 
-def test_every_package_has_a_release_to_be_built_on() -> None:
+def test_every_package_has_a_build_release() -> None:
     assert set(matrix.PACKAGES.values()) <= set(matrix.RELEASES)
     listed = subprocess.run([sys.executable, str(MATRIX / "matrix.py"), "list"], capture_output=True, text=True)
     assert listed.returncode == 0
@@ -69,7 +69,7 @@ def test_fresh_rows() -> None:
     assert set(matrix.FRESH.values()) == set(matrix.RELEASES.values()) - {"sid"}
 
 
-def test_fresh_machine_has_nothing_that_others_have() -> None:
+def test_fresh_machine_is_minimal() -> None:
     command = roots.command_in_fresh(Path("/root-of-it"), ["./make.sh", "test"], "/clone")
     entering, environment = command.index("sh"), command.index("env")
     assert "tracefs" not in command[entering + 2] and "rbind" not in command[entering + 2]
@@ -104,7 +104,7 @@ def test_typing(type_here: Callable[[str], tuple[str, str]], tmp_path: Path) -> 
         type_here("exit 3")
 
 
-def test_what_is_left_running_fails_a_row(
+def test_remaining_processes_fail_a_row(
     type_here: Callable[[str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matrix, "processes_in", lambda root: ["7 ./server"])
@@ -112,7 +112,7 @@ def test_what_is_left_running_fails_a_row(
         type_here("true")
 
 
-def test_counting_what_passed() -> None:
+def test_counting_passed_tests() -> None:
     log = "Start testing: Nov 22 15:38 UTC\n" + "-" * 58 + "\n"
     log += a_test("e2e-http", ".......  [100%]\n18 passed in 11.77s")
     log += a_test("misc-generator", "= 100 passed, 3 warnings in 75.01s (0:01:15) =")
@@ -136,7 +136,7 @@ def test_counting_what_passed() -> None:
         ("...", "Test timeout computed to be: 600", (0, 1)),
     ],
 )
-def test_counting_what_did_not(output: str, ending: str, counts: tuple[int, int]) -> None:
+def test_counting_failed_tests(output: str, ending: str, counts: tuple[int, int]) -> None:
     log = a_test("unit-text", "[  PASSED  ] 21 test(s).") + a_test("bad", output, ending)
     assert count_tests(log) == (21 + counts[0], 21 + counts[1], ["bad"])
 
@@ -153,7 +153,7 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "chosen").is_dir()
 
 
-def test_what_an_emulated_machine_has_told(tmp_path: Path) -> None:
+def test_results_of_an_emulated_machine(tmp_path: Path) -> None:
     """A test that is not applicable is counted separately.
     A test that was skipped for another reason has not passed."""
     (tmp_path / "test_life.xml").write_text(

@@ -1243,7 +1243,8 @@ static void model_act(struct model_thread *thread, uint32_t tid)
     struct model_request *request = &model.requests[number];
     const struct model_request *former = &model.requests[model.current[conn]];
 
-    if (random_next(&model.seed) % 4 == 0) { /* a recent one is more likely to be open */
+    if (model.count != 0 &&
+        random_next(&model.seed) % 4 == 0) { /* a recent one is more likely to be open */
         number = model.count - 1;
         request = &model.requests[number];
     }

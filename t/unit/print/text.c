@@ -412,6 +412,19 @@ static void ids_choose_the_probe(void **state)
     printed_close(&output);
 }
 
+/* There is no line for the end of a connection. */
+static void other_kinds_are_refused(void **state)
+{
+    struct bench bench;
+    struct event event;
+
+    (void)state;
+    bench_open(&bench, "h2o:h1_close", 20260629);
+    event = draft_event(&bench.draft);
+    check_refused(&bench, &event);
+    bench_close(&bench);
+}
+
 /*
  * A probe with the same name but other fields is not printed, not even partly.
  */
@@ -461,6 +474,7 @@ int main(void)
         cmocka_unit_test(unknown_ids_are_refused),
         cmocka_unit_test(ids_choose_the_probe),
         cmocka_unit_test(guesses_are_refused),
+        cmocka_unit_test(other_kinds_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@
 struct family {
     const char *name, *child_name;
     size_t num_children;
-    bool execs; /* the children run another program: sleep(1) */
+    const char *program; /* of the children, a path of sleep(1); NULL: that of this test */
     int ends[2];
     pid_t parent, children[4];
 };
@@ -32,12 +32,12 @@ static void announce(const struct family *family)
         _exit(1);
 }
 
-static void live(const struct family *family, const char *name, bool execs)
+static void live(const struct family *family, const char *name, const char *program)
 {
     prctl(PR_SET_NAME, name);
     announce(family);
-    if (execs) {
-        execl("/bin/sleep", "sleep", "600", (char *)NULL);
+    if (program != NULL) {
+        execl(program, program, "600", (char *)NULL);
         _exit(1);
     }
     for (;;)
@@ -55,11 +55,11 @@ static int live_as_parent(const void *argument)
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (getppid() != parent)
                 _exit(1);
-            live(family, family->child_name, family->execs);
+            live(family, family->child_name, family->program);
         }
         usleep(1000); /* the kernel lists children in the order of their start */
     }
-    live(family, family->name, false);
+    live(family, family->name, NULL);
     return 0;
 }
 
@@ -67,9 +67,9 @@ static int live_as_parent(const void *argument)
 static void wait_for_exec(pid_t pid)
 {
     for (int i = 0; i != 10000; ++i) {
-        char *name = proc_name(pid);
-        const bool done = name != NULL && strcmp(name, "sleep") == 0;
-        free(name);
+        char *command = proc_command(pid, "");
+        const bool done = strstr(command, " 600") != NULL;
+        free(command);
         if (done)
             return;
         usleep(1000);
@@ -90,7 +90,7 @@ static void family_open(struct family *family)
             family->children[count++] = pid;
     }
     assert_int_equal(count, family->num_children);
-    for (size_t i = 0; family->execs && i != count; ++i)
+    for (size_t i = 0; family->program != NULL && i != count; ++i)
         wait_for_exec(family->children[i]);
 }
 
@@ -229,7 +229,8 @@ static void names_the_newest_server_first(void **state)
 
 static void names_the_server_of_a_helper(void **state)
 {
-    struct family family = {.name = "h2o", .child_name = "x", .num_children = 1, .execs = true};
+    struct family family = {
+        .name = "h2o", .child_name = "x", .num_children = 1, .program = "/bin/sleep"};
     char *expected;
 
     (void)state;
@@ -255,8 +256,26 @@ static void names_the_server_of_a_key_keeper(void **state)
                              (int)family.children[0], (int)family.parent, (int)family.parent);
     check_serves(family.children[0], true, expected);
     check_serves(family.children[0], false, expected);
+    check_serves(family.parent, false, NULL);
     free(expected);
     family_close(&family);
+}
+
+/* A child of a server with its name serves if it runs another program. */
+static void another_program_is_not_a_key_keeper(void **state)
+{
+    char folder[] = "/tmp/h2olog-test.XXXXXX", path[64];
+    struct family family = {.name = "h2o", .child_name = "x", .num_children = 1, .program = path};
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/h2o", folder);
+    assert_int_equal(symlink("/bin/sleep", path), 0);
+    family_open(&family);
+    check_serves(family.children[0], true, NULL);
+    family_close(&family);
+    unlink(path);
+    rmdir(folder);
 }
 
 int main(void)
@@ -270,6 +289,7 @@ int main(void)
         cmocka_unit_test(names_the_newest_server_first),
         cmocka_unit_test(names_the_server_of_a_helper),
         cmocka_unit_test(names_the_server_of_a_key_keeper),
+        cmocka_unit_test(another_program_is_not_a_key_keeper),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

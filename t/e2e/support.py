@@ -41,6 +41,19 @@ def endless(rate: int) -> str:
     return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
 
+def quote(content: bytes) -> str:
+    """Returns bytes as an argument in a script of the stand-in."""
+    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+
+
+def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
+    """Returns a line of a script that fires a header."""
+    return (
+        f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
+        f"value={quote(value)} value_len={len(value)}\n"
+    )
+
+
 def check_played(server: Server, count: int = COUNT) -> None:
     assert server.play() == (count, 0)
 

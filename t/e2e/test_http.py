@@ -12,7 +12,7 @@ from typing import Sequence
 
 import pytest
 from conftest import PATIENCE, SLOWNESS, Server, soon_enough
-from support import Serve, Trace
+from support import Serve, Trace, header
 
 VERSIONS = ["2020-06", "2026-06"]
 # For kernels without links, this program attaches and detaches one location after another.
@@ -56,19 +56,6 @@ class Client:
             f"{begin}TxStatus   {response.status}",
             *(f"{begin}TxHeader   {name} {value}" for name, value in answered),
         ]
-
-
-def quote(content: bytes) -> str:
-    """Returns bytes as an argument in a script of the stand-in."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
-
-
-def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
-    """Returns a line of a script that fires a header."""
-    return (
-        f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
-        f"value={quote(value)} value_len={len(value)}\n"
-    )
 
 
 def printed(serve: Serve, trace: Trace, script: str, version: str = "2026-06", program: str = "h2olog") -> list[str]:

@@ -181,7 +181,9 @@ static void attach_some(struct bench *bench)
         fail_msg("%s", bench->error.text);
 }
 
-/* Calls function i i + 1 times. Checks which calls were counted: "1 2 0 4" for functions 0, 1, 3. */
+/*
+ * Calls function i i + 1 times. Checks which calls were counted: "1 2 0 4" for functions 0, 1, 3.
+ */
 static void check_fired(struct bench *bench, const char *expected)
 {
     char text[64];

@@ -26,7 +26,7 @@ PROGRAMS = ["h2olog", "h2olog-single"]
 STRANGER = 1234
 
 
-# --- what is traced ---
+# --- scripts ---
 
 
 HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
@@ -58,7 +58,7 @@ def check_played(server: Server, count: int = COUNT) -> None:
     assert server.play() == (count, 0)
 
 
-# --- what tracing changes in a server, and what the kernel holds for a tracer ---
+# --- changes in a server, and objects of a tracer in the kernel ---
 
 
 class Memory:
@@ -244,7 +244,7 @@ def start_until(stage: str, memory: Memory, start: Callable[[], Process]) -> Pro
         assert time.monotonic() < deadline, f"no start could be stopped while {stage}"
 
 
-# --- where the kernel refuses a file system that nobody sees ---
+# --- if the kernel refuses a file system in memory ---
 
 
 # As in a container: the kernel refuses mounts.

@@ -128,7 +128,7 @@ def test_requests_before_and_after_the_trace(serve: Serve, trace: Trace) -> None
     assert expected[0] == "1 2 RxProtocol HTTP/1.1"
 
 
-# --- what cannot be asked for over HTTP/1.1 ---
+# --- events that requests over HTTP/1.1 cannot cause ---
 
 
 @pytest.mark.parametrize("program, version", RUNS)
@@ -258,7 +258,7 @@ def test_truncation_splits_no_character(serve: Serve, trace: Trace) -> None:
     assert printed(serve, trace, script) == [f"1 2 TxHeader   {text[3840:]} " for _, text in cases]
 
 
-# --- in time ---
+# --- delays ---
 
 
 def read_lines(fd: int, count: int, rest: bytes) -> tuple[list[str], bytes]:

@@ -41,9 +41,12 @@ def endless(rate: int) -> str:
     return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
 
+ESCAPES = [chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
+
+
 def quote(content: bytes) -> str:
     """As an argument in a script of the stand-in."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+    return '"' + "".join(map(ESCAPES.__getitem__, content)) + '"'
 
 
 def header_line(probe: str, conn: object, req: object, name: bytes, value: bytes) -> str:

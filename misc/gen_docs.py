@@ -30,7 +30,7 @@ from typing import Callable
 
 
 class SourceError(Exception):
-    """An error in a source file, with its place."""
+    """An error in a source file, with its position."""
 
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         super().__init__(f"{file}:{line}: {sentence}")
@@ -67,7 +67,7 @@ STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def preprocess(compiler: str, file: Path, macro: str) -> list[list[str | None]]:
-    """Returns the rows of a table, divided into cells by `macro`. A cell is a text, or None for NULL."""
+    """Returns the rows of a table. The cells of a row are separated by `macro`; a cell is a text, or None for NULL."""
     command = [compiler, "-E", "-P", "-x", "c", "-D", macro, str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -124,7 +124,7 @@ def mdoc_escape(text: str) -> str:
 
 
 def mdoc_text(help: str) -> list[str]:
-    """Makes a sentence of a help text, in wrapped lines that mdoc does not take for requests."""
+    """Makes a sentence from a help text, in wrapped lines. Escapes line starts that mdoc would read as requests."""
     sentence = mdoc_escape(help[:1].upper() + help[1:] + ".")
     lines = textwrap.wrap(sentence, 78, break_long_words=False, break_on_hyphens=False)
     return [f"\\&{line}" if line.startswith(".") else line for line in lines]
@@ -234,7 +234,7 @@ def check_complete(template: Path, text: str, tables: Tables) -> None:
         found = re.findall(rf"^@{kind} ([\w-]+)@$", text, re.M)
         if found and sorted(found) != sorted(words):
             wrong = sorted(set(found) ^ set(words)) or "some of them twice"
-            raise SourceError(template, 1, f"@{kind}@ has to stand there for each {kind}, and no other: {wrong}")
+            raise SourceError(template, 1, f"@{kind}@ must appear exactly once for each {kind}; wrong: {wrong}")
 
 
 def fill(arguments: argparse.Namespace) -> bytes:
@@ -265,19 +265,19 @@ def changelog(arguments: argparse.Namespace) -> bytes:
     """Makes one entry per release in CHANGELOG.md, which refers to that file."""
     releases = RELEASE.findall(arguments.file.read_text(encoding="utf-8"))
     if not releases or releases[0][0] != arguments.version:
-        raise SourceError(arguments.file, 1, f"the first release has to be '## [{arguments.version}] - YYYY-MM-DD'")
+        raise SourceError(arguments.file, 1, f"the first release must be '## [{arguments.version}] - YYYY-MM-DD'")
     entries = []
     for version, day in releases:
         date = datetime.datetime.fromisoformat(day).replace(tzinfo=datetime.timezone.utc)
         if arguments.kind == "debian":
             entries.append(
-                f"h2olog ({version}-1) unstable; urgency=medium\n\n  * Release {version}; CHANGELOG.md has what is new.\n\n"
+                f"h2olog ({version}-1) unstable; urgency=medium\n\n  * Release {version}; see CHANGELOG.md.\n\n"
                 f" -- {arguments.maintainer}  {email.utils.format_datetime(date)}\n"
             )
         else:
             entries.append(
                 f"* {date:%a %b %d %Y} {arguments.maintainer} - {version}-1\n"
-                f"- Release {version}; CHANGELOG.md has what is new.\n"
+                f"- Release {version}; see CHANGELOG.md.\n"
             )
     return "\n".join(entries).encode()
 

@@ -43,7 +43,8 @@ def c_string(text: str, indent: str) -> str:
 
 
 def capture_text(layout: Layout) -> str:
-    """The body of the BPF function that captures a signature; `ctx`, `id` and the arguments are there."""
+    """Returns the body of the BPF function that captures a signature. `ctx`, `id` and the arguments are already
+    declared."""
     scratch = bool(layout.variable)
     members = [f".{name} = {value}" for name, value in layout.candidate.items()]
     initializer = ", ".join(members) if len(members) <= 2 else "".join(f"\n    {member}," for member in members) + "\n"
@@ -88,7 +89,8 @@ def date_number(date: str | None) -> int:
 
 
 def write_assertions() -> Iterator[str]:
-    """Static assertions on what misc/layouts.py assumes of bpf/event.h and include/server/signature.h."""
+    """Writes static assertions that bpf/event.h and include/server/signature.h have the values that misc/layouts.py
+    uses."""
     for assumption in (
         f"sizeof(struct event_head) == {HEAD_SIZE}",
         f"offsetof(struct event_head, conn) == {HEAD_CONN}",
@@ -107,7 +109,7 @@ def write_assertions() -> Iterator[str]:
 
 
 def write_signature(layout: Layout, index: str) -> Iterator[str]:
-    """The arrays that the row of a signature points to; `index` tells their names apart."""
+    """Writes the arrays to which the row of a signature points. Their names end with `index`."""
     s = layout.signature
     if s.probe:
         yield f"/* {s.declaration()} */\n"
@@ -160,7 +162,7 @@ def write_stats(stats: list[StatsLayout]) -> Iterator[str]:
 
 
 def write_row(layout: Layout, index: str) -> Iterator[str]:
-    """A row of the table of signatures. A generic one has no names: src/server/version.c adds them."""
+    """Writes a row of the table of signatures. A generic one has no names: src/server/version.c adds them."""
     s = layout.signature
     yield "    {\n"
     if s.probe:
@@ -181,9 +183,9 @@ def write_row(layout: Layout, index: str) -> Iterator[str]:
 
 
 def write_generic() -> Iterator[str]:
-    """The signatures for probes that no list knows, by their number of arguments."""
+    """Writes the signatures for probes that are in no list, by number of arguments."""
     layouts = lay_out_generic()
-    yield "/* For probes that no list knows, by number of arguments. */\n"
+    yield "/* For probes that are in no list, by number of arguments. */\n"
     for count, layout in enumerate(layouts):
         yield from write_signature(layout, f"of_{count}")
     yield "const struct signature generic_signatures[PROBE_ARGUMENTS_MAX + 1] = {\n"

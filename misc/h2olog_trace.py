@@ -134,7 +134,7 @@ class Trace:
         self.good = 0
         self.bad = 0
         self.first_bad = ""
-        self.mixed: list[str] = []  # names of mixed connections
+        self.mixed: list[str] = []  # names of connections that may be mixed
         self.unplaced_paths = 0
         self.path_unknown = False  # for the accept event that is returned
         self.set_back = 0
@@ -157,11 +157,9 @@ class Trace:
         self.check()
 
     def numbered(self) -> Iterator[Event]:
-        """
-        All of them. The server says of the first path of a connection that it is of connection 0, as it is made before
-        the connection has its number. In a trace of h2olog 1, it is of the connection that is accepted next by the same
-        thread; if there are several such paths, nobody knows.
-        """
+        """Yields all events. The first path of a connection fires before the connection has its number, so the server
+        gives connection 0. In a trace of h2olog 1, it belongs to the next connection that the same thread accepts. If
+        several first paths wait, the right one is unknown."""
         waiting: dict[int | None, list[Path]] = {}  # by thread
         for event in self.objects():
             kind, thread = event["type"], integer(event, "tid")
@@ -276,7 +274,7 @@ class Trace:
             self.mixed.append(connection.name)
 
     def look_for_others(self, kind: str, event: Event, connection: Connection) -> None:
-        """Detects mixed connections: packet numbers must increase, and a freed connection has no packets."""
+        """Detects mixed connections: packet numbers must increase, and an ended connection has no more packets."""
         if connection.freed and kind in OF_LIVE_CONNECTIONS:
             self.mix(connection)
         number = natural(event, "pn")
@@ -296,7 +294,7 @@ class Trace:
                 self.gone.append(self.open.pop(old_key))
 
     def check(self) -> None:
-        """Reports problems after everything was read."""
+        """Reports problems at the end of the input."""
         if self.good == 0:
             raise Trouble(
                 "this is not what `h2olog quic` prints: it has no line that is a JSON object with a type and a seq"
@@ -305,7 +303,7 @@ class Trace:
             )
         if self.bad:
             lines = f"{plural(self.bad, 'line')} {'is' if self.bad == 1 else 'are'}"
-            say(self.program, f"{lines} not of h2olog, and left out; the first is {self.first_bad}")
+            say(self.program, f"{lines} not from h2olog and ignored; the first is {self.first_bad}")
         if self.mixed:
             say(self.program, f"{listed(self.mixed)} may have events of others: {WHY_MIXED}")
         if self.unplaced_paths:
@@ -315,7 +313,7 @@ class Trace:
             )
         if self.set_back:
             events = plural(self.set_back, "event")
-            say(self.program, f"the clock was set back: {events} count as later than they say")
+            say(self.program, f"the clock was set back: {events} got the time of the event before")
 
 
 def open_input(file: str) -> TextIO:

@@ -1,4 +1,4 @@
-"""Lays out the events: which members an event of a signature has, and what each argument leaves in it.
+"""Lays out events: which members the event of a signature has, and which of them an argument fills.
 
 lay_out() makes a Layout of each signature. misc/gen_quic_bpf.py writes the BPF C and the tables from it.
 """
@@ -23,14 +23,14 @@ PRIVATE = {
     "struct st_h2o_ebpf_map_key_t *", "struct st_h2o_iovec_t *", "void *",
 }  # fmt: skip
 
-# Keys that every line has. `tid` is not among them: an argument of that name takes its place.
+# Keys that every line has. `tid` is not one of them, because an argument with that name replaces it.
 LINE_KEYS = ("type", "seq", "provider", "connection")
 
 # `connection` is h2olog's own member.
 RENAMED = {"at": "time", "num_bytes": "bytes-len", "connection": "server-connection"}
 RTT = ("min-rtt", "smoothed-rtt", "variance-rtt", "latest-rtt")  # in the order of struct quicly_rtt_t
 
-# Names that mean something else in captures or in C. A member for an argument of such a name gets a '_' at its end.
+# Names with another meaning in captures or in C. If an argument has such a name, '_' is appended to its member.
 RESERVED = {
     "head", "event", "on_stack", "candidate", "stamp", "scratch", "end", "id", "ctx", "silent", "flags",
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern", "float",
@@ -51,14 +51,14 @@ MAX_UNREAD = 15  # a bit in event_head.flags for each value that may be unreadab
 
 @dataclass
 class Value:
-    """A field that is printed of an event: a member of the fixed part, or a value that is appended to it."""
+    """A printed field of an event: a member of the fixed part, or a value that is appended to it."""
 
     key: str
     kind: str  # of enum field_kind, without FIELD_
     width: int
     place: int = 0
     maximum: str = "0"
-    counted_by: str | None = None  # member that counts a value of no fixed size
+    counted_by: str | None = None  # member with the size of a value of variable size
     member: str = ""
     type: str = ""
     application_data: bool = False
@@ -68,14 +68,14 @@ class Value:
 
 @dataclass
 class Layout:
-    """How a signature is captured, and what is printed of its events."""
+    """How to capture a signature, and what to print of its events."""
 
     signature: Signature
     fields: list[Value] = dataclass_field(default_factory=list)
     members: list[tuple[str, str, int, int]] = dataclass_field(default_factory=list)  # name, C type, width, count
     places: dict[str, int] = dataclass_field(default_factory=dict)
     size: int = HEAD_SIZE
-    early: list[str] = dataclass_field(default_factory=list)  # statements before there is an event
+    early: list[str] = dataclass_field(default_factory=list)  # statements before the event exists
     fixed: list[str] = dataclass_field(default_factory=list)  # fill the fixed part
     variable: list[str] = dataclass_field(default_factory=list)  # append to it
     candidate: dict[str, str] = dataclass_field(default_factory=dict)  # of struct candidate: member, value
@@ -95,7 +95,7 @@ def key_of(name: str) -> str:
 
 
 def length_of(signature: Signature, index: int) -> int | None:
-    """The argument that counts the bytes or the text of another: NAME_len, num_NAME or len."""
+    """Returns the argument with the length of another one: NAME_len, num_NAME or len."""
     name = signature.arguments[index].name
     for wanted in (f"{name}_len", f"num_{name}", "len"):
         for i, argument in enumerate(signature.arguments):
@@ -105,7 +105,8 @@ def length_of(signature: Signature, index: int) -> int | None:
 
 
 def member_of(argument: Argument) -> str:
-    """The name of an argument's member of the event: the argument's own name, unless that name is taken."""
+    """Returns the name of the member for an argument: the argument's own name,
+    or that with '_' if the name is taken."""
     is_taken = argument.name in RESERVED or re.fullmatch(r"arg[0-9]+|[A-Z_0-9]+|[us](8|16|32|64)", argument.name)
     return f"{argument.name}_" if is_taken else argument.name
 
@@ -117,10 +118,8 @@ def looks_secret(argument: Argument) -> bool:
 
 
 class Builder:
-    """
-    Lays out one signature. A fault in a signature of our own lists is an error. A source tree's lists cannot be
-    changed by whoever builds with them: there, the argument that cannot be laid out is left out, with a warning.
-    """
+    """Lays out one signature. An error in a signature of our own lists is an error of the build. A user cannot change
+    the lists of a source tree, so there the argument is left out, with a warning."""
 
     def __init__(self, signature: Signature, marks: Marks, stats_sizes: list[int]) -> None:
         self.signature = signature
@@ -140,7 +139,7 @@ class Builder:
 
     def member(self, name: str, c_type: str, width: int, count: int = 1) -> str:
         if any(name == member[0] for member in self.layout.members):
-            self.fail(f"two values would be called {name}; another argument needs another name")
+            self.fail(f"two values have the name {name}; rename an argument")
         self.layout.members.append((name, c_type, width, count))
         return name
 
@@ -158,7 +157,7 @@ class Builder:
 
     def check_unread(self) -> None:
         if self.layout.num_variable + self.layout.num_behind > MAX_UNREAD:
-            self.fail(f"has more than {MAX_UNREAD} values that lie behind pointers")
+            self.fail(f"has more than {MAX_UNREAD} values behind pointers")
 
     def behind(self, reads: str, values: list[Value]) -> None:
         """Values of fixed size behind a pointer. If unreadable, a bit of the flags is set, from bit 14 down."""
@@ -171,11 +170,11 @@ class Builder:
         self.layout.fixed.append(f"event->head.flags |= {reads}, 0x{unread:x});")
 
     def counted(self, index: int, kind: str, length: int, application_data: bool) -> None:
-        """Text or bytes that another argument counts."""
+        """Captures text or bytes whose length another argument has."""
         argument = self.signature.arguments[index]
         counter = self.signature.arguments[length]
         if INTEGERS.get(counter.type, (0, True))[1]:
-            self.fail(f"{argument.name} is counted by {counter.name}, which is no unsigned integer")
+            self.fail(f"{argument.name} is counted by {counter.name}, which is not an unsigned integer")
         maximum = NAME_MAX if argument.name == "name" else TEXT_MAX
         nth = self.layout.num_variable
         self.read(length)
@@ -188,7 +187,7 @@ class Builder:
         )  # fmt: skip
 
     def string(self, index: int, application_data: bool) -> None:
-        """Text that ends with a NUL."""
+        """Captures NUL-terminated text."""
         argument = self.signature.arguments[index]
         size = self.member(f"{argument.name}_size", "u16", 2)
         nth = self.layout.num_variable
@@ -202,7 +201,7 @@ class Builder:
         )  # fmt: skip
 
     def stats(self, index: int) -> None:
-        """The struct that quicly:conn_stats points to, if there is a layout of its size."""
+        """Captures the struct that quicly:conn_stats points to, if its size has a known layout."""
         length = next((i for i, a in enumerate(self.signature.arguments) if a.name == "size"), None)
         if length is None:
             self.fail("a struct st_quicly_stats_t needs an argument named size")
@@ -216,7 +215,7 @@ class Builder:
         )
 
     def struct(self, index: int) -> bool:
-        """Captures what a known struct pointer points to. Returns False if the type is not known."""
+        """Captures the target of a pointer to a known struct. Returns False if the type is unknown."""
         argument = self.signature.arguments[index]
         type_ = argument.type.removeprefix("const ")
         if type_ == "struct st_quicly_conn_t *" and self.signature.provider == "h2o":
@@ -283,7 +282,7 @@ class Builder:
             if length is None:
                 self.fail(
                     f"{argument.name} is bytes without a length; name one {argument.name}_len, "
-                    f"num_{argument.name} or len, or say @text if it is text"
+                    f"num_{argument.name} or len, or mark it with @text if it is text"
                 )
             self.counted(index, "BYTES", length, application_data)
         elif not self.struct(index):
@@ -294,7 +293,7 @@ class Builder:
         return self.signature.probe in ("receive_request_header", "send_response_header")
 
     def tie(self) -> None:
-        """Finds quicly's connection of an event of h2o, and updates the ties."""
+        """Finds quicly's connection for an event of h2o, and changes the ties."""
         signature = self.signature
         conn_id = next((i for i, a in enumerate(signature.arguments) if a.name == "conn_id"), None)
         if signature.provider != "h2o" or conn_id is None:
@@ -320,7 +319,7 @@ class Builder:
             self.layout.early.append(f"untie({conn_id_text});")
 
     def candidate(self) -> None:
-        """What the capture tells keep() of the event: see struct candidate in bpf/capture.h."""
+        """Returns what the capture passes to keep(): see struct candidate in bpf/capture.h."""
         kinds: list[str] = []
         members: dict[str, str] = {"id": "id"}
         if self.layout.head_flags != "0":
@@ -343,14 +342,14 @@ class Builder:
         self.layout.candidate = members
 
     def stamp(self) -> None:
-        """Adds the time, unless an argument has it."""
+        """Adds the time, unless an argument is the time."""
         if not any(a.name == "at" for a in self.signature.arguments):
             self.layout.stamped = True
             self.member("stamp", "u64", 8)
             self.layout.fields.append(Value("time", "STAMP", 8, member="stamp"))
 
     def keys_of_all(self) -> list[str]:
-        """The keys that are printed besides those of the arguments."""
+        """Returns the keys that are printed in addition to those of the arguments."""
         arguments = [argument.name for argument in self.signature.arguments]
         keys = list(LINE_KEYS)
         if "at" not in arguments:
@@ -360,14 +359,14 @@ class Builder:
         return keys
 
     def check_keys(self) -> None:
-        """No JSON object has a key twice."""
+        """Checks that no key appears twice in the JSON object."""
         keys = [value.key for value in self.layout.fields] + self.keys_of_all()
         for key in keys:
             if keys.count(key) > 1:
-                self.fail(f"two fields would be called {key}; another argument needs another name")
+                self.fail(f"two fields have the key {key}; rename an argument")
 
     def check_size(self) -> None:
-        """The largest event has room where events are put together."""
+        """Checks that the largest event fits into a scratch."""
         fixed = sum(width * count for _, _, width, count in self.layout.members)
         variable = sum(EVENT_LIMITS.get(value.maximum) or int(value.maximum) for value in self.layout.fields)
         if HEAD_SIZE + fixed + 8 + variable > EVENT_LIMITS["EVENT_MAX"]:  # 8: the time, which is added last

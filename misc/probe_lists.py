@@ -1,8 +1,8 @@
 """Reads and checks the lists that h2olog is built from.
 
-Two kinds of files are read: probe lists (bpf/*-probes.d, or plain ones out of an h2o source tree), and the
-layouts of struct st_quicly_stats_t (bpf/conn-stats.tsv). A fault in a list is a ListError, whose text is one
-line: FILE:LINE: SENTENCE.
+There are two kinds of files: probe lists (bpf/*-probes.d, or plain ones from an h2o source tree), and the layouts of
+struct st_quicly_stats_t (bpf/conn-stats.tsv). An error in a list is a ListError, whose text is one line: FILE:LINE:
+SENTENCE.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Iterable, Iterator, NoReturn
 
 
 class ListError(Exception):
-    """A fault in a list, with its file and line."""
+    """An error in a list, with its file and line."""
 
     def __init__(self, file: Path, line: int, sentence: str) -> None:
         super().__init__(f"{file}:{line}: {sentence}")
@@ -31,7 +31,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Signature:
-    """A probe as it was declared between two dates (until is the first day that it was not)."""
+    """A probe as it was declared between two dates. `until` is the first day without this declaration."""
 
     provider: str
     probe: str
@@ -51,7 +51,7 @@ class Signature:
 
 @dataclass
 class Marks:
-    """The annotations of a list: arguments, as (probe, argument), by kind."""
+    """The annotations of a list: by kind, the arguments as (probe, argument)."""
 
     application_data: set[tuple[str, str]] = dataclass_field(default_factory=set)
     secrets: set[tuple[str, str]] = dataclass_field(default_factory=set)
@@ -104,7 +104,7 @@ DECLARING = ("struct", "union", "enum", "typedef", "extern")
 
 
 def spelled(words: list[str]) -> str:
-    """A type as C spells it, of its words and stars."""
+    """Returns a type as C spells it, from its words and stars."""
     name = " ".join(word for word in words if word != "*")
     stars = "*" * words.count("*")
     return f"{name} {stars}" if stars else name
@@ -122,7 +122,7 @@ class Token:
     text: str
     line: int
     is_comment: bool
-    is_other: bool  # a sign that can stand in declarations of C only
+    is_other: bool  # a character that only other C declarations can have
 
 
 def tokens(file: Path, text: str) -> Iterator[Token]:
@@ -147,7 +147,7 @@ class Parser:
         self.period: tuple[str | None, str | None] = (None, None)
         self.marks = Marks()
         self.typedefs: dict[str, str] = {}
-        self.inline: set[str] | None = None  # kinds of the marks before the argument that is being read
+        self.inline: set[str] | None = None  # kinds of the marks before the current argument
 
     def fail(self, sentence: str, line: int | None = None) -> NoReturn:
         if line is None:
@@ -155,7 +155,7 @@ class Parser:
         raise ListError(self.file, line, sentence)
 
     def take(self, in_c: bool = False) -> str:
-        """The next token that is not a comment; annotations on the way are noted."""
+        """Returns the next token that is not a comment. Notes the annotations before it."""
         while self.next < len(self.tokens) and self.tokens[self.next].is_comment:
             self.annotation(self.tokens[self.next])
             self.next += 1
@@ -173,7 +173,7 @@ class Parser:
             self.fail(f"'{text}' is missing before '{found}'")
 
     def peek(self) -> str:
-        """The token that take() will return."""
+        """Returns the token that take() will return next."""
         return next(token.text for token in self.tokens[self.next :] if not token.is_comment)
 
     def at_end(self) -> bool:
@@ -193,7 +193,7 @@ class Parser:
         elif self.inline is not None and (mark := INLINE_MARK.fullmatch(comment.text)) is not None:
             self.inline.add(mark.group(1))
         elif re.match(r"/\*\s*@(from|until|appdata|secret|text|loose)\b", comment.text):
-            self.fail("this annotation cannot be read; bpf/h2o-probes.d says how it is written", comment.line)
+            self.fail("this annotation cannot be read; bpf/h2o-probes.d explains annotations", comment.line)
 
     def marked(self, kind: str) -> set[tuple[str, str]]:
         return {
@@ -231,7 +231,7 @@ class Parser:
         return Argument(type_ if type_.endswith("*") else type_.removeprefix("const "), words[-1])
 
     def resolved(self, type_: str) -> str:
-        """The type that a typedef of this list stands for; other types are returned as they are."""
+        """Returns the type behind a typedef of this list; other types are returned unchanged."""
         name, stars = type_.rstrip("* "), ["*"] * type_.count("*")
         known = self.typedefs.get(name.removeprefix("const "))
         if known is None:
@@ -240,7 +240,7 @@ class Parser:
         return spelled(re.findall(r"\w+|\*", const + known) + stars)
 
     def declaration(self) -> None:
-        """A C declaration before the providers, up to its ';'. Typedefs are noted, the others are skipped."""
+        """Parses a C declaration before the providers, up to its ';'. Notes typedefs, skips the rest."""
         words: list[str] = []
         depth = 0
         while (text := self.take(in_c=True)) != ";" or depth > 0:
@@ -254,7 +254,7 @@ class Parser:
             if depth == 0 and text not in "})]":
                 words.append(text)
         is_plain = all(WORD.fullmatch(word) or word == "*" for word in words) and words[-1] != "*"
-        num_words = 4 if words[1:2] in (["struct"], ["union"], ["enum"]) else 3  # one without a name is none
+        num_words = 4 if words[1:2] in (["struct"], ["union"], ["enum"]) else 3  # a typedef without a name
         if words[0] == "typedef" and len(words) >= num_words and is_plain:
             self.typedefs[words[-1]] = self.resolved(spelled(words[1:-1]))
 
@@ -269,7 +269,7 @@ class Parser:
             argument = self.argument(name)
             if argument is not None:
                 if any(argument.name == other.name for other in arguments):
-                    self.fail(f"{name} has two arguments of the name {argument.name}")
+                    self.fail(f"{name} has two arguments named {argument.name}")
                 arguments.append(argument)
             ends = self.take() == ")"
             if argument is None and (arguments or not ends):
@@ -351,10 +351,10 @@ def is_bytes(argument: Argument) -> bool:
 
 
 def is_too_long(signature: Signature, warnings: list[ListError]) -> bool:
-    """Whether a probe of a source tree has too many arguments. It can be traced as one that no list knows."""
+    """Whether a probe of a source tree has too many arguments. It is then traced as a probe that is in no list."""
     if len(signature.arguments) <= MAX_ARGUMENTS:
         return False
-    sentence = f"warning: {signature.full_name}: has more than {MAX_ARGUMENTS} arguments; this probe is not known"
+    sentence = f"warning: {signature.full_name}: has more than {MAX_ARGUMENTS} arguments; it is treated as unknown"
     warnings.append(ListError(signature.file, signature.line, sentence))
     return True
 
@@ -364,17 +364,15 @@ def is_text(argument: Argument) -> bool:
 
 
 def has_length(signature: Signature, index: int) -> bool:
-    """Whether an argument is counted: by NAME_len or num_NAME, or by a len right behind it."""
+    """Whether an argument has a length: NAME_len, num_NAME, or a `len` right after it."""
     name = signature.arguments[index].name
     names = [argument.name for argument in signature.arguments]
     return f"{name}_len" in names or f"num_{name}" in names or names[index + 1 : index + 2] == ["len"]
 
 
 def unknown_payload(signatures: list[Signature], known: set[tuple[str, str, str, str]]) -> set[tuple[str, str]]:
-    """
-    Bytes, and text with a length, that our lists do not have with this type. They can be payload, so they are
-    application data (-a). NUL-terminated text is a name, a reason or a number.
-    """
+    """Returns arguments that are bytes, or text with a length, and that our lists do not have with this type. They can
+    be payload, so they are application data (-a). NUL-terminated text is a name, a reason or a number."""
     return {
         (s.probe, a.name)
         for s in signatures
@@ -383,7 +381,7 @@ def unknown_payload(signatures: list[Signature], known: set[tuple[str, str, str,
     }
 
 
-# The date of a source tree is not known: it counts as newer than every list. PROBE_SOURCE_DATE in
+# The date of a source tree is unknown. It counts as newer than every list. PROBE_SOURCE_DATE in
 # include/server/signature.h is the same date.
 SOURCE_DATE = "9999-12-31"
 
@@ -420,12 +418,12 @@ class StatsField:
 
 @dataclass
 class StatsLayout:
-    """A layout that h2o had between two dates; several layouts can have one size."""
+    """A layout that h2o had between two dates. Several layouts can have the same size."""
 
     size: int
     since: str
     until: str | None
-    known: dict[str, int]  # what each struct of the layout has: "pointer", "zero" or "nonzero", and at which offset
+    known: dict[str, int]  # conditions: "pointer", "zero" or "nonzero", and the offset
     fields: list[StatsField] = dataclass_field(default_factory=list)
 
 
@@ -435,7 +433,7 @@ MAX_STATS_SIZE = 4096
 
 
 def read_stats_layout(columns: list[str]) -> StatsLayout:
-    """A line "layout"; ValueError if it is not one."""
+    """Parses a line "layout". Raises ValueError if it is not valid."""
     size, since, until = columns[1:4]
     known: dict[str, int] = {}
     for word in columns[4:]:
@@ -455,7 +453,7 @@ def read_stats_layout(columns: list[str]) -> StatsLayout:
 
 
 def read_stats_field(layout: StatsLayout, columns: list[str]) -> StatsField:
-    """A line of a field; ValueError if it is not one."""
+    """Parses the line of a field. Raises ValueError if it is not valid."""
     if len(columns) != 3 or columns[2] not in INTEGERS or not re.fullmatch("[0-9]{1,4}", columns[1]):
         raise ValueError("a line is FIELD, OFFSET and C type, between tabs")
     key, offset = columns[0], int(columns[1])
@@ -463,18 +461,18 @@ def read_stats_field(layout: StatsLayout, columns: list[str]) -> StatsField:
     if not re.fullmatch("[A-Za-z0-9_.-]+", key):
         raise ValueError(f"FIELD {key!r} cannot be a key: letters, digits, '-', '_' and '.' can")
     if offset + width > layout.size:
-        raise ValueError(f"{key} lies outside its struct of {layout.size} bytes")
+        raise ValueError(f"{key} is outside its struct of {layout.size} bytes")
     for other in layout.fields:
         if other.key == key:
-            raise ValueError(f"{key} is there twice in this layout of {layout.size} bytes")
+            raise ValueError(f"{key} appears twice in this layout of {layout.size} bytes")
         if other.offset < offset + width and offset < other.offset + other.width:
-            raise ValueError(f"{key} lies where {other.key} lies")
+            raise ValueError(f"{key} overlaps {other.key}")
     return StatsField(key, offset, width, signed)
 
 
 def add_stats_layout(layouts: list[StatsLayout], layout: StatsLayout) -> None:
     if layout.size > MAX_STATS_SIZE:
-        raise ValueError(f"a struct of {layout.size} bytes is larger than what is captured, {MAX_STATS_SIZE}")
+        raise ValueError(f"a struct of {layout.size} bytes is larger than the captured {MAX_STATS_SIZE} bytes")
     if sum(other.size == layout.size for other in layouts) == MAX_LAYOUTS_OF_A_SIZE:
         raise ValueError(f"there are more than {MAX_LAYOUTS_OF_A_SIZE} layouts of {layout.size} bytes")
     if layouts and not layouts[-1].fields:
@@ -483,7 +481,7 @@ def add_stats_layout(layouts: list[StatsLayout], layout: StatsLayout) -> None:
 
 
 def read_stats(file: Path) -> list[StatsLayout]:
-    """bpf/conn-stats.tsv, whose comment says what its lines are."""
+    """Reads bpf/conn-stats.tsv. The comment in that file explains its lines."""
     layouts: list[StatsLayout] = []
     for line_number, line in enumerate(read_text(file).splitlines(), 1):
         if not line or line.startswith("#"):

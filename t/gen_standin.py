@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes the table of probes that the stand-in server (t/standin) fires.
 
-Its input are the plain D provider lists of one version of h2o, the same files that `dtrace -h` makes the
-headers of. NAME.d goes with the header NAME.h.
+Its input are the plain D provider lists of one version of h2o, the same files from which `dtrace -h` makes the headers.
+The header of NAME.d is NAME.h.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "misc"))
 
 from probe_lists import ListError, Signature, read_list  # noqa: E402
 
-# As many as <sys/sdt.h> has macros for; PROBE_MAX_ARGUMENTS in t/standin/probes.h.
+# The number of macros in <sys/sdt.h>; PROBE_MAX_ARGUMENTS in t/standin/probes.h.
 MAX_ARGUMENTS = 12
 
-# Arguments that h2o passes as another type than the one it declares, so that their operands have another
-# size or sign: a tracer has to cope with that. Among those of the real servers, the ones that lose nothing.
+# Arguments that h2o passes with another type than the declared one, so that their operands have another size or sign. A
+# tracer must handle that. These are some of the real servers' arguments that lose no bits.
 PASSED_AS = {
     ("quicly:crypto_update_secret", "epoch"): "size_t",
     ("quicly:max_stream_data_receive", "stream_id"): "uint64_t",
@@ -34,8 +34,8 @@ PASSED_AS = {
     ("quicly:send", "state"): "unsigned",
 }
 
-# Probes that h2o fires at several places, with other operands at each: once for each version of HTTP. Here,
-# connections with an even number use another one than those with an odd number.
+# Probes that h2o fires at several locations with different operands, one for each version of HTTP. In the stand-in,
+# even and odd numbers of connections use different locations.
 WITH_TWO_LOCATIONS = {
     "h2o:receive_request",
     "h2o:receive_request_header",
@@ -49,33 +49,33 @@ def fail(signature: Signature, sentence: str) -> NoReturn:
 
 
 def check(signatures: list[Signature]) -> None:
-    """What a list of one version must be: no probe twice, none with too many arguments."""
+    """Checks that a list of one version has no probe twice, and none with too many arguments."""
     seen: set[str] = set()
     for signature in signatures:
         if signature.full_name in seen:
-            fail(signature, "is declared twice: this is no plain list of one version")
+            fail(signature, "is declared twice: this is not a plain list of one version")
         if len(signature.arguments) > MAX_ARGUMENTS:
             fail(signature, f"has more than {MAX_ARGUMENTS} arguments")
         seen.add(signature.full_name)
 
 
 def macro_of(signature: Signature) -> str:
-    """The name of the probe's macro in the header that dtrace makes."""
+    """Returns the name of the probe's macro in the header that dtrace makes."""
     return f"{signature.provider}_{signature.probe.replace('__', '_')}".upper()
 
 
 def passed_type(signature: Signature, name: str, declared: str) -> str:
-    """The type that an argument has where the probe is fired."""
+    """Returns the type of an argument where the probe is fired."""
     return PASSED_AS.get((signature.full_name, name), declared)
 
 
 def join(type_: str, name: str) -> str:
-    """A parameter, with the asterisk where it belongs."""
+    """Returns a parameter as C code."""
     return type_ + name if type_.endswith("*") else f"{type_} {name}"
 
 
 def write_functions(signature: Signature) -> Iterator[str]:
-    """The functions of a probe."""
+    """Returns the functions of a probe."""
     name = f"{signature.provider}_{signature.probe}"
     macro = macro_of(signature)
     types = [passed_type(signature, argument.name, argument.type) for argument in signature.arguments]
@@ -118,7 +118,7 @@ def write_functions(signature: Signature) -> Iterator[str]:
 
 
 def wrap(start: str, items: list[str], end: str) -> Iterator[str]:
-    """A call over as many lines as its arguments take, aligned behind the parenthesis."""
+    """Returns a call with its arguments in aligned lines."""
     line = start
     for i, item in enumerate(items):
         text = item + (end if i == len(items) - 1 else ",")
@@ -133,7 +133,7 @@ def wrap(start: str, items: list[str], end: str) -> Iterator[str]:
 
 
 def write_row(signature: Signature) -> Iterator[str]:
-    """The row of a probe in the table."""
+    """Returns the row of a probe in the table."""
     name = f"{signature.provider}_{signature.probe}"
 
     yield f'    {{"{signature.provider}", "{signature.probe}", {len(signature.arguments)},'
@@ -162,7 +162,7 @@ def write_file(lists: list[Path], signatures: list[Signature]) -> Iterator[str]:
     for struct in structs:
         yield f"{struct.rstrip(' *')};"
     yield ""
-    yield "/* The trace_ functions are not inlined: that puts the arguments where h2o's are, in registers, on the"
+    yield "/* The trace_ functions are not inlined, so that the arguments are where h2o has them: in registers, on the"
     yield " * stack, or behind a pointer. */"
     for signature in signatures:
         yield from write_functions(signature)

@@ -1,7 +1,7 @@
-"""What the tests do not take from whoever runs them, or from what else runs on the machine.
+"""Makes the tests independent of the user's settings and of other processes on the machine.
 
-settle() gives this process, and with it all that it starts, the same signals, limits and environment everywhere.
-PidNamespace is for tests about which processes there are. make_dice() is for tests that use random numbers.
+settle() gives this process, and all processes that it starts, the same signals, limits and environment everywhere.
+PidNamespace is for tests about lists of processes. make_dice() is for tests with random numbers.
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ from typing import Any
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[1] / "build"))
 
-# Where Debian has its programs. A user who became root with su(1) has no sbin, and others have other programs first.
+# Debian's folders of programs. A user who became root with su(1) has no sbin in PATH, and others have other programs
+# first.
 FOLDERS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 
-# Variables that the tests themselves are told something by. All others go: http_proxy, SUDO_UID, DESTDIR, LD_PRELOAD.
+# Variables that configure the tests. All others are removed: http_proxy, SUDO_UID, DESTDIR, LD_PRELOAD.
 KEPT = re.compile(r"H2OLOG_\w+|PYTEST_\w+|[A-Z]+SAN_OPTIONS|TMPDIR")
 
-# As most processes have it. With the billion that some containers have, rpm(8) closes descriptors for hours.
+# The usual limit. With the billion that some containers have, rpm(8) takes hours to close descriptors.
 DESCRIPTORS = 1024
 
 
 def settle() -> None:
-    """To be called before anything is started. What somebody ignored (nohup, a job in a script) stays ignored in
-    children, and h2olog would not see it before it has handlers."""
+    """Call this before anything is started. Signals that are ignored (nohup, a job of a script) stay ignored in
+    children, and h2olog would not get them before it has its own handlers."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -44,7 +45,7 @@ def settle() -> None:
 
 
 def surroundings() -> dict[str, str]:
-    home = BUILD / "t" / f"home-{os.geteuid()}"  # matplotlib keeps its list of fonts there
+    home = BUILD / "t" / f"home-{os.geteuid()}"  # matplotlib stores its list of fonts there
     home.mkdir(parents=True, exist_ok=True)
     own = os.environ.get("PATH", "").split(":")
     path = ":".join([*FOLDERS, *(folder for folder in own if folder.startswith("/") and folder not in FOLDERS)])
@@ -53,7 +54,7 @@ def surroundings() -> dict[str, str]:
 
 
 def make_dice(usual: int | None = None) -> random.Random:
-    """Random numbers, from the seed in H2OLOG_SEED; without that, from `usual`, or another seed each time.
+    """Random numbers. The seed is H2OLOG_SEED, else `usual`, else a different one each time.
 
     pytest shows the seed of a test that fails.
     """
@@ -69,10 +70,8 @@ def children_of(pid: int) -> list[int]:
 
 
 class PidNamespace:
-    """Where there are no processes but those that are started in it. It has a /proc of its own; all else is shared.
-
-    Without root, it is in a user namespace of its own, too.
-    """
+    """A PID namespace, which has only the processes that are started in it. It has its own /proc; everything else is
+    shared. Without root, it also has its own user namespace."""
 
     def __init__(self) -> None:
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
@@ -83,11 +82,11 @@ class PidNamespace:
         )  # fmt: skip
         self.started: list[subprocess.Popen[Any]] = []
         assert self.holder.stdout is not None
-        assert self.holder.stdout.readline() == b"\n", "no pid namespace can be made"
+        assert self.holder.stdout.readline() == b"\n", "cannot make a PID namespace"
         (self.init,) = children_of(self.holder.pid)
 
     def command(self, *words: str, cwd: str = "/") -> list[str]:
-        """What runs a command in it, as a child of the process that is started out here."""
+        """Returns a command that runs `command` in the namespace, as a child of this process."""
         entering = ["nsenter", f"--target={self.init}", *self.entering, "--pid", "--mount"]
         return [*entering, "--", "env", "-C", cwd, *words]
 
@@ -96,7 +95,7 @@ class PidNamespace:
         return self.started[-1]
 
     def pid_of(self, process: subprocess.Popen[Any]) -> int:
-        """In there, of a command that is known to have started."""
+        """Returns the PID in the namespace of a command that has started."""
         (child,) = children_of(process.pid)
         match = re.search(r"^NSpid:.*\t(\d+)$", Path(f"/proc/{child}/status").read_text(), re.M)
         assert match is not None
@@ -108,7 +107,7 @@ class PidNamespace:
         )
 
     def close(self) -> None:
-        """Ends all that is in it."""
+        """Ends all processes of the namespace."""
         self.holder.kill()
         for process in (self.holder, *self.started):
             process.communicate()

@@ -18,7 +18,7 @@ typedef void (*line_escape)(struct output *output, const uint8_t *bytes, size_t 
 
 /*
  * Prints a text value: "[unreadable]" if it could not be read; if it was cut, " [+12 bytes]" behind
- * it says how many bytes are missing.
+ * it says how many bytes are missing, "[+12 bytes]" if these are all.
  */
 void line_text(struct output *output, line_escape escape, const struct value *value);
 

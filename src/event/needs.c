@@ -5,17 +5,14 @@
 
 #include "memory.h"
 
-static char to_lower(char letter)
-{
-    return letter >= 'A' && letter <= 'Z' ? (char)(letter - 'A' + 'a') : letter;
-}
-
 void needs_add(struct needs_headers *headers, const char *name)
 {
     char *lower = memory_format("%s", name);
 
-    for (char *letter = lower; *letter != '\0'; ++letter)
-        *letter = to_lower(*letter);
+    for (char *letter = lower; *letter != '\0'; ++letter) {
+        if (*letter >= 'A' && *letter <= 'Z')
+            *letter |= 0x20;
+    }
     for (size_t i = 0; i != headers->count; ++i) {
         if (strcmp(headers->names[i], lower) == 0) {
             free(lower);

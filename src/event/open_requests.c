@@ -91,8 +91,12 @@ static void free_request(struct open_request *open)
 
 void open_requests_close(struct open_requests *table)
 {
-    while (!TAILQ_EMPTY(&table->by_age))
-        open_requests_remove(table, TAILQ_FIRST(&table->by_age));
+    struct open_request *each, *next;
+
+    for (each = TAILQ_FIRST(&table->by_age); each != NULL; each = next) {
+        next = TAILQ_NEXT(each, by_age);
+        open_requests_remove(table, each);
+    }
     while (table->unused != NULL) {
         struct open_request *open = table->unused;
         table->unused = open->next_in_slot;
@@ -153,8 +157,7 @@ static void grow(struct open_requests *table)
     free(table->requests);
     free(table->connections);
     allocate_slots(table, table->slot_bits + 1);
-    TAILQ_FOREACH(open, &table->by_age, by_age)
-    {
+    for (open = TAILQ_FIRST(&table->by_age); open != NULL; open = TAILQ_NEXT(open, by_age)) {
         insert_request(table, open);
         if (open == TAILQ_FIRST(&open->connection->requests))
             insert_connection(table, open->connection);

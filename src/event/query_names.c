@@ -176,6 +176,8 @@ void query_suggest(enum query_subject subject, const char *key, char *text, size
         offer(&nearest, names[i].key, TYPE_NUMBER);
     if (!is_request)
         visit_fields(offer, &nearest);
+    while (nearest.count != 0 && nearest.distances[nearest.count - 1] > nearest.distances[0] + 1)
+        --nearest.count;
     if (nearest.count == 0)
         snprintf(text, size,
                  "; names are the keys of the JSON output, rx.NAME (request headers) and "

@@ -9,6 +9,7 @@
 
 struct parser {
     struct query_lexer lexer;
+    struct query *query;
     enum query_subject subject;
     unsigned depth; /* open parentheses and nots */
 };
@@ -97,12 +98,18 @@ static int parse_name(struct parser *parser, struct query_comparison *comparison
 static int parse_regex(struct parser *parser, struct query_comparison *comparison)
 {
     const struct query_token *value = token(parser);
+    struct query *query = parser->query;
     const char **origins;
     char reason[256];
     size_t size, place;
-    char *pattern = query_unquote(value->begin, value->end, true, &size, &origins);
+    char *pattern;
     int result = 0;
 
+    if (query->matcher == NULL)
+        query->matcher = query_matcher_open();
+    if (query->matcher == NULL)
+        return query_fail(&parser->lexer, value->begin, "there is not enough memory");
+    pattern = query_unquote(value->begin, value->end, true, &size, &origins);
     comparison->regex = query_regex_open(pattern, size, reason, sizeof(reason), &place);
     if (comparison->regex == NULL)
         result = query_fail(&parser->lexer, origins[place < size ? place : size],
@@ -342,27 +349,27 @@ static struct query_node *parse_or(struct parser *parser)
     return parse_list(parser, TOKEN_OR, NODE_OR, parse_and);
 }
 
-struct query_node *query_parse(const char *text, enum query_subject subject, struct error *error)
+int query_parse(struct query *query, const char *text, enum query_subject subject,
+                struct error *error)
 {
     const size_t size = strlen(text);
     struct parser parser = {.lexer = {.text = text, .end = text + size, .error = error},
+                            .query = query,
                             .subject = subject};
-    struct query_node *node;
 
     parser.lexer.token.end = text;
-    if (size > QUERY_SIZE_MAX) {
-        error_set(error, ERROR_USAGE, "-q takes a query of at most %d bytes; this one has %zu",
-                  QUERY_SIZE_MAX, size);
-        return NULL;
-    }
+    if (size > QUERY_SIZE_MAX)
+        return error_set(error, ERROR_USAGE,
+                         "-q takes a query of at most %d bytes; this one has %zu", QUERY_SIZE_MAX,
+                         size);
     if (query_lex(&parser.lexer) != 0)
-        return NULL;
-    node = parse_or(&parser);
-    if (node == NULL || token(&parser)->kind == TOKEN_END)
-        return node;
-    query_fail(&parser.lexer, token(&parser)->begin,
-               token(&parser)->kind == TOKEN_CLOSE ? "no parenthesis is open here"
-                                                   : "'and' or 'or' is expected");
-    query_free_tree(node);
-    return NULL;
+        return -1;
+    query->tree = parse_or(&parser);
+    if (query->tree == NULL)
+        return -1;
+    if (token(&parser)->kind == TOKEN_END)
+        return 0;
+    return query_fail(&parser.lexer, token(&parser)->begin,
+                      token(&parser)->kind == TOKEN_CLOSE ? "no parenthesis is open here"
+                                                          : "'and' or 'or' is expected");
 }

@@ -2,8 +2,10 @@
 
 #include <pcre2.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
+#include "event.h"
 #include "memory.h"
 #include "query_tree.h"
 
@@ -12,21 +14,24 @@
  * a step can look at all of the subject, so a value of 4 kB can cost seconds within that limit. The
  * pattern is therefore compiled with a callout before each item, and the callout looks at the time.
  */
-#define MATCH_LIMIT 100000
+#define MATCH_LIMIT 50000
 #define DEPTH_LIMIT 20000
-#define HEAP_LIMIT  8192    /* KiB */
+#define HEAP_LIMIT  4096    /* KiB */
 #define TIME_LIMIT  3000000 /* nanoseconds of this thread */
 
 /* The time is read after so many callouts: reading it costs as much as 20 of them. */
 #define CALLOUTS_PER_LOOK 128
 
 /* Without JIT: after root is given up, no memory can be made executable. */
+struct query_matcher {
+    pcre2_match_context *context;
+    pcre2_match_data *data; /* and the memory that a match needs */
+    unsigned callouts;      /* since the match began */
+    uint64_t begin_ns;      /* at the first look */
+};
+
 struct query_regex {
     pcre2_code *code;
-    pcre2_match_context *context;
-    pcre2_match_data *data;
-    unsigned callouts; /* since the match began */
-    uint64_t begin_ns; /* at the first look */
 };
 
 static uint64_t thread_ns(void)
@@ -40,52 +45,79 @@ static uint64_t thread_ns(void)
 /* Ends a match that takes too long. */
 static int look_at_time(pcre2_callout_block *block, void *state)
 {
-    struct query_regex *regex = state;
+    struct query_matcher *matcher = state;
     uint64_t now_ns;
 
     (void)block;
-    if (++regex->callouts % CALLOUTS_PER_LOOK != 0)
+    if (++matcher->callouts % CALLOUTS_PER_LOOK != 0)
         return 0;
     now_ns = thread_ns();
-    if (regex->callouts == CALLOUTS_PER_LOOK)
-        regex->begin_ns = now_ns;
-    return now_ns - regex->begin_ns > TIME_LIMIT ? PCRE2_ERROR_CALLOUT : 0;
+    if (matcher->callouts == CALLOUTS_PER_LOOK)
+        matcher->begin_ns = now_ns;
+    return now_ns - matcher->begin_ns > TIME_LIMIT ? PCRE2_ERROR_CALLOUT : 0;
 }
 
-static pcre2_code *compile(const char *pattern, size_t size, char *text, size_t text_size,
-                           size_t *place)
+/*
+ * Matches a value of the largest size that needs much memory. The first use of that memory takes
+ * up to 10 ms, in which the first values of a run would be given up.
+ */
+static void touch_memory(struct query_matcher *matcher)
 {
-    /* values are bytes of strangers, and need not be UTF-8 */
-    const uint32_t options = PCRE2_AUTO_CALLOUT | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
-    int reason;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, size, options, &reason, place, NULL);
+    char reason[1];
+    size_t place;
+    struct query_regex *regex =
+        query_regex_open("^(?:a|b)*$", strlen("^(?:a|b)*$"), reason, sizeof(reason), &place);
+    uint8_t value[EVENT_TEXT_MAX];
 
-    if (code == NULL)
-        pcre2_get_error_message(reason, (PCRE2_UCHAR *)text, text_size);
-    return code;
+    if (regex == NULL)
+        return;
+    memset(value, 'a', sizeof(value));
+    query_regex_match(matcher, regex, value, sizeof(value));
+    query_regex_close(regex);
+}
+
+struct query_matcher *query_matcher_open(void)
+{
+    struct query_matcher *matcher = memory_grow(NULL, 1, sizeof(*matcher));
+
+    *matcher = (struct query_matcher){.context = pcre2_match_context_create(NULL),
+                                      .data = pcre2_match_data_create(1, NULL)};
+    if (matcher->context == NULL || matcher->data == NULL) {
+        query_matcher_close(matcher);
+        return NULL;
+    }
+    pcre2_set_match_limit(matcher->context, MATCH_LIMIT);
+    pcre2_set_depth_limit(matcher->context, DEPTH_LIMIT);
+    pcre2_set_heap_limit(matcher->context, HEAP_LIMIT);
+    touch_memory(matcher);
+    pcre2_set_callout(matcher->context, look_at_time, matcher);
+    return matcher;
+}
+
+void query_matcher_close(struct query_matcher *matcher)
+{
+    if (matcher == NULL)
+        return;
+    pcre2_match_data_free(matcher->data);
+    pcre2_match_context_free(matcher->context);
+    free(matcher);
 }
 
 struct query_regex *query_regex_open(const char *pattern, size_t size, char *text, size_t text_size,
                                      size_t *place)
 {
-    pcre2_code *code = compile(pattern, size, text, text_size, place);
+    /* values are bytes of strangers, and need not be UTF-8 */
+    const uint32_t options = PCRE2_AUTO_CALLOUT | PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
+    int reason;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern, size, options, &reason, place, NULL);
     struct query_regex *regex;
 
-    if (code == NULL)
-        return NULL;
-    regex = memory_grow(NULL, 1, sizeof(*regex));
-    *regex = (struct query_regex){.code = code,
-                                  .context = pcre2_match_context_create(NULL),
-                                  .data = pcre2_match_data_create(1, NULL)};
-    if (regex->context == NULL || regex->data == NULL) {
-        query_regex_close(regex);
-        pcre2_get_error_message(PCRE2_ERROR_NOMEMORY, (PCRE2_UCHAR *)text, text_size);
+    if (code == NULL) {
+        pcre2_get_error_message(reason, (PCRE2_UCHAR *)text, text_size);
         return NULL;
     }
-    pcre2_set_match_limit(regex->context, MATCH_LIMIT);
-    pcre2_set_depth_limit(regex->context, DEPTH_LIMIT);
-    pcre2_set_heap_limit(regex->context, HEAP_LIMIT);
-    pcre2_set_callout(regex->context, look_at_time, regex);
+    regex = memory_grow(NULL, 1, sizeof(*regex));
+    *regex = (struct query_regex){code};
     return regex;
 }
 
@@ -93,18 +125,17 @@ void query_regex_close(struct query_regex *regex)
 {
     if (regex == NULL)
         return;
-    pcre2_match_data_free(regex->data);
-    pcre2_match_context_free(regex->context);
     pcre2_code_free(regex->code);
     free(regex);
 }
 
-enum query_outcome query_regex_match(struct query_regex *regex, const uint8_t *bytes, size_t size)
+enum query_outcome query_regex_match(struct query_matcher *matcher, const struct query_regex *regex,
+                                     const uint8_t *bytes, size_t size)
 {
     int result;
 
-    regex->callouts = 0;
-    result = pcre2_match(regex->code, bytes, size, 0, 0, regex->data, regex->context);
+    matcher->callouts = 0;
+    result = pcre2_match(regex->code, bytes, size, 0, 0, matcher->data, matcher->context);
     if (result >= 0)
         return OUTCOME_HOLDS;
     return result == PCRE2_ERROR_NOMATCH ? OUTCOME_FAILS : OUTCOME_GAVE_UP;

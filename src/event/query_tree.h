@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "event.h"
 #include "event/query.h"
 #include "event/request.h"
 #include "server/signature.h"
@@ -135,7 +136,12 @@ void query_suggest(enum query_subject subject, const char *key, char *text, size
 
 /* --- regular expressions --- */
 
+struct query_matcher; /* what all regular expressions of a query share */
 struct query_regex;
+
+/* Returns NULL if memory runs out. */
+struct query_matcher *query_matcher_open(void);
+void query_matcher_close(struct query_matcher *matcher);
 
 /* Compiles. Returns NULL with the reason in `text`, and its place in the pattern. */
 struct query_regex *query_regex_open(const char *pattern, size_t size, char *text, size_t text_size,
@@ -149,7 +155,8 @@ enum query_outcome {
     OUTCOME_GAVE_UP,      /* a regular expression ran into a limit */
 };
 
-enum query_outcome query_regex_match(struct query_regex *regex, const uint8_t *bytes, size_t size);
+enum query_outcome query_regex_match(struct query_matcher *matcher, const struct query_regex *regex,
+                                     const uint8_t *bytes, size_t size);
 
 /* --- addresses --- */
 
@@ -212,8 +219,65 @@ struct query_node {
     struct query_comparison comparison;
 };
 
-/* Parses a query. Returns NULL with the error. Free the tree with query_free_tree. */
-struct query_node *query_parse(const char *text, enum query_subject subject, struct error *error);
+struct query {
+    struct query_node *tree;
+    struct query_matcher *matcher; /* NULL: there are no regular expressions */
+    const struct address_range *files;
+    size_t num_files;
+    uint64_t num_given_up;
+    char hex[2 * EVENT_TEXT_MAX]; /* bytes as printed, for regular expressions */
+};
+
+/* Parses a query. Sets `tree` and `matcher`. Returns 0, or -1 with the error. */
+int query_parse(struct query *query, const char *text, enum query_subject subject,
+                struct error *error);
 void query_free_tree(struct query_node *node);
+
+/* --- evaluation --- */
+
+enum query_operand_kind {
+    OPERAND_ABSENT,
+    OPERAND_NUMBER,
+    OPERAND_TEXT,
+    OPERAND_ADDRESS,
+    OPERAND_BYTES,
+};
+
+/* The value of a name. */
+struct query_operand {
+    enum query_operand_kind kind;
+    query_number number;
+    const uint8_t *bytes;
+    size_t size;
+};
+
+extern const struct query_operand query_absent;
+
+/* `number` is an integer. */
+struct query_operand query_number_operand(query_number number);
+struct query_operand query_text_operand(const char *text);
+
+/* A value that could not be read is absent. */
+struct query_operand query_value_operand(enum query_operand_kind kind, const struct value *value);
+
+/* Whether a header has this name. A truncated name is none. */
+bool query_is_named(const struct value *name, const char *wanted);
+
+/* Compares one value. For != and !~, "holds" means that it does not equal or match. */
+enum query_outcome query_compare(struct query *query, const struct query_comparison *comparison,
+                                 struct query_operand operand);
+
+/* What a query is evaluated for: a request or a record. */
+struct query_evaluation {
+    struct query *query;
+    const struct request *request;
+    const struct record *record;
+    const struct clock *clock;
+};
+
+enum query_outcome query_compare_request(const struct query_evaluation *subject,
+                                         struct query_comparison *comparison);
+enum query_outcome query_compare_record(const struct query_evaluation *subject,
+                                        struct query_comparison *comparison);
 
 #endif

@@ -23,7 +23,7 @@ void line_text(struct output *output, line_escape escape, const struct value *va
     size = whole_size(value);
     escape(output, value->bytes, size);
     if (value->full_size > size) {
-        output_string(output, " [+");
+        output_string(output, size != 0 ? " [+" : "[+");
         output_unsigned(output, value->full_size - size);
         output_string(output, " bytes]");
     }

@@ -42,7 +42,12 @@ static void end_column(struct output *output, size_t start, size_t width)
 
 static bool is_empty(const struct value *value)
 {
-    return value->bytes != NULL && value->size == 0;
+    return value->bytes != NULL && value->full_size == 0;
+}
+
+static bool begins_with_slash(const struct value *value)
+{
+    return value->bytes != NULL && value->size != 0 && value->bytes[0] == '/';
 }
 
 /* Finds a pseudo-header that is not empty. */
@@ -133,11 +138,11 @@ static void print_ttfb(struct output *output, const struct request *request)
 
     if (!request_ttfb(request, &ns)) {
         *end++ = '-';
-    } else if (ns < 100 * 1000) {
+    } else if (ns < 100000) {
         end = put_fixed(end, ns / 1000, 0);
         *end++ = 'u';
         *end++ = 's';
-    } else if (ns < 1000 * 1000 * 1000) {
+    } else if (ns < 1000000000) {
         end = put_fixed(end, ns / 100000, 1);
         *end++ = 'm';
         *end++ = 's';
@@ -165,7 +170,7 @@ static void print_parts(struct output *output, const struct url *url)
         print_header(output, &url->authority);
         if (!url->has_path)
             output_bytes(output, " -", 2);
-        else if (url->path.value.bytes == NULL || url->path.value.bytes[0] != '/')
+        else if (!begins_with_slash(&url->path.value))
             output_bytes(output, " ", 1);
     }
     if (url->has_path)

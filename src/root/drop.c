@@ -133,18 +133,20 @@ static const int allowed[] = {
  */
 static int filter_system_calls(int signals, int readable)
 {
+    /* the macros of libseccomp 2.5.1 (Debian 11) leave out a member */
+    const struct scmp_arg_cmp not_executable = {
+        .arg = 2, .op = SCMP_CMP_MASKED_EQ, .datum_a = PROT_EXEC};
+    const struct scmp_arg_cmp of_signals = {.op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)signals};
+    const struct scmp_arg_cmp of_readable = {.op = SCMP_CMP_EQ, .datum_a = (scmp_datum_t)readable};
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int result = filter == NULL ? -ENOMEM : 0;
 
-    if (result == 0) /* memory that cannot be executed */
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
-                                  SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (result == 0)
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
     if (result == 0 && signals >= 0)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(read), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)signals));
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(read), 1, of_signals);
     if (result == 0 && readable >= 0)
-        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
-                                  SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)readable));
+        result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1, of_readable);
     for (size_t i = 0; result == 0 && i != sizeof(allowed) / sizeof(allowed[0]); ++i) {
         result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
         if (result == -EDOM || result == -EINVAL) /* this architecture has no such call */

@@ -106,7 +106,7 @@ def paced(lines: str, rate: int, seconds: float, threads: int, before: str = "")
 
 
 class Trouble(Exception):
-    """Why nothing can be measured."""
+    """The reason why nothing can be measured."""
 
 
 class Lines:
@@ -124,7 +124,7 @@ class Lines:
             readable, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
             chunk = os.read(self.fd, 65536) if readable else b""
             if not chunk:
-                why = "ended" if readable else f"says nothing for {PATIENCE:.0f} s"
+                why = "ended" if readable else f"prints nothing for {PATIENCE:.0f} s"
                 raise Trouble(f"{self.whose} {why}: {self.rest.decode(errors='replace')}")
             self.rest += chunk
         line, self.rest = self.rest.split(b"\n", 1)
@@ -190,7 +190,7 @@ class Child:
 class Played:
     fired: int
     seconds: float
-    cpu_ns: float  # CPU time of the server per fired probe, traced or not
+    cpu_ns: float  # CPU time of the server per fired probe, traced or not traced
 
 
 class Server(Child):

@@ -1,9 +1,9 @@
-"""What the end-to-end tests stand on: the stand-in server, the tracer, and a script for the former.
+"""The base of the end-to-end tests: the stand-in server, the tracer, and scripts for the stand-in.
 
-What several test files use, and is no part of these, is in support.py.
+support.py has what several test files use beyond that.
 
-Every test starts its own server on a port of the kernel's choice and ends what it started, so tests can run
-at the same time. A machine that cannot do BPF fails them, with the tracer's reason.
+Every test starts its own server on a port that the kernel chooses, and ends what it started, so tests can run at the
+same time. On a machine that cannot do BPF, the tests fail with the message of h2olog.
 """
 
 from __future__ import annotations
@@ -45,21 +45,22 @@ DATA = Path(__file__).parents[1] / "data"
 # The versions of the stand-in, and the dates on which h2o had their probes.
 VERSIONS = {"2020-06": "2020-06-04", "2026-06": "2026-06-20"}
 
-# How many times slower than others the machine is; an emulated one, say. The tests take as much more time: what is
-# due at some time is due so much later, pauses are so much longer, and the servers' rates so much lower.
+# How many times slower the machine is than others; for example, an emulated one. Deadlines and pauses are so many times
+# longer, and rates of servers so many times lower.
 SLOWNESS = int(os.environ.get("H2OLOG_SLOWNESS", "1"))
 
-# Nothing here takes this long, even on a busy machine; what does is stuck.
+# Even on a busy machine, nothing takes this long. What takes longer hangs.
 PATIENCE = 30.0 * SLOWNESS
 
 
-# Since Linux 6.10, h2olog hangs all probes on one link. h2olog-single does on every kernel what h2olog does before.
+# Since Linux 6.10, h2olog attaches all probes with one link. h2olog-single does on every kernel what h2olog does on
+# older kernels.
 KERNEL = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
 HAS_LINKS = KERNEL >= (6, 10)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says of the tests that mean nothing on this kernel why that is; t/matrix counts them apart."""
+    """Marks tests that do not apply to this kernel, with the reason; t/matrix counts them separately."""
     for item in items:
         values = getattr(item, "callspec", None)
         if not HAS_LINKS and values is not None and values.params.get("program") == "h2olog-single":
@@ -67,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Probe(NamedTuple):
-    """A probe as t/data/probes.json has it, which was taken from h2o's history."""
+    """A probe in t/data/probes.json, which was made from h2o's history."""
 
     provider: str
     name: str
@@ -79,7 +80,7 @@ class Probe(NamedTuple):
 
 
 def probes_of(version: str) -> list[Probe]:
-    """The probes that a version of the stand-in has."""
+    """Returns the probes of a version of the stand-in."""
     date, facts = VERSIONS[version], json.loads((DATA / "probes.json").read_text(encoding="utf-8"))
     return [
         Probe(p["provider"], p["probe"], tuple((type_, name) for type_, name in p["args"]))
@@ -89,19 +90,20 @@ def probes_of(version: str) -> list[Probe]:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Waits for something that is due soon."""
+    """Waits for a condition that will soon be true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.01 * SLOWNESS)
 
 
-# How often a time that is promised is measured before it is too long: others may use the machine meanwhile.
+# How often a promised time is measured before the test fails: other processes can use the machine meanwhile.
 TRIES = 10
 
 
 def soon_enough(measure: Callable[[], float], limit: float) -> None:
-    """Of some measurements, one is within the limit. What is too slow by itself is so each time."""
+    """Checks that one of several measurements is within the limit.
+    If the program itself is too slow, all are too long."""
     took: list[float] = []
     while not took or took[-1] > limit:
         assert len(took) < TRIES, took
@@ -109,7 +111,7 @@ def soon_enough(measure: Callable[[], float], limit: float) -> None:
 
 
 def slowed(script: str) -> str:
-    """A script of the stand-in, with the rates that this machine is up to."""
+    """Returns a script of the stand-in with rates that this machine can reach."""
     return re.sub(r"^rate (\d+)$", lambda match: f"rate {max(1, int(match.group(1)) // SLOWNESS)}", script, flags=re.M)
 
 
@@ -146,7 +148,8 @@ class Server:
         self.process.send_signal(signal.SIGUSR1)
 
     def wait_played(self) -> tuple[int, int]:
-        """How many events were fired, and how many were not because nobody listened."""
+        """Plays the script. Returns how many events were fired, and how many were skipped because the probe was not
+        enabled."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         match = re.fullmatch(r"played (\d+) events, (\d+) not enabled, in [\d.]+ s\n", line)
@@ -164,7 +167,7 @@ class Server:
 
 
 class Tracer:
-    """h2olog on a server. Its output goes to files, as nothing may slow it down, or to a descriptor `stdout`."""
+    """A running h2olog. Its output goes to files, which do not slow it down, or to the descriptor `stdout`."""
 
     def __init__(
         self, folder: Path, *arguments: str, program: str = "h2olog", attached: bool = True,
@@ -184,7 +187,8 @@ class Tracer:
         assert self.process.poll() is None, f"h2olog ended: {self.err.read_text(errors='replace')}"
 
     def lines(self) -> list[str]:
-        """The complete ones. Only a newline ends a line: what else str.splitlines() knows is for no header to use."""
+        """Returns the complete lines. Only a newline ends a line: str.splitlines() would also split at characters in
+        headers."""
         return self.out.read_bytes().decode("utf-8").split("\n")[:-1]
 
     def wait_lines(self, count: int) -> list[str]:
@@ -192,26 +196,28 @@ class Tracer:
         return self.lines()
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Ends it, as Ctrl-C does; returns its status."""
+        """Ends it like Ctrl-C. Returns its status."""
         if self.process.poll() is None:
             self.process.send_signal(number)
         return self.process.wait(PATIENCE)
 
     def messages(self) -> str:
-        """What it said; but not that every 10 s it has nothing to say, which only slow machines get to see."""
+        """Returns its messages, without the reports every 10 s of no losses, which only slow machines print."""
         said = self.err.read_text(encoding="utf-8")
         return said if SLOWNESS == 1 else re.sub(r"^\S+Z [\d.]+ events/s, 0 lost\n", "", said, flags=re.M)
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Tests take moments from the module random. A test that fails says its seed; H2OLOG_SEED=N repeats it."""
+    """Seeds the module random, which tests use to choose moments. A failed test shows its seed; H2OLOG_SEED=N repeats
+    it."""
     random.seed(surroundings.make_dice().random())
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1"); or what makes the script of a pid."""
+    """Starts servers: serve("2026-06", threads=2, script="quicly:free conn=1"). `script` can be a function that makes
+    the script from the PID."""
     servers: list[Server] = []
 
     def start(
@@ -227,7 +233,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             os.mkfifo(file)
 
             def started(pid: int) -> None:
-                with file.open("w", encoding="utf-8") as fifo:  # once the server has opened it, too
+                with file.open("w", encoding="utf-8") as fifo:  # removed when the server has opened it, too
                     fifo.write(slowed(script(pid)))
 
         servers.append(Server(version, threads, file, binary, started))
@@ -240,7 +246,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Iterator[Callable[..., Tracer]]:
-    """Starts tracers: trace(server, "quic", "-a"). They say -d, by which it is known that they are attached."""
+    """Starts tracers: trace(server, "quic", "-a"). They run with -d, which reports when they are attached."""
     tracers: list[Tracer] = []
 
     def start(
@@ -260,14 +266,14 @@ def trace(tmp_path: Path) -> Iterator[Callable[..., Tracer]]:
 
 @pytest.fixture
 def pids() -> Iterator[PidNamespace]:
-    """A pid namespace: what is started in it is all that there is."""
+    """A PID namespace, which has only the processes that are started in it."""
     made = PidNamespace()
     yield made
     made.close()
 
 
 class Room:
-    """A mount namespace whose folders for temporary files are empty, and where nobody else writes."""
+    """A mount namespace with empty folders for temporary files, where no other process writes."""
 
     FOLDERS = ["/tmp", "/run", "/dev/shm", "/var/tmp"]
 
@@ -278,13 +284,13 @@ class Room:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.holder.stdout is not None and self.holder.stdout.readline() == b"\n"
-        self.before = set(self.paths())  # mount(8) leaves something there itself
+        self.before = set(self.paths())  # mount(8) leaves a file there
 
     def start(
         self, program: str, *arguments: str, before: Callable[[], None] | None = None,
         stderr: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:  # fmt: skip
-        """Starts h2olog in it; its binary comes along as a descriptor, as /tmp may be where it is."""
+        """Starts h2olog in it. Passes its binary as a descriptor, because its path may be in /tmp."""
         binary = os.open(BUILD / program, os.O_RDONLY)
         try:
             return subprocess.Popen(
@@ -300,7 +306,7 @@ class Room:
             yield from Path(f"/proc/{self.holder.pid}/root{folder}").rglob("*")
 
     def left(self) -> list[Path]:
-        """What is in those folders that was not there at first."""
+        """Returns the files in these folders that were not there at first."""
         return [path for path in self.paths() if path not in self.before]
 
     def close(self) -> None:
@@ -317,7 +323,7 @@ def room() -> Iterator[Room]:
 
 @pytest.fixture
 def anywhere() -> Iterator[Path]:
-    """The program where everybody can start it."""
+    """Copies the program to a folder that every user can enter."""
     with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
         for program in ("h2olog", "h2olog-single"):
@@ -326,7 +332,7 @@ def anywhere() -> Iterator[Path]:
 
 
 def mount_apart(kind: str, **options: str) -> int:
-    """A file system that is mounted nowhere, and ends with its descriptor: /proc/PID/fd/N is its root."""
+    """Makes a file system that is not mounted, and that ends with its descriptor. Its root is /proc/PID/fd/N."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(number: int, *arguments: Any) -> int:
@@ -348,7 +354,8 @@ def mount_apart(kind: str, **options: str) -> int:
 
 @lru_cache(maxsize=None)
 def uprobe_events() -> Path:
-    """The kernel's own list of uprobes. A fresh machine has tracefs mounted nowhere; it stays so."""
+    """Returns the kernel's list of uprobes.
+    Mounts tracefs only for itself, because a new machine has not mounted it."""
     for folder in ("/sys/kernel/tracing", "/sys/kernel/debug/tracing"):
         if Path(folder, "uprobe_events").exists():
             return Path(folder, "uprobe_events")
@@ -358,7 +365,7 @@ def uprobe_events() -> Path:
 
 
 def change_uprobe_events(line: str) -> None:
-    fd = os.open(uprobe_events(), os.O_WRONLY | os.O_APPEND)  # without the latter, it would be emptied
+    fd = os.open(uprobe_events(), os.O_WRONLY | os.O_APPEND)  # O_APPEND: keeps the list
     try:
         os.write(fd, line.encode() + b"\n")
     finally:
@@ -366,7 +373,8 @@ def change_uprobe_events(line: str) -> None:
 
 
 def take_uprobe_events(server: Server) -> list[str]:
-    """The entries for a server in the kernel's own list of uprobes, which outlive who made them; takes them out."""
+    """Returns the entries for a server in the kernel's list of uprobes, which remain when their creator ends. Removes
+    them."""
     left = [line for line in uprobe_events().read_text().splitlines() if f" /proc/{server.pid}/exe:" in line]
     for line in left:
         change_uprobe_events(f"-:{line.split()[0].partition(':')[2]}")
@@ -376,7 +384,7 @@ def take_uprobe_events(server: Server) -> list[str]:
 def run(
     *arguments: str, program: str = "h2olog", before: Callable[[], None] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs h2olog to its end; `before`, in its process."""
+    """Runs h2olog, and waits for its end. `before` runs in its process."""
     return subprocess.run(
         [str(BUILD / program), *arguments],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, preexec_fn=before,
@@ -384,12 +392,12 @@ def run(
 
 
 def refusing(call: str, error: int, command: int | None = None) -> Callable[[], None]:
-    """For `before`: the kernel refuses a system call (with `command` as first argument), by seccomp."""
+    """For `before`: makes the kernel refuse a system call (with `command` as the first argument), by seccomp."""
     numbers = {
         "x86_64": {
             "bpf": 321, "perf_event_open": 298, "fsopen": 430, "pidfd_open": 434, "close": 3, "fchown": 93, "poll": 7,
         },
-        "aarch64": {  # which has ppoll(2) only
+        "aarch64": {  # this architecture has only ppoll(2)
             "bpf": 280, "perf_event_open": 241, "fsopen": 430, "pidfd_open": 434, "close": 57, "fchown": 55, "poll": 73,
         },
     }[os.uname().machine]  # fmt: skip
@@ -409,7 +417,7 @@ def refusing(call: str, error: int, command: int | None = None) -> Callable[[], 
 
 
 def refusing_uprobes(program: str, error: int) -> Callable[[], None]:
-    """The same of what the program attaches with."""
+    """The same for the system calls that attach."""
     if program == "h2olog" and HAS_LINKS:
         return refusing("bpf", error, 28)  # BPF_LINK_CREATE
     return refusing("perf_event_open", error)
@@ -426,10 +434,8 @@ PROG_LOAD = 5  # BPF_PROG_LOAD
 
 
 class Answers:
-    """
-    What the kernel answers to the calls of a process: seccomp hands each to decide(the first 128 bytes of its
-    attributes), which returns an error, or 0 to let it through.
-    """
+    """Answers system calls of a process instead of the kernel. seccomp passes each call to decide(the first 128 bytes
+    of its attributes), which returns an error number, or 0 to allow the call."""
 
     NEW_LISTENER, RECEIVE, SEND = 8, 0xC0502100, 0xC0182101  # SECCOMP_FILTER_FLAG_NEW_LISTENER, SECCOMP_IOCTL_NOTIF_*
     SECCOMP = {"x86_64": 317, "aarch64": 277}[os.uname().machine]
@@ -442,7 +448,7 @@ class Answers:
         self.thread.start()
 
     def install(self) -> None:
-        """In the process, before it becomes h2olog."""
+        """Runs in the process before it becomes h2olog."""
         command = [] if self.call == PERF_EVENT_OPEN else [(0x20, 0, 0, 16), (0x15, 0, 1, PROG_LOAD)]
         rules = [(0x20, 0, 0, 0), (0x15, 0, 1 + len(command), self.call), *command]  # load its number; equal?
         rules += [(0x06, 0, 0, 0x7FC00000), (0x06, 0, 0, 0x7FFF0000)]  # return: SECCOMP_RET_USER_NOTIF, _ALLOW
@@ -474,7 +480,7 @@ class Answers:
                 error = self.decide(memory.read(128))
             answer = struct.pack("QqiI", identity, 0, -error, 0 if error else 1)  # ..._USER_NOTIF_FLAG_CONTINUE
             fcntl.ioctl(listener, self.SEND, answer)
-        except OSError as problem:  # the process has ended, or a signal took it out of the call
+        except OSError as problem:  # the process has ended, or a signal interrupted the call
             assert problem.errno in (errno.ENOENT, errno.ESRCH), problem
 
     def close(self) -> None:

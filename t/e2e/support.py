@@ -1,4 +1,4 @@
-"""What several of the end-to-end tests use: scripts, what is switched on in a server, BPF objects, processes."""
+"""Shared by several end-to-end tests: scripts, enabled probes of a server, BPF objects, processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Before = Callable[[], None]
 
 PROGRAMS = ["h2olog", "h2olog-single"]
 
-# Somebody who is neither root nor nobody.
+# A user who is neither root nor nobody.
 STRANGER = 1234
 
 
@@ -31,7 +31,7 @@ STRANGER = 1234
 
 HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
 
-# 300 lines at once: more than are there in a round of a quiet server, less than wake the reader.
+# 300 lines at once: more than a quiet server gives per round, less than what wakes the reader.
 COUNT = 300
 SCRIPT = f"repeat {COUNT}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 LINES = [f"1 {number} TxStatus   200" for number in range(COUNT)]
@@ -65,7 +65,7 @@ def check_played(server: Server, count: int = COUNT) -> None:
 
 
 class Memory:
-    """The code and the semaphores of a running server, as they are in its memory."""
+    """The code and the semaphores of a running server in its memory."""
 
     def __init__(self, server: Server) -> None:
         self.pid = server.pid
@@ -84,7 +84,7 @@ class Memory:
             return memory.read(size)
 
     def switched_on(self) -> set[str]:
-        """The probes whose semaphore is not 0, all of one moment."""
+        """Returns the probes whose semaphore is not 0, read at once."""
         begin = min(self.semaphores.values())
         found = self.read(begin, max(self.semaphores.values()) - begin + 2)
         return {
@@ -101,7 +101,7 @@ def parse_range(text: str) -> tuple[int, int]:
 
 
 def read_notes(binary: Path) -> dict[str, int]:
-    """Where the semaphore of each probe is, by readelf."""
+    """Returns the addresses of the semaphores, by readelf."""
     notes = subprocess.run(["readelf", "-n", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
     found = re.findall(r"Provider: (\w+)\n\s+Name: (\w+)\n\s+Location: \w+, Base: \w+, Semaphore: (\w+)\n", notes)
     return {name if provider == "h2o" else f"{provider}:{name}": int(address, 16) for provider, name, address in found}
@@ -111,7 +111,7 @@ Objects = Set[Tuple[str, int]]
 
 
 def objects_of(pid: int) -> Objects:
-    """The BPF objects that a process holds."""
+    """Returns the BPF objects of a process."""
     return {
         (kind, int(number))
         for info in Path(f"/proc/{pid}/fdinfo").iterdir()
@@ -120,10 +120,8 @@ def objects_of(pid: int) -> Objects:
 
 
 def alive(objects: Objects) -> Objects:
-    """
-    Those of them that there still are. They are not opened for that: on Linux 6.18, a program array that is opened
-    while it is being cleared is never freed.
-    """
+    """Returns those of the objects that still exist. Does not open them: on Linux 6.18, a program array that is opened
+    while it is being cleared is never freed."""
     libc, number = ctypes.CDLL(None, use_errno=True), {"x86_64": 321, "aarch64": 280}[os.uname().machine]
     get_next_id = {"prog_id": 11, "map_id": 12, "link_id": 31}  # BPF_PROG_GET_NEXT_ID and so on
     found = set()
@@ -145,7 +143,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def stopped(process: subprocess.Popen[bytes], play: Callable[[], object]) -> None:
-    """Does something while the tracer does not run."""
+    """Does something while the tracer is stopped."""
     process.send_signal(signal.SIGSTOP)
     wait_until(lambda: is_stopped(process.pid), "the tracer to stop")
     play()
@@ -168,10 +166,8 @@ def status_of(task: Path) -> dict[str, str]:
 
 
 def prints(pid: int) -> bool:
-    """
-    Whether an h2olog that root started without -r prints what is fired. That its probes are on does not say so: the
-    gate for events is opened a little later, and root given up then.
-    """
+    """Whether an h2olog that root started without -r prints events. Enabled probes are not enough: the gate opens a
+    little later, and root is given up then."""
     return status_of(Path(f"/proc/{pid}"))["Uid"].split()[0] != "0"
 
 
@@ -183,7 +179,7 @@ def become_nobody() -> None:
 
 
 def without(*capabilities: int) -> Callable[[], None]:
-    """For `before`: root, but not all of it."""
+    """For `before`: drops capabilities of root."""
 
     def drop() -> None:
         for capability in capabilities:
@@ -196,14 +192,14 @@ def without(*capabilities: int) -> Callable[[], None]:
 # --- stages of a start ---
 
 
-# Of h2olog; the last one is that of h2olog-single only, whose uprobes are made one after another.
+# Stages of the start of h2olog. Only h2olog-single has the last one, because it creates uprobes one by one.
 STAGES = ["compiling", "loading", "attaching"]
 STARTS = [("h2olog", "compiling"), ("h2olog", "loading"), ("h2olog-single", "compiling")]
 STARTS += [("h2olog-single", "loading"), ("h2olog-single", "attaching")]
 
 
 def slow_at(stage: str, answer: Answer) -> Before | None:
-    """For `before`, with the fixture `answer`: to attach takes a moment, and is met at that, after two uprobes."""
+    """For `before`, with the fixture `answer`: makes attaching slow enough to be stopped after two uprobes."""
     calls = itertools.count()
 
     def decide(_: bytes) -> int:
@@ -215,17 +211,15 @@ def slow_at(stage: str, answer: Answer) -> Before | None:
 
 
 def stage_of(pid: int, memory: Memory) -> int:
-    """
-    The stage that a start has come to, by what it holds: an index of STAGES, less (-1) before, more (3) once all probes
-    of a server that nobody else traces are on.
-    """
+    """Returns the stage of a start by the objects that it has: an index of STAGES; -1: before the first one; 3: all
+    probes of a server that nothing else traces are enabled."""
     on = memory.switched_on()
     if on != set():
         return STAGES.index("attaching") if on < HTTP_PROBES else len(STAGES)
     try:
         kinds = {kind for kind, _ in objects_of(pid)}
         takes_signals = any(os.readlink(fd).endswith("[signalfd]") for fd in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # a descriptor has been closed meanwhile
+    except OSError:  # a descriptor was closed meanwhile
         return -1
     if "prog_id" in kinds:
         return STAGES.index("loading")
@@ -233,7 +227,7 @@ def stage_of(pid: int, memory: Memory) -> int:
 
 
 def stop_at(process: subprocess.Popen[Any], memory: Memory, stage: str) -> bool:
-    """Stops a start at a stage. Returns whether it did: the process may have been faster."""
+    """Stops a start at a stage. Returns whether that worked: the process may be faster."""
     wanted = STAGES.index(stage)
     while process.poll() is None and stage_of(process.pid, memory) < wanted:
         pass
@@ -248,7 +242,7 @@ Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
 
 def start_until(stage: str, memory: Memory, start: Callable[[], Process]) -> Process:
-    """Starts h2olog again and again until one start is stopped at a stage; returns that one."""
+    """Starts h2olog again and again until one start could be stopped at a stage. Returns that one."""
     deadline = time.monotonic() + PATIENCE
     while True:
         process = start()
@@ -256,8 +250,8 @@ def start_until(stage: str, memory: Memory, start: Callable[[], Process]) -> Pro
             return process
         process.kill()
         process.communicate()
-        wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
-        assert time.monotonic() < deadline, f"no start was met while {stage}"
+        wait_until(lambda: memory.switched_on() == set(), "the probes to be disabled")
+        assert time.monotonic() < deadline, f"no start could be stopped while {stage}"
 
 
 # --- command lines of README ---
@@ -323,7 +317,7 @@ def run_recipe(
 # --- where the kernel refuses a file system that nobody sees ---
 
 
-# As in a container: what the kernel says to one who may not mount.
+# As in a container: the kernel refuses mounts.
 NO_MOUNTS = refusing("fsopen", errno.EPERM)
 
 

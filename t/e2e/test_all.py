@@ -1,4 +1,4 @@
-"""`h2olog all`: every layer at once, each line with its provider and its thread."""
+"""`h2olog all`: every layer, each line with its provider and its thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support import Serve, Trace
 
 
 def finish(tracer: Tracer) -> list[dict[str, Any]]:
-    """Ends it and returns its events, which are numbered from 1 without a gap."""
+    """Ends the tracer. Returns its events, whose numbers begin with 1 and have no gaps."""
     assert tracer.stop() == 0
     assert "lost" not in tracer.messages() and "malformed" not in tracer.messages()
     events = [json.loads(line) for line in tracer.lines()]
@@ -28,8 +28,7 @@ def threads_of(server: Server) -> set[int]:
     return {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()}
 
 
-# A request from TLS to response, as far as it matters who says what when. The thread says who it is, in some
-# argument of each.
+# A request from TLS to response, reduced to one event per step. An argument of each event is the thread.
 REQUEST = {
     "2020-06": """
 picotls:new tls=tid is_server=1
@@ -69,7 +68,7 @@ WHERE_THE_TID_IS = ("tls", "pn", "conn-id", "sock", "time")
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_layers_in_order(serve: Serve, trace: Trace, version: str) -> None:
-    """All three providers, in the order in which they happened."""
+    """Events of all three providers are printed in the order in which they happened."""
     script = REQUEST[version]
     fired = [line.split()[0] for line in script.split("\n") if line]
     server = serve(version, script=script)
@@ -87,7 +86,7 @@ def test_layers_in_order(serve: Serve, trace: Trace, version: str) -> None:
 
 
 def test_picotls_events(serve: Serve, trace: Trace) -> None:
-    """What TLS says: each of its probes, byte for byte but for thread and time."""
+    """Every probe of TLS, byte for byte except for thread and time."""
     server = serve("2026-06", script=REQUEST["2026-06"])
     tracer = trace(server, "all", "-a", "-t", "picotls:*")
     server.play()
@@ -105,8 +104,9 @@ def test_picotls_events(serve: Serve, trace: Trace) -> None:
     ]
 
 
-def test_each_thread_is_told(serve: Serve, trace: Trace) -> None:
-    """Of four threads at once, the tid of each event is that of the thread that fired it, and each one's in order."""
+def test_tid_is_that_of_the_thread(serve: Serve, trace: Trace) -> None:
+    """With four threads at the same time, each event has the tid of its thread, and the events of a thread are in
+    order."""
     script = "threads 4\nrepeat 500\n  quicly:packet_sent conn=thread at=1 pn=tid len=#\nend"
     server = serve("2026-06", script=script)
     tracer = trace(server, "all", "-t", "packet_sent")
@@ -122,7 +122,7 @@ def test_each_thread_is_told(serve: Serve, trace: Trace) -> None:
 
 
 def test_requests_of_two_threads(serve: Serve, trace: Trace) -> None:
-    """Real requests: HTTP/1 events have no conn, and each request is told by one thread of the server."""
+    """Real requests: events of HTTP/1 have no conn, and one thread of the server fires all events of a request."""
     server = serve("2026-06", threads=2)
     tracer = trace(server, "all", "-t", "h2o:*")
     for _ in range(4):
@@ -140,8 +140,8 @@ def test_requests_of_two_threads(serve: Serve, trace: Trace) -> None:
         assert all("conn" not in event for event in request)
 
 
-def test_tid_is_the_server_s_own(trace: Trace, tmp_path: Path) -> None:
-    """In a pid namespace of its own, as in a container, a thread has two numbers: the server's is printed."""
+def test_tid_is_of_the_namespace_of_the_server(trace: Trace, tmp_path: Path) -> None:
+    """In a PID namespace, as in a container, a thread has two ids. The id in the server's namespace is printed."""
     script = tmp_path / "script"
     script.write_text("quicly:packet_sent conn=1 at=1 pn=tid len=2\n")
     command = ["unshare", "--pid", "--fork", "--kill-child", BUILD / "t/standin/standin-2026-06", "--script", script]

@@ -1,4 +1,4 @@
-"""What attaching has to cope with: memory that the server has not touched, signals, other tracers."""
+"""Difficulties of attaching: memory that the server has not touched, signals, other tracers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from support import PROGRAMS, Serve, Trace
 
 @pytest.fixture
 def constants() -> Iterator[Any]:
-    """A server whose header has just been mapped from its file (t/standin/constants.c)."""
+    """A server whose header was mapped from its file, and not touched yet (t/standin/constants.c)."""
     binary = BUILD / "t" / "standin" / "standin-constants"
     with subprocess.Popen([str(binary)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 def places_of(binary: Path, probe: str) -> list[Place]:
-    """Where a probe of provider h2o stands, by readelf."""
+    """Returns the location of a probe of provider h2o, by readelf."""
     output = subprocess.run(["readelf", "-lnW", str(binary)], check=True, stdout=subprocess.PIPE, text=True).stdout
     loads = [[int(word, 16) for word in words] for words in re.findall(r"LOAD +(\w+) (\w+) \w+ (\w+)", output)]
     found = re.findall(rf"Provider: h2o\n\s+Name: {probe}\n\s+Location: (\w+),", output)
@@ -68,7 +68,7 @@ def places_of(binary: Path, probe: str) -> list[Place]:
 
 
 class PerfTracer:
-    """A uprobe at each place, as bcc's trace and perf record have them: without a reference counter."""
+    """Uprobes without a reference counter, as bcc's trace and perf record create them."""
 
     def __init__(self, binary: Path, places: list[Place]) -> None:
         self.fds, libc = [], ctypes.CDLL(None, use_errno=True)
@@ -87,7 +87,7 @@ class PerfTracer:
 
 
 class TracefsTracer:
-    """The same, as perf probe and by-hand tracing have them; in a mount namespace where tracefs is mounted."""
+    """The same, as perf probe and manual tracing create them. In a mount namespace with tracefs."""
 
     def __init__(self, binary: Path, places: list[Place], folder: Path) -> None:
         folder.mkdir()
@@ -105,7 +105,7 @@ class TracefsTracer:
             self.enable(name, "1")
 
     def tell(self, line: str) -> None:
-        fd = os.open(self.tracefs / "uprobe_events", os.O_WRONLY | os.O_APPEND)  # without the latter, it is emptied
+        fd = os.open(self.tracefs / "uprobe_events", os.O_WRONLY | os.O_APPEND)  # O_APPEND: keeps the list
         try:
             os.write(fd, f"{line}\n".encode())
         finally:
@@ -153,10 +153,10 @@ def told_held(places: list[Place]) -> list[str]:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("kind", ["perf", "tracefs"])
-def test_place_of_another_tracer(
+def test_location_of_another_tracer(
     serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, kind: str, program: str
 ) -> None:
-    """It is named, and the other places are traced."""
+    """It is named, and the other locations are traced."""
     server = serve(script=REQUEST, binary=own_binary)
     held = places_of(own_binary, "receive_request_header")
     assert len(held) > 1  # the stand-in has as many as h2o
@@ -171,10 +171,10 @@ def test_place_of_another_tracer(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_one_place_among_many(
+def test_one_location_among_many(
     serve: Serve, trace: Trace, other_tracer: Callable[..., Any], own_binary: Path, program: str
 ) -> None:
-    """All that are left are traced, each once."""
+    """All other locations are traced, each once."""
     count = 3
     server = serve(script=REQUEST * count, binary=own_binary)
     held = places_of(own_binary, "receive_request")[:1]
@@ -190,7 +190,7 @@ def test_one_place_among_many(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_all_places_are_another_tracers(serve: Serve, other_tracer: Callable[..., Any], own_binary: Path, program: str) -> None:
+def test_all_locations_are_of_another_tracer(serve: Serve, other_tracer: Callable[..., Any], own_binary: Path, program: str) -> None:
     server = serve(binary=own_binary)
     other_tracer("perf", own_binary, places_of(own_binary, "send_response"))
     done = run("all", "-t", "h2o:send_response", "-p", str(server.pid), program=program)
@@ -203,7 +203,7 @@ def test_all_places_are_another_tracers(serve: Serve, other_tracer: Callable[...
 
 @pytest.fixture
 def own_binary(tmp_path: Path) -> Path:
-    """A stand-in that nobody else traces: what another tracer holds, it holds for all processes of a file."""
+    """A copy of the stand-in that nothing else traces: another tracer's uprobes are in all processes of a file."""
     return Path(shutil.copy(BUILD / "t" / "standin" / "standin-2026-06", tmp_path / "server"))
 
 
@@ -211,16 +211,16 @@ def own_binary(tmp_path: Path) -> Path:
 
 
 def name_and_log(attributes: bytes) -> tuple[str, bool]:
-    """Of a program that is being loaded: its name, and whether the verifier's log is wanted."""
+    """Returns the name of a program that is being loaded, and whether the verifier's log is wanted."""
     return attributes[48:64].rstrip(b"\0").decode(), struct.unpack_from("I", attributes, 24)[0] != 0
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("times", [1, 4])
-def test_load_is_tried_again(
+def test_loading_is_tried_again(
     serve: Serve, trace: Trace, answer: Callable[..., Any], program: str, times: int
 ) -> None:
-    """So often in a row the kernel says that a signal came in between."""
+    """The kernel answers several times in a row that a signal interrupted the call."""
     seen: Counter[str] = Counter()
 
     def decide(attributes: bytes) -> int:
@@ -241,7 +241,7 @@ def test_load_is_tried_again(
 def test_program_of_the_second_load_is_used(
     serve: Serve, trace: Trace, answer: Callable[..., Any], error: int
 ) -> None:
-    """The one that is made for the verifier's reasons, if there are none any more."""
+    """The program that was loaded to get the verifier's reasons is used if the verifier accepts it."""
     refused: Counter[str] = Counter()
 
     def decide(attributes: bytes) -> int:
@@ -258,7 +258,7 @@ def test_program_of_the_second_load_is_used(
     assert refused["probe_0"] > 0
 
 
-def test_load_is_given_up(serve: Serve, trace: Trace, answer: Callable[..., Any]) -> None:
+def test_loading_is_given_up(serve: Serve, trace: Trace, answer: Callable[..., Any]) -> None:
     before = answer(BPF, lambda attributes: errno.EAGAIN if name_and_log(attributes)[0] == "probe_1" else 0)
     tracer = trace(serve(), attached=False, before=before)
     assert tracer.process.wait(PATIENCE) == 1
@@ -277,12 +277,12 @@ def test_interrupted_event_is_opened_again(serve: Serve, trace: Trace, answer: C
     assert tracer.stop() == 0
     assert len(tracer.lines()) == 3 and tracer.messages().count("\n") == 1
     asked = next(calls)
-    assert asked >= 4 * 8 and asked % 4 == 0  # each of four probes stands at two places
+    assert asked >= 4 * 8 and asked % 4 == 0  # each of four probes has two locations
 
 
 @pytest.mark.parametrize("mode", ["http", "quic"])
-def test_stopped_and_resumed_while_it_starts(serve: Serve, trace: Trace, mode: str) -> None:
-    """As by Ctrl-Z and fg, or by docker pause, again and again."""
+def test_stopped_and_resumed_during_the_start(serve: Serve, trace: Trace, mode: str) -> None:
+    """Stopped and resumed again and again, as by Ctrl-Z and fg, or docker pause."""
     server = serve(script=REQUEST + "quicly:free conn=1 at=now\n")
     for _ in range(3):
         tracer = trace(server, mode, attached=False)
@@ -300,7 +300,8 @@ def test_stopped_and_resumed_while_it_starts(serve: Serve, trace: Trace, mode: s
 
 
 def hanging_read() -> None:
-    """For `before`: pread(2) of a byte, by which pages of the server are mapped, never returns: nobody answers."""
+    """For `before`: pread(2) of one byte, which maps pages of the server, never returns, because nothing answers
+    seccomp."""
     numbers = {"x86_64": (17, 317), "aarch64": (67, 277)}[os.uname().machine]  # pread64, seccomp
     rules = [(0x20, 0, 0, 0), (0x15, 0, 3, numbers[0]), (0x20, 0, 0, 32), (0x15, 0, 1, 1)]  # its third argument
     rules += [(0x06, 0, 0, 0x7FC00000), (0x06, 0, 0, 0x7FFF0000)]  # SECCOMP_RET_USER_NOTIF, allow
@@ -313,7 +314,7 @@ def hanging_read() -> None:
 
 
 def test_page_that_never_comes(serve: Serve, trace: Trace) -> None:
-    """As of a file system that does not answer. The server is traced all the same, and no process is left."""
+    """As on a file system that does not answer. The server is traced, and no process is left behind."""
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
     tracer = trace(server, before=hanging_read)
     assert Path(f"/proc/{tracer.process.pid}/task/{tracer.process.pid}/children").read_text() == ""

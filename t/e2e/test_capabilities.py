@@ -1,4 +1,4 @@
-"""Without uid 0: the capabilities that the kernel asks for are enough, and the one that lacks is named."""
+"""Without uid 0: the documented capabilities are enough, and a missing one is named."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ NUMBERS = {
     "CAP_DAC_READ_SEARCH": 2, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_SYS_RESOURCE": 24, "CAP_PERFMON": 38,
     "CAP_BPF": 39, "CAP_CHECKPOINT_RESTORE": 40,
 }  # fmt: skip
-NAMED = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE"]  # by the README
+NAMED = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE"]  # as in the README
 
-# What older kernels take in addition: for uprobes, and for maps, which they count as locked memory.
+# Additional capabilities for older kernels: for uprobes, and for maps, which they count as locked memory.
 OLD_KERNEL = ([] if HAS_LINKS else ["CAP_SYS_ADMIN"]) + ([] if KERNEL >= (5, 11) else ["CAP_SYS_RESOURCE"])
 ENOUGH = NAMED + OLD_KERNEL
 
@@ -37,7 +37,7 @@ class CapabilityData(ctypes.Structure):
 
 
 def as_user(capabilities: Iterable[str], uid: int = USER) -> Callable[[], None]:
-    """For `before`: a user with these capabilities, as ambient ones. Not by setpriv: that of Debian 11 does not know them."""
+    """For `before`: becomes a user with these ambient capabilities. setpriv(1) of Debian 11 does not know them."""
     numbers = [NUMBERS[name] for name in capabilities]
 
     def become() -> None:
@@ -80,7 +80,7 @@ def start(tmp_path: Path, anywhere: Path) -> Iterator[Callable[..., Tracer]]:
 
 
 def check_traced(server: Server, tracer: Tracer) -> None:
-    """It is attached, prints, and says nothing else."""
+    """Checks that it attaches, prints, and has no other messages."""
     tracer.wait_attached()
     assert server.play() == (COUNT, 0)
     assert tracer.wait_lines(COUNT) == LINES
@@ -93,7 +93,7 @@ def check_traced(server: Server, tracer: Tracer) -> None:
 
 @pytest.mark.parametrize("options", [[], ["-r"]])
 def test_without_root(serve: Serve, start: Callable[..., Tracer], options: list[str]) -> None:
-    """The capabilities are given up before the first line, too."""
+    """The capabilities are given up before the first line."""
     server = serve(script=SCRIPT)
     tracer = start(server.pid, ENOUGH, *options)
     tracer.wait_attached()
@@ -118,7 +118,7 @@ def test_other_modes_without_root(serve: Serve, start: Callable[..., Tracer], mo
 
 
 def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:
-    """Its own processes everybody may look into: that takes no capability."""
+    """Every user may inspect own processes. That needs no capability."""
     script = anywhere / "script"
     script.write_text(SCRIPT)
     capabilities = [name for name in ENOUGH if name not in ("CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE")]
@@ -141,7 +141,7 @@ def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:
         process.communicate()
 
 
-def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:
+def test_listing_needs_no_bpf(serve: Serve, anywhere: Path) -> None:
     done = run(
         "-l", "-p", str(serve().pid), program=str(anywhere / "h2olog"), before=as_user(["CAP_SYS_PTRACE"])
     )
@@ -149,8 +149,8 @@ def test_listing_takes_no_bpf(serve: Serve, anywhere: Path) -> None:
     assert "h2o:send_response(" in done.stdout
 
 
-def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:
-    """-w opens what that user may open, and SUDO_UID, of whoever it is, is not looked at."""
+def test_file_is_opened_as_the_user(serve: Serve, start: Callable[..., Tracer], anywhere: Path) -> None:
+    """-w opens files that the user may open. SUDO_UID is ignored."""
     folder = anywhere / "theirs"
     folder.mkdir()
     os.chown(folder, USER, GROUP)
@@ -170,8 +170,8 @@ def test_file_is_the_users(serve: Serve, start: Callable[..., Tracer], anywhere:
     )
 
 
-def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: Path) -> None:
-    """`sudo -u USER h2olog` has the caller's SUDO_UID."""
+def test_sudo_uid_is_ignored(serve: Serve, tmp_path: Path, anywhere: Path) -> None:
+    """`sudo -u USER h2olog` has the SUDO_UID of the caller."""
 
     def before() -> None:
         os.environ.update(SUDO_UID="1", SUDO_GID="nonsense")
@@ -186,7 +186,7 @@ def test_what_sudo_says_does_not_count(serve: Serve, tmp_path: Path, anywhere: P
 
 
 def refusal(tracer: Tracer) -> str:
-    """The one sentence of a run that failed."""
+    """Returns the sentence of a run that failed."""
     assert tracer.process.wait(PATIENCE) == COULD_NOT_TRACE
     match = re.fullmatch(r"h2olog: (.*)\n", tracer.messages())
     assert match is not None, tracer.messages()
@@ -202,7 +202,7 @@ def test_no_capability_for_bpf(serve: Serve, start: Callable[..., Tracer], missi
     )
 
 
-def test_no_capability_for_anothers_server(serve: Serve, start: Callable[..., Tracer]) -> None:
+def test_no_capability_for_a_server_of_another_user(serve: Serve, start: Callable[..., Tracer]) -> None:
     server = serve()
     name = Path(f"/proc/{server.pid}/comm").read_text().strip()
     assert refusal(start(server.pid, without("CAP_SYS_PTRACE"))) == (
@@ -225,7 +225,7 @@ def test_binary_that_the_user_may_not_read(
 
 
 def test_uprobes_before_6_10(serve: Serve, start: Callable[..., Tracer]) -> None:
-    """One event a location takes CAP_SYS_ADMIN, which stands for CAP_BPF and CAP_PERFMON as well."""
+    """Without links, uprobes need CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON."""
     server, more = serve(script=SCRIPT), OLD_KERNEL
     sentence = refusal(start(server.pid, [*NAMED, *set(more) - {"CAP_SYS_ADMIN"}], program="h2olog-single"))
     assert sentence.startswith(
@@ -249,7 +249,7 @@ input()
 
 
 class Mapper:
-    """A process whose own binary has no probes, but a file that it has mapped, as the loader maps a library."""
+    """A process whose binary has no probes, but which has mapped a file with probes, as the loader maps a library."""
 
     def __init__(self, library: Path) -> None:
         library.write_bytes(STANDIN.read_bytes())
@@ -275,7 +275,7 @@ READING_ALL = ["CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE", "CAP_DAC_READ_SEARCH"
 
 @pytest.mark.parametrize("capabilities", [["CAP_SYS_PTRACE"], ["CAP_SYS_PTRACE", "CAP_CHECKPOINT_RESTORE"], READING_ALL])
 def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[str]) -> None:
-    """Where map_files cannot be used, it is found by its name."""
+    """Without map_files, it is found by its name."""
     words = ["-l", "-p", str(mapper.pid)]
     done = run(*words, program=str(anywhere / "h2olog"), before=as_user(capabilities))
     assert (done.returncode, done.stderr) == (0, "")
@@ -283,8 +283,8 @@ def test_probes_of_a_library(mapper: Mapper, anywhere: Path, capabilities: list[
 
 
 @pytest.mark.parametrize("replaced", [False, True])
-def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) -> None:
-    """Only map_files leads to it; another file of its name is not taken for it."""
+def test_removed_library(mapper: Mapper, anywhere: Path, replaced: bool) -> None:
+    """Only map_files leads to it. Another file with its name is not used."""
     library, program = anywhere / "library.so", str(anywhere / "h2olog")
     content = library.read_bytes()
     if replaced:
@@ -305,10 +305,10 @@ def test_library_that_is_gone(mapper: Mapper, anywhere: Path, replaced: bool) ->
 
 
 def test_server_without_one_of_its_libraries(start: Callable[..., Tracer], anywhere: Path) -> None:
-    """It is traced, and the library is told of."""
+    """The server is traced, and the library is reported."""
     script = anywhere / "script"
     script.write_text(SCRIPT)
-    (anywhere / "jump").write_bytes(bytes(8))  # clock.so wants it
+    (anywhere / "jump").write_bytes(bytes(8))  # clock.so needs it
     library = anywhere / "preloaded.so"
     library.write_bytes((BUILD / "t" / "standin" / "clock.so").read_bytes())
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The wall clock jumps, or the monotonic clock is another one than the kernel's."""
+"""The wall clock is set, or the monotonic clock differs from the kernel's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support import Before, Serve, Trace, check_played
 
 @pytest.fixture
 def jump(tmp_path: Path) -> Iterator[Callable[[float], None]]:
-    """Lets the clock of those who are started with `preload` jump: jump(seconds) away from the true one."""
+    """Makes the clock of processes that are started with `preload` jump: jump(seconds) away from the true time."""
     file = tmp_path / "jump"
     file.write_bytes(bytes(8))
     with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 8) as shared:
@@ -36,13 +36,13 @@ def preload(folder: Path) -> Before:
 
 
 def test_wall_clock_jumps(serve: Serve, trace: Trace, tmp_path: Path, jump: Callable[[float], None]) -> None:
-    """`time` follows it, forwards and backwards; the order does not depend on it."""
+    """`time` follows it in both directions; the order of lines does not depend on it."""
     server = serve(script="repeat 10\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server, "all", "-t", "h2o:send_response", before=preload(tmp_path))
     expected = []
     for seconds in (0, 3600, -86400, 0.5):
         jump(seconds)
-        time.sleep(0.5 * SLOWNESS)  # for longer than h2olog looks away
+        time.sleep(0.5 * SLOWNESS)  # longer than h2olog's interval
         begin = time.time() + seconds
         check_played(server, 10)
         expected.append((begin, time.time() + seconds))
@@ -57,7 +57,7 @@ def test_wall_clock_jumps(serve: Serve, trace: Trace, tmp_path: Path, jump: Call
 
 
 def test_time_namespace(serve: Serve, tmp_path: Path) -> None:
-    """Where h2olog's monotonic clock is not the kernel's, `time` is right all the same."""
+    """`time` is right if h2olog's monotonic clock differs from the kernel's."""
     server = serve(script="h2o:send_response conn_id=1 req_id=# status=200\n")
     words = ["--monotonic", "100000", "--fork", "--kill-child", str(BUILD / "h2olog")]
     options = ["all", "-t", "h2o:send_response", "-d", "-p", str(server.pid)]

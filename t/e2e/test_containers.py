@@ -24,7 +24,7 @@ from support import COUNT, LINES, PROGRAMS, SCRIPT, Memory, Serve, Trace, check_
 
 
 class Contained(Server):
-    """A stand-in in a pid namespace and a mount namespace of its own; its binary is in there only."""
+    """A stand-in in its own PID namespace and mount namespace, which alone has its binary."""
 
     def __init__(self, version: str, folder: Path, script: Path) -> None:
         inside = 'mount -t tmpfs none "$1"; cp "$2" "$1/server"; cp "$3" "$1/script"; exec "$1/server" --script "$1/script"'
@@ -54,7 +54,7 @@ def contain(tmp_path: Path) -> Iterator[Callable[..., Contained]]:
     contained: list[Contained] = []
 
     def start(script: str, outside: str | None) -> Contained:
-        """`outside`: what is where its binary is, seen from out here."""
+        """`outside`: the file that the host has at the path of the binary."""
         folder, file = tmp_path / "folder", tmp_path / "script"
         folder.mkdir()
         file.write_text(script)
@@ -84,7 +84,7 @@ def test_server_in_a_container(
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_threads_of_a_server_in_a_container(contain: Callable[..., Contained], trace: Trace, program: str) -> None:
-    """They have the numbers that the server itself knows them by."""
+    """Threads have the ids in the server's namespace."""
     server = contain("threads 3\nrepeat 10\nh2o:send_response conn_id=tid req_id=thread status=200\nend\n", None)
     tracer = trace(server, "all", "-t", "h2o:send_response", program=program)
     check_played(server, 30)
@@ -100,7 +100,7 @@ def test_threads_of_a_server_in_a_container(contain: Callable[..., Contained], t
 # --- h2olog is in a container ---
 
 
-# What Docker leaves to a container, and what has to be added for h2olog: --cap-add.
+# Docker's default capabilities of a container, and those to add for h2olog (--cap-add).
 DOCKER = (
     "chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw sys_chroot mknod audit_write "
     "setfcap"
@@ -128,7 +128,8 @@ exec chroot "$root" setpriv --bounding-set "$capabilities" --inh-caps -all /h2ol
 
 
 def start_in_container(folder: Path, server: Server, program: str, capabilities: list[str]) -> Tracer:
-    """One that sees the host's processes: no /run, no /dev, no /etc, and of root what it takes."""
+    """A container that sees the processes of the host.
+    It has no /run, /dev and /etc, and only the needed capabilities."""
     root, out = folder / "root", folder / "tracer"
     root.mkdir()
     out.mkdir()
@@ -163,12 +164,12 @@ def test_h2olog_in_a_container(serve: Serve, tmp_path: Path, program: str, more:
 
 
 def left_in_tracefs(pid: int) -> list[str]:
-    """Uprobes that a process made by name; they do not end with it."""
+    """Returns named uprobes of a process. They do not end with the process."""
     return [line for line in uprobe_events().read_text().splitlines() if f"h2olog_{pid}_" in line]
 
 
 def test_event_in_tracefs_is_found(serve: Serve) -> None:
-    """What the tests below rely on."""
+    """The tests below rely on this."""
     server, name = serve(), f"h2olog_{os.getpid()}_found"
     assert left_in_tracefs(os.getpid()) == [] and take_uprobe_events(server) == []
     change_uprobe_events(f"p:{name} /proc/{server.pid}/exe:0x1000")
@@ -180,8 +181,9 @@ def test_event_in_tracefs_is_found(serve: Serve) -> None:
     assert left_in_tracefs(os.getpid()) == []
 
 
-def test_uprobe_events_take_admin(serve: Serve, tmp_path: Path) -> None:
-    """Before Linux 6.10: the kernel lets nobody else have them. No way around it that forgets the semaphores."""
+def test_uprobes_need_admin(serve: Serve, tmp_path: Path) -> None:
+    """Before Linux 6.10, the kernel refuses uprobes without CAP_SYS_ADMIN. h2olog does not use another way, which would
+    ignore the semaphores."""
     server = serve()
     tracer = start_in_container(tmp_path, server, "h2olog-single", ADDED)
     try:
@@ -196,7 +198,7 @@ def test_uprobe_events_take_admin(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_event_is_left_in_tracefs(serve: Serve, trace: Trace, program: str) -> None:
-    """Neither after a run, nor after one that was refused its uprobes."""
+    """Neither after a run, nor after a run whose uprobes were refused."""
     server = serve()
     tracer = trace(server, program=program)
     assert tracer.stop() == 0
@@ -211,7 +213,7 @@ def test_no_event_is_left_in_tracefs(serve: Serve, trace: Trace, program: str) -
 # --- locked memory, and a kernel that is locked down ---
 
 
-if KERNEL < (5, 11):  # later, maps are not locked memory
+if KERNEL < (5, 11):  # later kernels do not count maps as locked memory
 
     def test_locked_memory_takes_a_capability(serve: Serve, tmp_path: Path) -> None:
         tracer = start_in_container(tmp_path, serve(), "h2olog", BASE)
@@ -223,7 +225,7 @@ if KERNEL < (5, 11):  # later, maps are not locked memory
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_no_locked_memory(serve: Serve, trace: Trace, program: str) -> None:
-    """Since 5.11, BPF does not count as such; before, root may raise the limit."""
+    """Since 5.11, BPF does not count as locked memory; before, root may raise the limit."""
     server = serve(script=SCRIPT)
     limit = lambda: resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))  # noqa: E731
     tracer = trace(server, program=program, before=limit)
@@ -232,8 +234,8 @@ def test_no_locked_memory(serve: Serve, trace: Trace, program: str) -> None:
     assert tracer.lines() == LINES
 
 
-def test_lockdown_is_named(serve: Serve) -> None:
-    """A kernel that is locked down cannot be had for a test: what it says of itself and the refusal are made up."""
+def test_lockdown_is_reported(serve: Serve) -> None:
+    """A locked-down kernel is simulated: its status file, and the refusal."""
     server, lockdown = serve(), "/sys/kernel/security/lockdown"
     script = "mount -t tmpfs none /sys/kernel\nmkdir /sys/kernel/security\n"
     script += f"echo 'none integrity [confidentiality]' >{lockdown}\n"

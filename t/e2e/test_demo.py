@@ -1,6 +1,6 @@
-"""`./make.sh demo`: what it shows, and that nothing of it remains, whoever ends it when.
+"""`./make.sh demo`: its output, and that no process or file remains, whoever ends it at any time.
 
-The demo is the real one, with the programs of this build; that they are installed and built is none of it.
+It is the real demo with the programs of this build. Installing and building are not tested.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Iterator
 import pytest
 from conftest import BUILD, PATIENCE, wait_until
 
-# Programs that are not to do anything here.
+# Programs that must not run here.
 NOTHING = {"cmake": "", "make": "", "apt-get": "exit 1", "dpkg-query": "echo installed"}
 
 
 class Demo:
-    """A folder with make.sh and this build's programs. What is started in it is known by a variable."""
+    """A folder with make.sh and this build's programs.
+    A variable in the environment identifies processes of the demo."""
 
     def __init__(self, folder: Path) -> None:
         self.top, self.temporary, tools = folder / "top", folder / "temporary", folder / "tools"
@@ -47,7 +48,7 @@ class Demo:
         )  # fmt: skip
 
     def running(self) -> list[str]:
-        """Its processes: pid and name of each."""
+        """Returns PID and name of each of its processes."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -88,7 +89,7 @@ def test_demo(demo: Demo) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 4, 20])
 def test_reader_leaves(demo: Demo, count: int) -> None:
-    """`./make.sh demo | head`: before h2olog is attached, and after."""
+    """`./make.sh demo | head`, which leaves before or after h2olog is attached."""
     process = demo.start(f"./make.sh demo | head -n {count}")
     out, err = process.communicate(timeout=PATIENCE)
     assert (out.count(b"\n"), err) == (count, b"")
@@ -109,7 +110,7 @@ def test_signal(demo: Demo, moment: bytes, number: int) -> None:
 
 
 def test_server_does_not_start(demo: Demo) -> None:
-    """It is said, and not waited for."""
+    """There is a message, and no waiting."""
     server = demo.top / "build" / "t" / "standin" / "standin-2026-06"
     server.unlink()
     server.symlink_to("/bin/false")

@@ -1,4 +1,4 @@
-"""A disk without room, a file that may not grow: what fits is there, and the rest is counted."""
+"""A full disk, a file with a size limit: lines are written as long as there is room, and the others are counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support import PROGRAMS, Memory, Serve, Trace, check_played, cpu_seconds, e
 
 
 def end_of(tracer: Tracer) -> tuple[int, float]:
-    """Waits for the end: the status, and the seconds of CPU that it took in all."""
+    """Waits for the end. Returns the status, and the CPU time of the whole run in seconds."""
     wait_until(lambda: os.waitid(os.P_PID, tracer.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None, "end")
     _, status, used = os.wait4(tracer.process.pid, 0)
     tracer.process.returncode = os.waitstatus_to_exitcode(status)
@@ -26,7 +26,7 @@ def end_of(tracer: Tracer) -> tuple[int, float]:
 
 @contextmanager
 def small_disk(size: str) -> Iterator[Path]:
-    """A file system in memory of so much, that is mounted nowhere and ends with its descriptor."""
+    """Makes a file system in memory with this size, which is not mounted, and ends with its descriptor."""
     root = mount_apart("tmpfs", size=size)
     try:
         yield Path(f"/proc/{os.getpid()}/fd/{root}")
@@ -35,7 +35,7 @@ def small_disk(size: str) -> Iterator[Path]:
 
 
 def told_lost(tracer: Tracer, name: Path, reason: str) -> int:
-    """How many lines h2olog says it could not write; besides that it says that it attached, and no more."""
+    """Returns the number of lost lines in the message of h2olog. The only other message is that it attached."""
     _, sentence = tracer.messages().splitlines()
     match = re.fullmatch(
         rf"h2olog: cannot write {re.escape(str(name))}: {reason}; (\d+) lines lost", sentence
@@ -45,8 +45,8 @@ def told_lost(tracer: Tracer, name: Path, reason: str) -> int:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_full_disk_to_the_line(serve: Serve, trace: Trace, program: str) -> None:
-    """Each line of what was fired while h2olog stood still is in the file, or counted."""
+def test_full_disk_loses_whole_lines(serve: Serve, trace: Trace, program: str) -> None:
+    """Each line of the events that were fired while h2olog was stopped is in the file, or counted as lost."""
     count, size = 10_000, 64 << 10
     server = serve(script=f"repeat {count}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     memory = Memory(server)
@@ -57,7 +57,7 @@ def test_full_disk_to_the_line(serve: Serve, trace: Trace, program: str) -> None
         status, used = end_of(tracer)
         content = (disk / "out").read_bytes().decode()
     assert status == 1 and used - before < 1.0 * SLOWNESS
-    assert len(content) == size  # as much as there is room for
+    assert len(content) == size  # as many as fit
     lines = content.split("\n")[:-1]
     assert lines == [f"1 {number} TxStatus   200" for number in range(len(lines))]
     assert len(lines) + told_lost(tracer, disk / "out", "No space left on device") == count
@@ -67,7 +67,7 @@ def test_full_disk_to_the_line(serve: Serve, trace: Trace, program: str) -> None
 
 
 def test_full_disk_in_mid_traffic(serve: Serve, trace: Trace) -> None:
-    """It ends as soon as the disk is full, and does not go on to count what nobody sees."""
+    """It ends as soon as the disk is full, and does not continue to trace and count."""
     server = serve(script=endless(50_000))
     memory = Memory(server)
     with small_disk("1m") as disk:
@@ -124,7 +124,7 @@ def test_file_of_a_limited_size(serve: Serve, trace: Trace, tmp_path: Path) -> N
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("reason", ["no process", "no probes", "no bpf", "no uprobes"])
 def test_file_is_kept_if_tracing_fails(serve: Serve, tmp_path: Path, program: str, reason: str) -> None:
-    """Who mistypes a pid does not lose what was recorded before."""
+    """If the PID is wrong, the existing file is not emptied."""
     server, file = serve(), tmp_path / "out"
     file.write_text("recorded before")
     pid = {"no process": 2**22 + 1, "no probes": os.getpid()}.get(reason, server.pid)

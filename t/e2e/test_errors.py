@@ -1,4 +1,4 @@
-"""What goes wrong gets one sentence that says what to do, and a status."""
+"""An error gives one sentence that says what to do, and an exit status."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BPF_MAP_CREATE, BPF_PROG_LOAD = 0, 5
 def fails(
     status: int, sentence: str, *arguments: str, program: str = "h2olog", before: Callable[[], None] | None = None
 ) -> None:
-    """h2olog says one sentence, and nothing else."""
+    """Checks that h2olog prints one sentence, and nothing else."""
     done = run(*arguments, program=program, before=before)
     assert (done.stderr, done.returncode, done.stdout) == (f"h2olog: {sentence}\n", status, "")
 
@@ -40,11 +40,11 @@ BASH = Path("/bin/bash").resolve()
 
 
 def sleeping(binary: Path, command: str = "read line; exit 0") -> list[str]:
-    """The command of a process that does nothing, of the name of its binary. Other arguments can be added."""
+    """Returns the command of a process that does nothing and has the name of its binary. Arguments can be added."""
     if not binary.exists():
         binary.write_bytes(BASH.read_bytes())
         binary.chmod(0o755)
-    return [str(binary), "-c", command]  # with nothing to read, it waits
+    return [str(binary), "-c", command]  # waits, because there is nothing to read
 
 
 def is_called(pid: int, name: str) -> bool:
@@ -53,7 +53,7 @@ def is_called(pid: int, name: str) -> bool:
 
 @pytest.fixture
 def sleeper(tmp_path: Path) -> Iterator[Start]:
-    """Starts processes that do nothing: sleeper("h2o", "100") is one of that name; returns its pid."""
+    """Starts processes that do nothing: sleeper("h2o", "100") starts one with this name. Returns the PID."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(name: str, *arguments: str) -> int:
@@ -74,7 +74,7 @@ def sleeper(tmp_path: Path) -> Iterator[Start]:
 
 
 def start_in(pids: PidNamespace, binary: Path, *arguments: str, **how: str) -> int:
-    """Such a process in a pid namespace; its pid in there."""
+    """Starts such a process in a PID namespace. Returns its PID there."""
     words = [*sleeping(binary, **how), *arguments]
     process = pids.start(*words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     name = binary.name
@@ -83,7 +83,7 @@ def start_in(pids: PidNamespace, binary: Path, *arguments: str, **how: str) -> i
 
 
 def run_in(pids: PidNamespace) -> subprocess.CompletedProcess[str]:
-    """h2olog without a pid, where there are no servers but those that were started there."""
+    """Runs h2olog without -p in a namespace, where the only servers are those that the test started."""
     done = pids.run(str(BUILD / "h2olog"), timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
     return done
@@ -106,8 +106,8 @@ def test_no_pid_and_no_server(pids: PidNamespace, tmp_path: Path) -> None:
     )
 
 
-def test_what_a_server_has_started_is_no_server(pids: PidNamespace, tmp_path: Path) -> None:
-    """A child that has its name keeps its private keys, and answers nobody."""
+def test_child_of_a_server_is_not_listed(pids: PidNamespace, tmp_path: Path) -> None:
+    """A child with its name keeps its private keys, and does not serve."""
     command = "exec 3<&0; (read line <&3) & wait; exit 0"
     parent = start_in(pids, tmp_path / "h2o", "parent", command=command)
     (outside,) = children_of(pids.started[-1].pid)
@@ -117,7 +117,7 @@ def test_what_a_server_has_started_is_no_server(pids: PidNamespace, tmp_path: Pa
 
 
 def test_hostile_server_in_the_list(pids: PidNamespace, tmp_path: Path) -> None:
-    """A command line can neither forge a line of the list nor reach the terminal."""
+    """A command line can neither add a line to the list nor control the terminal."""
     pid = start_in(pids, tmp_path / "h2o", "a\n  1 (forged)\n\x1b[2J")
     assert run_in(pids).stderr.split("\n")[2:] == [
         rf"  {pid} ({tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J)", ""
@@ -125,7 +125,7 @@ def test_hostile_server_in_the_list(pids: PidNamespace, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
-def test_pid_is_no_number(word: str) -> None:
+def test_pid_is_not_a_number(word: str) -> None:
     fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; h2olog without -p lists the servers", "-p", word)
 
 
@@ -184,7 +184,7 @@ def test_no_such_process() -> None:
 
 
 def test_process_that_has_ended() -> None:
-    """It is a zombie until its parent asks for its status."""
+    """It is a zombie until its parent reads its status."""
     with subprocess.Popen(["true"]) as process:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         sentence = f"process {process.pid} ended before it could be traced"
@@ -200,15 +200,15 @@ def test_thread(serve: Serve, program: str) -> None:
     fails(COULD_NOT_TRACE, sentence, "-p", str(threads[0]), program=program)
 
 
-# A container has none: there, the test below it is the only one.
+# A container has no kernel thread: there, only the next test checks this.
 if Path("/proc/2/comm").exists() and is_called(2, "kthreadd"):
 
     def test_thread_of_the_kernel() -> None:
         fails(COULD_NOT_TRACE, "process 2 (kthreadd) is a kernel thread, not a server", "-p", "2")
 
 
-def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path: Path) -> None:
-    """It has no memory, as one on its way out. That it is the kernel's, its stat says; here, that is made up."""
+def test_faked_kernel_thread(without_memory: int, tmp_path: Path) -> None:
+    """A process without memory, like one that is exiting. The test fakes the stat file of a kernel thread."""
     stat, name = tmp_path / "stat", Path(f"/proc/{without_memory}/comm").read_text().strip()
     fields = Path(f"/proc/{without_memory}/stat").read_text().split()  # its name is one word
     fields[8] = str(int(fields[8]) | 0x00200000)  # PF_KTHREAD
@@ -221,7 +221,7 @@ def test_what_the_kernel_calls_a_thread_of_its_own(without_memory: int, tmp_path
 
 @pytest.fixture
 def without_memory() -> Iterator[int]:
-    """A process whose memory is gone, but that has not ended: as only its first thread has."""
+    """A process without memory that has not ended, because only its first thread has."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]  # SYS_exit, of one thread
     script = (
         "import ctypes, threading, time; threading.Thread(target=time.sleep, args=(600,)).start(); "
@@ -237,7 +237,7 @@ def without_memory() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("arguments", [[], ["-l"]])
-def test_process_on_its_way_out(without_memory: int, arguments: list[str]) -> None:
+def test_exiting_process(without_memory: int, arguments: list[str]) -> None:
     sentence = f"process {without_memory} ended before it could be traced"
     fails(COULD_NOT_TRACE, sentence, *arguments, "-p", str(without_memory))
 
@@ -251,7 +251,7 @@ def test_process_without_probes(sleeper: Start, program: str, name: str, shown: 
 
 
 def test_process_without_the_probes_of_http(serve: Serve, tmp_path: Path) -> None:
-    """Of HTTP's probes this server has none: their notes are of another name."""
+    """A server without the probes of HTTP: its notes have another provider."""
     binary = tmp_path / "lacking"
     content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
     for probe in (b"receive_request", b"receive_request_header", b"send_response", b"send_response_header"):
@@ -279,8 +279,8 @@ def test_not_root(serve: Serve, anywhere: Path, tmp_path: Path, program: str) ->
     assert file.read_text() == "kept"
 
 
-def test_everybody_may_ask(anywhere: Path) -> None:
-    """Not being root is no reason not to help."""
+def test_listing_needs_no_root(anywhere: Path) -> None:
+    """Listing the servers needs no root."""
     for word, begin in {"-h": "Usage: h2olog ", "-V": "h2olog "}.items():
         done = run(word, program=str(anywhere / "h2olog"), before=become_nobody)
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(begin)
@@ -313,7 +313,7 @@ SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF = 19, 21, 24, 38, 39
 
 
 def refused(server: Server, program: str, before: Callable[[], None]) -> str:
-    """The one sentence, with status 1, of a run that the kernel does not let be."""
+    """Returns the sentence of a run that the kernel refused, with status 1."""
     done = run("-p", str(server.pid), program=program, before=before)
     assert take_uprobe_events(server) == []
     assert (done.returncode, done.stdout) == (COULD_NOT_TRACE, "")
@@ -325,7 +325,7 @@ def refused(server: Server, program: str, before: Callable[[], None]) -> str:
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("missing", [(SYS_ADMIN, BPF, PERFMON), (SYS_ADMIN, BPF), (SYS_ADMIN, PERFMON)])
 def test_no_capability(serve: Serve, program: str, missing: tuple[int, ...]) -> None:
-    """Root of a container: those are named that it lacks, and no others."""
+    """For root in a container, the message names exactly the missing capabilities."""
     names = " and ".join(name for name, number in {"CAP_BPF": BPF, "CAP_PERFMON": PERFMON}.items() if number in missing)
     sentence = f"this process lacks {names}, which loading BPF programs needs: "
     advice = "give the container CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"
@@ -333,7 +333,7 @@ def test_no_capability(serve: Serve, program: str, missing: tuple[int, ...]) -> 
 
 
 def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
-    """Without links for many uprobes, CAP_PERFMON does not do; nothing remains."""
+    """Without uprobe_multi links, CAP_PERFMON is not enough. Nothing is left behind."""
     server = serve()
     words = ["-d", "-p", str(server.pid)]
     tracer = Tracer(tmp_path, *words, program="h2olog-single", attached=False, before=without(SYS_ADMIN))
@@ -345,7 +345,7 @@ def test_no_capability_for_uprobes(serve: Serve, tmp_path: Path) -> None:
     assert "CAP_SYS_ADMIN" in tracer.messages() and tracer.messages().count("\n") == 1
 
 
-def test_no_capability_to_look_into_the_server(serve: Serve) -> None:
+def test_no_capability_to_read_the_server(serve: Serve) -> None:
     """Without CAP_SYS_PTRACE, root cannot read the binary of a process that has more capabilities."""
     sentence = refused(serve(), "h2olog", without(SYS_PTRACE))
     assert "CAP_SYS_PTRACE" in sentence
@@ -372,7 +372,7 @@ def test_kernel_without_bpf(serve: Serve, program: str) -> None:
 
 
 def test_kernel_before_5_3(serve: Serve) -> None:
-    """What it lacks is met first."""
+    """The first missing feature is reported."""
     server = serve()
     sentence = refused(server, "h2olog", refusing("pidfd_open", errno.ENOSYS))
     assert sentence == f"cannot watch process {server.pid}: Function not implemented; h2olog needs Linux 5.10"
@@ -387,7 +387,7 @@ def test_ring_that_the_kernel_refuses(serve: Serve) -> None:
 
 
 def stack_of(kilobytes: int, hard: bool) -> Callable[[], None]:
-    """For `before`: a small stack; `hard`: one that this process cannot enlarge."""
+    """For `before`: a small stack. `hard`: this process cannot enlarge it."""
 
     def limit() -> None:
         most = resource.getrlimit(resource.RLIMIT_STACK)[1]
@@ -399,7 +399,7 @@ def stack_of(kilobytes: int, hard: bool) -> Callable[[], None]:
 
 
 def test_small_stack(serve: Serve, tmp_path: Path) -> None:
-    """The compiler would end in SIGSEGV; the limit is raised as far as may be."""
+    """The compiler would end in SIGSEGV, so the limit is raised as far as possible."""
     server = serve()
     tracer = Tracer(tmp_path, "all", "-d", "-p", str(server.pid), before=stack_of(64, hard=False))
     assert tracer.stop() == 0
@@ -416,7 +416,7 @@ def test_stack_that_is_too_small(serve: Serve) -> None:
 
 
 def attach_seconds(server: Server, program: str, folder: Path) -> float:
-    """How long attaching takes here and now."""
+    """Returns how long attaching takes on this machine now."""
     folder.mkdir()
     start = time.monotonic()
     tracer = Tracer(folder, "-d", "-p", str(server.pid), program=program)
@@ -426,7 +426,7 @@ def attach_seconds(server: Server, program: str, folder: Path) -> float:
 
 
 @pytest.mark.parametrize("program, rounds", [("h2olog", 14), ("h2olog-single", 7)])
-def test_server_ends_while_being_attached(serve: Serve, tmp_path: Path, program: str, rounds: int) -> None:
+def test_server_ends_during_attaching(serve: Serve, tmp_path: Path, program: str, rounds: int) -> None:
     took = attach_seconds(serve(), program, tmp_path / "first")
     for nth in range(rounds):
         server = serve()

@@ -1,4 +1,4 @@
-"""Between attaching and detaching, nothing is missing: at either end, at most one request of a thread is cut."""
+"""Between attaching and detaching, no line is missing: at each end, at most one request per thread is incomplete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from support import Serve, Trace
 
 THREADS = 2
 
-# Of a request, the lines; `#` is how many firings the thread has behind it, so that line N has N more than a multiple.
+# The lines of a request. `#` is the number of earlier firings of the thread, so that it shows the position in a
+# request.
 LINES = [
     ("RxProtocol", "receive_request conn_id=thread req_id=# http_version=0x101"),
     ("RxHeader", 'receive_request_header conn_id=thread req_id=# name=":authority" name_len=10 value="a" value_len=1'),
@@ -26,16 +27,14 @@ LINES = [
     ("TxHeader", 'send_response_header conn_id=thread req_id=# name="x-two" name_len=5 value="2" value_len=1'),
 ]
 
-# 12,500 requests a second.
+# 12,500 requests per second.
 REQUESTS = f"rate 100000\nthreads {THREADS}\nrepeat 100000000\n" + "".join(f"h2o:{line}\n" for _, line in LINES) + "end\n"
 
 
 def check_whole(tracer: Tracer) -> int:
-    """
-    Of each thread, there is every line from its first to its last: a request that is cut is its first or its last one.
-    Returns how many threads there are.
-    """
-    assert tracer.messages().count("\n") <= 1, tracer.messages()  # nothing is lost
+    """Checks that each thread has every line from its first to its last, so that only its first and its last request
+    can be incomplete. Returns the number of threads."""
+    assert tracer.messages().count("\n") <= 1, tracer.messages()  # no losses
     last: dict[str, int] = {}
     missing: Counter[str] = Counter()
     for line in tracer.lines():
@@ -46,12 +45,12 @@ def check_whole(tracer: Tracer) -> int:
         if thread in last:
             missing[thread] += number - last[thread] - 1
         last[thread] = number
-    assert sum(missing.values()) == 0, f"lines missing between others of their thread: {dict(missing)}"
+    assert sum(missing.values()) == 0, f"lines missing between other lines of their thread: {dict(missing)}"
     return len(last)
 
 
 @pytest.mark.parametrize("program, rounds", [("h2olog", 20), ("h2olog-single", 5)])
-def test_no_request_is_torn(serve: Serve, trace: Trace, program: str, rounds: int) -> None:
+def test_no_request_is_incomplete(serve: Serve, trace: Trace, program: str, rounds: int) -> None:
     """The server is busy all the time."""
     server = serve(script=REQUESTS)
     server.start_playing()
@@ -63,13 +62,13 @@ def test_no_request_is_torn(serve: Serve, trace: Trace, program: str, rounds: in
 
 
 @pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
-def test_no_request_is_torn_by_an_early_end(serve: Serve, trace: Trace, program: str) -> None:
-    """Ended while it starts, or a moment later: until there was one of each kind, and at least eight times."""
+def test_no_request_is_incomplete_after_an_early_end(serve: Serve, trace: Trace, program: str) -> None:
+    """Ended during the start, or shortly after: until there was one of each kind, and at least eight times."""
     server = serve(script=REQUESTS)
     server.start_playing()
     start = time.monotonic()
     tracer = trace(server, program=program)
-    took = time.monotonic() - start  # until it is attached: ending takes long without links
+    took = time.monotonic() - start  # not longer than until it is attached, because ending takes long without links
     assert tracer.stop() == 0
     kinds: set[bool] = set()
     for nth in range(100):
@@ -77,6 +76,6 @@ def test_no_request_is_torn_by_an_early_end(serve: Serve, trace: Trace, program:
             break
         tracer = trace(server, program=program, attached=False)
         time.sleep(took * random.uniform(0.2, 1.5))
-        assert tracer.stop() in (0, -signal.SIGINT)  # before it waits for signals, it ends as any program does
+        assert tracer.stop() in (0, -signal.SIGINT)  # before it handles signals, it ends as any program does
         kinds.add(check_whole(tracer) > 0)
     assert kinds == {True, False}

@@ -1,4 +1,4 @@
-"""Many of one kind: starts one after another, tracers at once, threads of a server."""
+"""Many of the same kind: one start after another, tracers at the same time, threads of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support import (
     objects_of,
 )  # fmt: skip
 
-# How often a server is attached and left; the goal is a thousand.
+# How often a server is attached and detached; the goal is a thousand.
 ROUNDS = int(os.environ.get("H2OLOG_ROUNDS", "30"))
 
 
@@ -22,8 +22,8 @@ def descriptors(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def test_attaching_again_and_again(serve: Serve, trace: Trace, tmp_path: Path) -> None:
-    """Nothing grows: not the server, not an h2olog that traces it all the time, not what is in the kernel."""
+def test_attaching_many_times(serve: Serve, trace: Trace, tmp_path: Path) -> None:
+    """Nothing grows: neither the server, nor an h2olog that traces it all the time, nor the objects in the kernel."""
     server = serve(script=endless(5_000))
     memory = Memory(server)
     lasting = trace(server, "-w", "/dev/null")
@@ -32,7 +32,7 @@ def test_attaching_again_and_again(serve: Serve, trace: Trace, tmp_path: Path) -
     before: list[tuple[int, int]] = []
     held, past = objects_of(lasting.process.pid), set()
     for nth in range(ROUNDS):
-        if nth == 5:  # what is taken only once has been taken
+        if nth == 5:  # after everything that is allocated only once
             before = [(descriptors(pid), anonymous_kib(pid)) for pid in watched]
         folder = tmp_path / f"round-{nth}"
         folder.mkdir()
@@ -55,7 +55,7 @@ def test_attaching_again_and_again(serve: Serve, trace: Trace, tmp_path: Path) -
 
 
 def test_ten_tracers(serve: Serve, trace: Trace) -> None:
-    """Each sees everything, until the last one."""
+    """Each tracer prints all events, until the last one ends."""
     packets = "repeat 100\nquicly:packet_sent conn=1 at=now pn=# len=1200 packet_type=3 ack_only=0\nend\n"
     server = serve(script=SCRIPT + packets)
     memory = Memory(server)

@@ -15,15 +15,15 @@ from conftest import PATIENCE, SLOWNESS, Server, soon_enough
 from support import Serve, Trace, header_line
 
 VERSIONS = ["2020-06", "2026-06"]
-# The program that kernels without links for many uprobes need attaches, and detaches, one place after another.
+# For kernels without links, this program attaches and detaches one location after another.
 RUNS = [("h2olog", "2020-06"), ("h2olog", "2026-06"), ("h2olog-single", "2026-06")]
 
-# Tags, and the probes behind them.
+# Tags of lines, and their probes.
 PROBES = {"RxHeader": "receive_request_header", "TxHeader": "send_response_header"}
 
 
 class Client:
-    """A connection to a server, and what h2olog is to print of the requests that are made on it."""
+    """A connection to a server, and the expected lines of its requests."""
 
     def __init__(self, server: Server, number: int, version: str = "1.1") -> None:
         self.server, self.number, self.version, self.requests = server, number, version, 0
@@ -33,7 +33,7 @@ class Client:
     def ask(
         self, path: str, method: str = "GET", headers: Sequence[tuple[str, str]] = (), body: bytes = b""
     ) -> list[str]:
-        """Makes a request. The answer's lines are made of what the client sees of it."""
+        """Makes a request. Adds the expected lines, for the response as the client sees it."""
         self.requests += 1
         begin = f"{self.number} {self.requests} "
         self.connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -59,12 +59,12 @@ class Client:
 
 
 def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
-    """A line of a script that fires a header."""
+    """Returns a line of a script that fires a header."""
     return header_line(probe, 1, 2, name, value)
 
 
 def printed(serve: Serve, trace: Trace, script: str, version: str = "2026-06", program: str = "h2olog") -> list[str]:
-    """All lines that a script leads to."""
+    """Returns all lines of a script."""
     server = serve(version, script=script)
     tracer = trace(server, program=program)
     fired, skipped = server.play()
@@ -121,7 +121,7 @@ def test_methods_and_connections(serve: Serve, trace: Trace, version: str) -> No
     assert tracer.lines() == expected
 
 
-def test_requests_before_and_after_are_none_of_ours(serve: Serve, trace: Trace) -> None:
+def test_requests_before_and_after_the_trace(serve: Serve, trace: Trace) -> None:
     server = serve()
     client = Client(server, 1)
     client.ask("/before")
@@ -168,7 +168,7 @@ HOSTILE = {
     b"\0": r"\x00",
     b"del\x7f\x7f": r"del\x7f\x7f",
     b"back\x08\x08\x08\x08space": r"back\x08\x08\x08\x08space",
-    b"\xc2\x9b31m": r"\xc2\x9b31m",  # U+009B, CSI: as good as ESC [
+    b"\xc2\x9b31m": r"\xc2\x9b31m",  # U+009B, CSI: the same as ESC [
     b"\xc2\x85next": r"\xc2\x85next",  # U+0085, NEL
     b"\x9b31m": r"\x9b31m",
     b"\tof\ttabs\t": "\tof\ttabs\t",
@@ -179,15 +179,15 @@ HOSTILE = {
     b"\xff\xfe": r"\xff\xfe",
     b"caf\xe9": r"caf\xe9",  # Latin-1
     b"\xe9t\xe9": r"\xe9t\xe9",
-    b"\x80\xbf": r"\x80\xbf",  # continuations of nothing
-    b"\xc0\x8a": r"\xc0\x8a",  # a newline, overlong
+    b"\x80\xbf": r"\x80\xbf",  # continuation bytes without a first byte
+    b"\xc0\x8a": r"\xc0\x8a",  # an overlong newline
     b"\xe0\x80\x8a": r"\xe0\x80\x8a",
     b"\xf0\x80\x80\x8a": r"\xf0\x80\x80\x8a",
     b"\xed\xa0\x80": r"\xed\xa0\x80",  # a surrogate
     b"\xf4\x90\x80\x80": r"\xf4\x90\x80\x80",  # beyond U+10FFFF
     b"\xf8\x88\x80\x80\x80": r"\xf8\x88\x80\x80\x80",
-    b"\xe2\x82": r"\xe2\x82",  # breaks off at the end
-    b"\xe2\x82\n\xe2\x82\xac": "\\xe2\\x82\\x0a€",  # breaks off before a newline
+    b"\xe2\x82": r"\xe2\x82",  # incomplete at the end
+    b"\xe2\x82\n\xe2\x82\xac": "\\xe2\\x82\\x0a€",  # incomplete before a newline
     b"\xf0\x9f\x98a": r"\xf0\x9f\x98a",
 }
 
@@ -244,16 +244,16 @@ def test_lengths(serve: Serve, trace: Trace, version: str) -> None:
     ]
 
 
-def test_a_cut_splits_no_character(serve: Serve, trace: Trace) -> None:
+def test_truncation_splits_no_character(serve: Serve, trace: Trace) -> None:
     cases: list[tuple[bytes, str]] = []
     for character in ("é", "€", "😀"):
         size = len(character.encode())
-        for inside in range(1, size + 1):  # so many of its bytes are within the 4096
+        for inside in range(1, size + 1):  # how many bytes of it are within the 4096
             start = 4096 - inside
             shown = character if inside == size else ""
             left = 4 + (size - inside if shown else size)
             cases.append((b"v" * start + character.encode() + b"more", "v" * start + shown + f" [+{left} bytes]"))
-    # what is broken anyhow is no character that is split; neither is what ends where the value does
+    # invalid bytes are not a truncated character, and neither is the end of a complete value
     cases.append((b"v" * 4095 + b"\xffmore", "v" * 4095 + r"\xff" + " [+4 bytes]"))
     cases.append((b"v" * 4095 + b"\xc3", "v" * 4095 + r"\xc3"))
     cases.append((b"v" * 4094 + b"\x80\x80m", "v" * 4094 + r"\x80\x80" + " [+1 bytes]"))
@@ -267,10 +267,10 @@ def test_a_cut_splits_no_character(serve: Serve, trace: Trace) -> None:
 
 
 def read_lines(fd: int, count: int, rest: bytes) -> tuple[list[str], bytes]:
-    """`count` lines out of a pipe, as they come."""
+    """Reads `count` lines from a pipe as they come."""
     while rest.count(b"\n") < count:
         ready, _, _ = select.select([fd], [], [], PATIENCE)
-        assert ready, f"only {rest!r} came through the pipe"
+        assert ready, f"only {rest!r} was in the pipe"
         got = os.read(fd, 65536)
         assert got, "the pipe has ended"
         rest += got
@@ -286,11 +286,12 @@ def test_lines_come_at_once(serve: Serve, trace: Trace) -> None:
     client, rest = Client(server, 1), b""
 
     def delay() -> float:
-        """The median; the longest but two counts a fifth."""
+        """The median of all; the third longest has five times the limit."""
         nonlocal rest
         delays = []
         for _ in range(21):
-            time.sleep(random.uniform(0, 0.1 * SLOWNESS))  # or else each would come just after the last one's lines
+            # otherwise each request would come right after the lines of the one before
+            time.sleep(random.uniform(0, 0.1 * SLOWNESS))
             before = time.monotonic()
             expected = client.ask("/")
             lines, rest = read_lines(readable, len(expected), rest)

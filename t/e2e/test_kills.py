@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the kernel switches off, and the next run removes the folder of a killed one."""
+"""kill -9 at any moment: the kernel disables the probes, and the next run removes the folder of a killed one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from support import (
 )  # fmt: skip
 
 
-def test_objects_are_known(serve: Serve, trace: Trace) -> None:
-    """What the tests below rely on."""
+def test_objects_are_listed(serve: Serve, trace: Trace) -> None:
+    """The tests below rely on this."""
     tracer = trace(serve())
     held = objects_of(tracer.process.pid)
     kinds = {"prog_id", "map_id", "link_id"} if HAS_LINKS else {"prog_id", "map_id"}
@@ -32,7 +32,7 @@ def test_objects_are_known(serve: Serve, trace: Trace) -> None:
 
 
 def test_killed_at_any_moment(serve: Serve, room: Room) -> None:
-    """Also while it attaches to all probes that there are, with traffic on them; nothing remains."""
+    """Also while it attaches all probes of a busy server. Nothing is left behind."""
     server = serve(script=endless(20_000))
     memory = Memory(server)
     code = memory.read_code()
@@ -47,17 +47,17 @@ def test_killed_at_any_moment(serve: Serve, room: Room) -> None:
             took[mode] = time.monotonic() - start
         else:
             time.sleep(random.uniform(0, 1.3 * took[mode]))
-        if nth % 3 != 0:  # what it holds at that moment is looked at, before
+        if nth % 3 != 0:  # its objects are listed before the kill
             process.send_signal(signal.SIGSTOP)
             wait_until(lambda: is_stopped(process.pid), "h2olog to stop")  # noqa: B023
             held = objects_of(process.pid)
             stages.add((len(held) > 0, len(memory.switched_on()) > 0))
         process.kill()
         process.wait(PATIENCE)
-        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the probes to be disabled")
         wait_until(lambda: alive(held) == set(), "its BPF objects to go")  # noqa: B023
         assert room.left() == []
-    assert len(stages) > 1, "all kills met it at the same moment"
+    assert len(stages) > 1, "all kills were at the same moment"
     assert server.curl("/") == "Hello, world\n"
 
 
@@ -75,7 +75,7 @@ def test_killed_while_attaching(serve: Serve, room: Room, program: str, rounds: 
             time.sleep(took * (nth + random.random()) / rounds)
         process.kill()
         process.wait(PATIENCE)
-        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the probes to be disabled")
         assert room.left() == []
     assert server.curl("/") == "Hello, world\n"
 
@@ -95,7 +95,7 @@ def test_killed_at_a_stage_of_the_start(
     assert (memory.switched_on() != set()) is (memory.read_code() != code) is (stage == "attaching")
     process.kill()
     process.wait(PATIENCE)
-    wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+    wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the probes to be disabled")
     wait_until(lambda: alive(held) == set(), "its BPF objects to go")
     assert room.left() == []
     assert server.curl("/") == "Hello, world\n"
@@ -105,10 +105,11 @@ def test_killed_at_a_stage_of_the_start(
 
 
 def start_until_folder(room: Room, server: Server, number: int) -> tuple[subprocess.Popen[bytes], Path]:
-    """Starts h2olog; when its folder is there, it gets a signal."""
+    """Starts h2olog, and sends a signal when its folder exists."""
     process = room.start("h2olog", "quic", "-p", str(server.pid), before=NO_MOUNTS)
     deadline = time.monotonic() + PATIENCE
-    while not any((folder / "include").exists() for folder in folders_of(room, process.pid)):  # then it is locked
+    # the folder is locked then
+    while not any((folder / "include").exists() for folder in folders_of(room, process.pid)):
         assert process.poll() is None and time.monotonic() < deadline
     process.send_signal(number)
     (folder,) = folders_of(room, process.pid)
@@ -116,7 +117,7 @@ def start_until_folder(room: Room, server: Server, number: int) -> tuple[subproc
 
 
 def test_folder_of_a_killed_run(serve: Serve, room: Room) -> None:
-    """The next start clears it. One of a process that lives stays, and what is not h2olog's own stays, too."""
+    """The next start removes it. The folder of a running process stays, and so do other files."""
     server = serve()
     memory = Memory(server)
     living, in_use = start_until_folder(room, server, signal.SIGSTOP)
@@ -132,7 +133,7 @@ def test_folder_of_a_killed_run(serve: Serve, room: Room) -> None:
         assert path.is_symlink() if content is None else path.read_text() == content
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 0
-    living.send_signal(signal.SIGCONT)  # it is none the worse
+    living.send_signal(signal.SIGCONT)  # the run itself works
     wait_until(lambda: len(memory.switched_on()) > 80, "attaching")
     assert not in_use.exists()
     living.send_signal(signal.SIGINT)
@@ -140,7 +141,7 @@ def test_folder_of_a_killed_run(serve: Serve, room: Room) -> None:
 
 
 def plant(parent: Path, dead: int) -> dict[Path, str | None]:
-    """What looks like the folder of a killed run, but is none; what is in the files."""
+    """Makes folders that look like those of a killed run, but are not. Returns their content."""
     others, link, precious = (parent / name for name in (f"h2olog.{dead}.other1", f"h2olog.{dead}.a_link", "precious"))
     files: dict[Path, str | None] = {}
     for folder in (others, precious, parent / f"h2olog.{dead}.theirs", parent / "h2olog.conf.d"):
@@ -150,7 +151,7 @@ def plant(parent: Path, dead: int) -> dict[Path, str | None]:
         files[file] = "kept"
     for path in (others, *others.rglob("*")):
         os.chown(path, STRANGER, STRANGER)
-    own = parent / f"h2olog.{dead}.theirs"  # root's, but it is more than what h2olog writes
+    own = parent / f"h2olog.{dead}.theirs"  # root's, but with more than the files of h2olog
     (own / "more").write_text("kept")
     files[own / "more"] = "kept"
     del files[own / "include" / "linux" / "version.h"]
@@ -160,8 +161,8 @@ def plant(parent: Path, dead: int) -> dict[Path, str | None]:
     return files
 
 
-def test_folder_of_a_run_that_is_ended_early(serve: Serve, room: Room) -> None:
-    """While it starts: it does not leave what it would have removed."""
+def test_folder_of_a_run_that_ends_early(serve: Serve, room: Room) -> None:
+    """During the start: it removes its folder."""
     process, folder = start_until_folder(room, serve(), signal.SIGTERM)
     assert process.wait(PATIENCE) == 0
     assert not folder.exists()
@@ -170,7 +171,7 @@ def test_folder_of_a_run_that_is_ended_early(serve: Serve, room: Room) -> None:
 def in_mounts(
     options: str, *words: str, folders: tuple[str, ...] = ("/run", "/dev/shm", "/tmp")
 ) -> subprocess.CompletedProcess[str]:
-    """h2olog where it cannot do without a folder, and the folders for that are mounted with these options."""
+    """Starts h2olog where it needs a folder. The parents of such folders are mounted with these options."""
     mounts = "\n".join(f"mount -t tmpfs -o {options} none {folder}" for folder in folders)
     mounts = f"export LIBMOUNT_FORCE_MOUNT2=always\n{mounts}"  # NO_MOUNTS is for h2olog, not for mount
     return run(  # h2olog itself may be in /tmp
@@ -205,7 +206,7 @@ def test_no_permission_for_the_folder(serve: Serve) -> None:
 
 @pytest.mark.parametrize("kind", ["missing", "others can write to it", "a link", "empty"])
 def test_tmpdir_is_not_used(serve: Serve, room: Room, tmp_path: Path, kind: str) -> None:
-    """Neither is there ever something in it, nor does it matter that nothing could be."""
+    """There is never a file in it, and it does not matter that it cannot be written."""
     server, folder, link = serve(), tmp_path / "folder", tmp_path / "link"
     memory = Memory(server)
     folder.mkdir()

@@ -1,7 +1,7 @@
-"""LeakSanitizer on whole runs: what h2olog has taken, it gives back, however a run ends.
+"""LeakSanitizer on whole runs: h2olog frees all memory, however a run ends.
 
-What is found at the end is told on stderr, and makes the status 23. What libbcc and LLVM keep until the end they can
-still reach, so that is no leak.
+Leaks are reported on stderr at the end, with the status 23. Memory of libbcc and LLVM is still reachable then, so it is
+not a leak.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def looking(before: Before = lambda: None) -> Before:
 
 
 def check(messages: str) -> str:
-    """It was looked for leaks, and there are none; what else was said."""
+    """Checks that LeakSanitizer ran and found nothing. Returns the other messages."""
     looked = [line for line in messages.splitlines() if "Processing thread" in line]
     assert looked and "LeakSanitizer" not in messages, messages
     return "\n".join(line for line in messages.splitlines() if not line.startswith("==") and line)
@@ -79,14 +79,14 @@ def test_ends_early(serve: Serve, arguments: list[str], status: int) -> None:
     refusing("bpf", errno.EPERM), refusing("bpf", errno.EPERM, 5), refusing_uprobes("h2olog", errno.EPERM),
 ])  # fmt: skip
 def test_refused(serve: Serve, before: Before) -> None:
-    """Maps, programs, links."""
+    """The kernel refuses maps, programs or links."""
     done = run("-p", str(serve().pid), program=PROGRAM, before=looking(before))
     assert done.returncode == 1
     assert "the kernel refuses" in check(done.stderr)
 
 
 def test_leaks_are_found(tmp_path: Path) -> None:
-    """What the above relies on."""
+    """The tests above rely on this."""
     source = tmp_path / "leak.c"
     source.write_text("#include <stdlib.h>\nint main(void) { return malloc(7) == (void *)1; }\n")
     subprocess.run(["cc", "-O0", "-fsanitize=leak", "-o", str(tmp_path / "leak"), str(source)], check=True)

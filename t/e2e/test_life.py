@@ -1,4 +1,4 @@
-"""From attaching to the end, whichever way it comes: what was there is printed, and nothing remains."""
+"""From attaching to every kind of end: all events are printed, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ from support import (
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_remains_switched_on(serve: Serve, trace: Trace, program: str, number: int) -> None:
+def test_probes_are_disabled(serve: Serve, trace: Trace, program: str, number: int) -> None:
     server, neighbour = serve(), serve()
     memory, beside = Memory(server), Memory(neighbour)
     before, code, code_beside = memory.switched_on(), memory.read_code(), beside.read_code()
     tracer = trace(server, program=program)
     assert before == set() and memory.switched_on() == HTTP_PROBES
     assert memory.read_code() != code
-    assert beside.switched_on() == set() and beside.read_code() == code_beside  # a neighbour costs nothing
+    # other processes of the binary have no uprobes
+    assert beside.switched_on() == set() and beside.read_code() == code_beside
     held = objects_of(tracer.process.pid)
     assert {kind for kind, _ in held} >= {"prog_id", "map_id"} and alive(held) == held
     assert tracer.stop(number) == (-number if number == signal.SIGKILL else 0)
-    if number == signal.SIGKILL:  # the kernel takes it away a little later
-        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the kernel to switch off")
+    if number == signal.SIGKILL:  # the kernel removes it a little later
+        wait_until(lambda: memory.switched_on() == set() and memory.read_code() == code, "the probes to be disabled")
     assert memory.switched_on() == set() and memory.read_code() == code
     wait_until(lambda: alive(held) == set(), "the BPF objects to go")
     assert server.curl("/") == "Hello, world\n"
 
 
-def test_nothing_remains_of_many_probes(serve: Serve, trace: Trace) -> None:
+def test_many_probes_are_disabled(serve: Serve, trace: Trace) -> None:
     server = serve()
     memory = Memory(server)
     tracer = trace(server, "quic")
@@ -58,7 +59,7 @@ def test_nothing_remains_of_many_probes(serve: Serve, trace: Trace) -> None:
 
 @pytest.mark.parametrize("mode", ["http", "quic"])
 def test_detaches_at_once(serve: Serve, trace: Trace, mode: str) -> None:
-    """0.3 s are promised; a busy machine gets more. (Without links for many uprobes it is 0.1 s a location.)"""
+    """The limit is 0.3 s, and more on a busy machine. (Without links, a location takes 0.1 s.)"""
     if mode == "quic" and not HAS_LINKS:
         pytest.skip("not applicable: before Linux 6.10, the kernel takes its time for each place; t/matrix tells it")
     server = serve(script=SCRIPT)
@@ -81,7 +82,7 @@ def limited(descriptors: int) -> Callable[[], None]:
 
 
 def test_fails_halfway_through_attaching(serve: Serve, trace: Trace) -> None:
-    """There are too few descriptors, at every step: one sentence says it, and nothing remains switched on."""
+    """There are too few descriptors, at every step: one sentence reports it, and no probe stays enabled."""
     server = serve()
     memory = Memory(server)
     outcomes, sentences = set(), set()
@@ -116,7 +117,7 @@ def test_fails_to_attach(serve: Serve, trace: Trace, program: str) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("before", [None, refusing("fsopen", errno.ENOSYS)], ids=["memory", "folder"])
 def test_leaves_no_files(serve: Serve, room: Room, program: str, before: Callable[[], None] | None) -> None:
-    """Also where the kernel is too old for a file system that nobody sees."""
+    """Also if the kernel is too old for a file system that is not mounted."""
     server = serve()
     memory = Memory(server)
     process = room.start(program, "-p", str(server.pid), before=before)
@@ -147,7 +148,7 @@ def test_ends_with_the_server(serve: Serve, trace: Trace, program: str, number: 
 
 
 def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
-    """Of what it fired, nothing is missing in between, and the last line is whole."""
+    """No event before the last one is missing, and the last line is complete."""
     server = serve(script="rate 100000\nrepeat 10000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server)
     server.start_playing()
@@ -162,12 +163,12 @@ def test_server_is_killed_in_mid_traffic(serve: Serve, trace: Trace) -> None:
 
 @pytest.mark.parametrize("size", ["64K", "16M"])
 def test_signal_in_mid_traffic(serve: Serve, trace: Trace, size: str) -> None:
-    """What was fired until it closed the gate is printed in order, or told of where h2olog did not keep up."""
+    """Events before the closing of the gate are printed in order, or reported as lost in place."""
     server = serve(script="repeat 30000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server, "-b", size)
     server.start_playing()
     tracer.wait_lines(20_000)
-    if size == "64K":  # which a server that is not slowed down fills at once
+    if size == "64K":  # a server that is not slowed down fills it at once
         stopped(tracer.process, lambda: time.sleep(0.1 * SLOWNESS))
         wait_until(lambda: "lost here" in tracer.messages(), "a loss")
     assert tracer.stop() == 0
@@ -175,12 +176,12 @@ def test_signal_in_mid_traffic(serve: Serve, trace: Trace, size: str) -> None:
     here = [int(count) for count in re.findall(r"^h2olog: (\d+) events are lost here", tracer.messages(), re.M)]
     lines = tracer.lines()
     assert not_enabled > 0
-    # The others were fired between the closing of the gate and the kernel's letting go of the probe.
+    # Events after the closing of the gate, until the kernel has removed the probe.
     assert fired >= len(lines) + sum(here)
     assert size != "64K" or sum(here) > 0
     numbers = [int(line.split()[1]) for line in lines]
     assert lines == [f"1 {number} TxStatus   200" for number in numbers]
-    # What is missing between two lines is what was told, in that order; a gap may be told in parts.
+    # A gap between two lines is reported as lost, in the right order; one gap can have several reports.
     gaps = [after - before - 1 for before, after in zip([-1, *numbers], numbers) if after != before + 1]
     assert min(gaps, default=1) > 0, "out of order"
     assert {*itertools.accumulate(gaps)} <= {*itertools.accumulate(here)}
@@ -198,8 +199,8 @@ def test_signals(serve: Serve, trace: Trace, program: str, number: int) -> None:
     assert tracer.messages().count("\n") == 1
 
 
-def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
-    """Without -d, there is nothing on stderr, also none of what libbcc has to say."""
+def test_no_messages_without_d(serve: Serve, tmp_path: Path) -> None:
+    """Without -d, stderr is empty. Messages of libbcc are not shown, either."""
     server = serve(script=SCRIPT)
     memory = Memory(server)
     tracer = Tracer(tmp_path, "-p", str(server.pid), attached=False)
@@ -212,7 +213,7 @@ def test_says_nothing_unasked(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_signal_while_attaching(serve: Serve, tmp_path: Path) -> None:
-    """Ctrl-C before the first line: it ends, and nothing remains switched on."""
+    """Ctrl-C before the first line: it ends, and no probe stays enabled."""
     server = serve()
     memory = Memory(server)
     for nth in range(6):
@@ -221,7 +222,7 @@ def test_signal_while_attaching(serve: Serve, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode in (0, -signal.SIGINT) and err == b""
-        wait_until(lambda: memory.switched_on() == set(), "the kernel to switch off")
+        wait_until(lambda: memory.switched_on() == set(), "the probes to be disabled")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -229,7 +230,7 @@ def test_signal_while_attaching(serve: Serve, tmp_path: Path) -> None:
 def test_signal_at_a_stage_of_the_start(
     serve: Serve, answer: Answer, program: str, stage: str, number: int
 ) -> None:
-    """It is not attached any more: the start that was met there ends, and nothing remains switched on."""
+    """It ends without attaching, and no probe stays enabled."""
     server = serve()
     memory = Memory(server)
     command = [str(BUILD / program), "-d", "-p", str(server.pid)]
@@ -251,7 +252,7 @@ def test_signal_at_a_stage_of_the_start(
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
-    """Who has seen enough is no error: `h2olog -p PID | head -1`."""
+    """A reader that ends is not an error: `h2olog -p PID | head -1`."""
     server = serve(script=SCRIPT)
     memory = Memory(server)
     shell = 'set -o pipefail; "$0" -p "$1" | head -1'
@@ -261,7 +262,7 @@ def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
     )  # fmt: skip
     wait_until(lambda: any(prints(child) for child in children_of(pipeline.pid)), "attaching")
     assert memory.switched_on() == HTTP_PROBES
-    server.play()  # and no more: that nobody reads shows without an event
+    server.play()  # once: the end of the reader is noticed without another event
     out, err = pipeline.communicate(timeout=PATIENCE)
     assert (out, err, pipeline.returncode) == (b"1 0 TxStatus   200\n", b"", 0)
     assert memory.switched_on() == set()
@@ -272,7 +273,7 @@ def test_head(serve: Serve, tmp_path: Path, program: str) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_two_servers_of_one_binary(serve: Serve, trace: Trace, program: str) -> None:
-    """Each has its tracer, which sees nothing of the other."""
+    """Each tracer prints only events of its own server."""
     count = 5000
     script = "repeat {}\nh2o:send_response conn_id={} req_id=# status=200\nend\n"
     servers = [serve(script=script.format(count, number)) for number in (1, 2)]
@@ -284,7 +285,7 @@ def test_two_servers_of_one_binary(serve: Serve, trace: Trace, program: str) -> 
         assert server.wait_played() == (count, 0)
         server.curl("/")
     assert tracers[0].stop() == 0
-    assert servers[1].play() == (count, 0)  # the one that is left still traces
+    assert servers[1].play() == (count, 0)  # the other one still traces
     assert servers[0].play() == (0, count)
     assert tracers[1].stop() == 0
     for number, (tracer, times) in enumerate(zip(tracers, (1, 2)), 1):
@@ -298,7 +299,7 @@ def test_two_servers_of_one_binary(serve: Serve, trace: Trace, program: str) -> 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_two_tracers_of_one_server(serve: Serve, trace: Trace, program: str) -> None:
-    """Both see everything, and when one ends, the other goes on."""
+    """Both print all events. When one ends, the other one continues."""
     server = serve(script=SCRIPT)
     memory = Memory(server)
     tracers = [trace(server, program=program), trace(server)]
@@ -314,7 +315,7 @@ def test_two_tracers_of_one_server(serve: Serve, trace: Trace, program: str) -> 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_many_threads(serve: Serve, trace: Trace, program: str) -> None:
-    """Those that there were, and those that came while it traced."""
+    """Threads that exist before the trace, and threads that start later."""
     count = 500
     script = f"threads 32\nrepeat {count}\nh2o:send_response conn_id=thread req_id=# status=200\nend\n"
     server = serve(threads=32, script=script)
@@ -331,7 +332,7 @@ def test_many_threads(serve: Serve, trace: Trace, program: str) -> None:
     assert sorted(line.split(" ", 2)[2] for line in lines if " :path " in line) == sorted(
         f"RxHeader   :path /?{number}" for number in range(64)
     )
-    assert len(lines) == 64 * 10  # 6 of the request, 4 of the answer
+    assert len(lines) == 64 * 10  # 6 of the request, 4 of the response
     assert server.play() == (32 * count, 0)
     assert tracer.stop() == 0
     played = tracer.lines()[64 * 10 :]

@@ -1,4 +1,4 @@
-"""Nothing is lost without being counted, nothing comes out of order, and nothing grows."""
+"""No event is lost without being counted, the order is right, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OLD_PACKET = "quicly:packet_commit conn=thread at=now pn=# len=1200 ack_only=0\n
 
 
 def told_lost(tracer: Tracer) -> tuple[list[int], int]:
-    """What text mode says of losses: where they are, and in all."""
+    """Returns the losses that text mode reports: those in place, and the total."""
     here = re.findall(r"^h2olog: (\d+) events are lost here; use a larger ring \(-b\)$", tracer.messages(), re.M)
     total = re.findall(r"^h2olog: (\d+) events were lost in all$", tracer.messages(), re.M)
     assert len(total) == (1 if here else 0)
@@ -30,14 +30,14 @@ def told_lost(tracer: Tracer) -> tuple[list[int], int]:
 
 
 def lost_by_probe(tracer: Tracer) -> dict[str, int]:
-    """What -d says at the end."""
+    """Returns the losses that -d reports at the end."""
     found = re.findall(r"^(\w+:\w+) (\d+) lost$", tracer.messages(), re.M)
     assert len({name for name, _ in found}) == len(found)
     return {name: int(count) for name, count in found}
 
 
 def stutter(process: subprocess.Popen[bytes], server: Server) -> tuple[int, int]:
-    """Plays while the tracer stops and goes on, so that it loses something and goes on all the time."""
+    """Plays the script while the tracer stops and continues, so that it loses events repeatedly."""
     server.start_playing()
     for _ in range(10):
         process.send_signal(signal.SIGSTOP)
@@ -52,7 +52,7 @@ def stutter(process: subprocess.Popen[bytes], server: Server) -> tuple[int, int]
 
 @pytest.mark.parametrize("program, size", [("h2olog", "4K"), ("h2olog", "64K"), ("h2olog-single", "64K")])
 def test_text_loses_a_known_number(serve: Serve, tmp_path: Path, program: str, size: str) -> None:
-    """One thread: what is missing between two lines is what stands there, where both go to one place."""
+    """One thread: with stdout and stderr in one file, each report stands where so many lines are missing."""
     count = 70_000
     server = serve(script=f"rate 100000\nrepeat {count}\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     everything = tmp_path / "both"
@@ -68,7 +68,7 @@ def test_text_loses_a_known_number(serve: Serve, tmp_path: Path, program: str, s
     finally:
         process.kill()
         process.wait()
-    position = lost = 0  # events that are accounted for
+    position = lost = 0  # events that are printed or reported as lost
     _, *lines, total, of_probe = everything.read_text().split("\n")[:-1]
     for line in lines:
         match = re.fullmatch(r"h2olog: (\d+) events are lost here; use a larger ring \(-b\)", line)
@@ -88,7 +88,7 @@ def check(condition: bool) -> None:
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_text_of_threads_loses_a_known_number(serve: Serve, trace: Trace, program: str, threads: int) -> None:
-    """Of each probe, what was printed and what -d says was lost is what was fired."""
+    """For each probe, printed events and losses that -d reports add up to the fired events."""
     count, probes = 5_000, {
         "receive_request": ("RxProtocol HTTP/1.1", "http_version=0x101"),
         "receive_request_header": ("RxHeader   name value", 'name="name" name_len=4 value="value" value_len=5'),
@@ -101,7 +101,7 @@ def test_text_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
     stopped(tracer.process, lambda: check(server.play() == (4 * threads * count, 0)))
     wait_until(lambda: "lost here" in tracer.messages(), "the loss")
     printed_before = len(tracer.lines())
-    assert server.play() == (4 * threads * count, 0)  # there are lines behind the loss, too
+    assert server.play() == (4 * threads * count, 0)  # there are lines after the loss, too
     assert tracer.stop() == 0
     here, total = told_lost(tracer)
     lines, lost = [line.split(" ", 2) for line in tracer.lines()], lost_by_probe(tracer)
@@ -116,10 +116,8 @@ def test_text_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
 
 
 def check_order(threads: Set[Any], plays: int, events: Iterable[tuple[Any, int]]) -> None:
-    """
-    Of each thread, the numbers of the events that there are increase; they begin again each time that the script is
-    played. An event is its thread and its number.
-    """
+    """Checks that the numbers of each thread's events increase. They begin again when the script is played again. An
+    event is identified by its thread and number."""
     last = dict.fromkeys(threads, -1)
     begun = dict.fromkeys(threads, 1)
     for thread, number in events:
@@ -130,7 +128,7 @@ def check_order(threads: Set[Any], plays: int, events: Iterable[tuple[Any, int]]
 
 
 def events(tracer: Tracer) -> Iterator[dict[str, Any]]:
-    """The lines of JSON, of which `seq` counts each."""
+    """Returns the lines of JSON, whose `seq` has no gaps."""
     for number, line in enumerate(tracer.lines(), 1):
         event = json.loads(line)
         assert event["seq"] == number
@@ -146,16 +144,16 @@ def events(tracer: Tracer) -> Iterator[dict[str, Any]]:
         ("h2olog-single", "64K", "2026-06", PACKET),
     ],
 )
-def test_json_tells_losses_where_they_are(
+def test_json_reports_losses_in_place(
     serve: Serve, trace: Trace, program: str, size: str, version: str, packet: str
 ) -> None:
-    """One thread: between two events that are there, what is missing is what is told there."""
+    """One thread: between two events, the reported losses are exactly the missing events."""
     count = 70_000
     server = serve(version, script=f"rate 100000\nthreads 1\nrepeat {count}\n{packet}end\n")
     tracer = trace(server, "quic", "-t", "quicly:packet*", "-b", size, program=program)
     assert stutter(tracer.process, server) == (count, 0)
     assert tracer.stop() == 0
-    position = places = 0  # packets that are accounted for; where some are missing
+    position = places = 0  # packets that are printed or reported as lost; places of losses
     kind, probe = ("packet-sent", "packet_sent") if packet == PACKET else ("packet-commit", "packet_commit")
     for event in events(tracer):
         if event["type"] == "h2olog-event-lost":
@@ -183,7 +181,7 @@ def test_json_of_threads_loses_a_known_number(serve: Serve, trace: Trace, progra
     stopped(tracer.process, lambda: check(server.play() == (2 * threads * count, 0)))
     wait_until(lambda: b"h2olog-event-lost" in tracer.out.read_bytes(), "the loss")
     printed_before = len(tracer.lines())
-    assert server.play() == (2 * threads * count, 0)  # there are lines behind the loss, too
+    assert server.play() == (2 * threads * count, 0)  # there are lines after the loss, too
     assert tracer.stop() == 0
     types = Counter(event["type"] for event in events(tracer))
     lost = lost_by_probe(tracer)
@@ -205,8 +203,8 @@ def test_small_ring_loses_nothing_of_a_quiet_server(serve: Serve, trace: Trace) 
     assert tracer.messages().count("\n") == 1
 
 
-def test_losses_after_the_last_event_are_told(serve: Serve, trace: Trace) -> None:
-    """There is no event behind them that could tell."""
+def test_losses_after_the_last_event_are_reported(serve: Serve, trace: Trace) -> None:
+    """No later event can carry the count."""
     count = 20_000
     server = serve(script=f"threads 1\nrepeat {count}\n{PACKET}end\n")
     tracer = trace(server, "quic", "-b", "4K")
@@ -267,7 +265,7 @@ def play_seconds(server: Server, count: int) -> float:
 
 
 def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
-    """The server is not slowed; the exact loss is told when the reader resumes."""
+    """The server is not slowed down. The exact loss is reported when the reader continues."""
     count = 200_000
     server = serve(script=f"threads 2\nrepeat {count // 2}\n{PACKET}end\n")
     readable, writable = os.pipe()
@@ -275,7 +273,7 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
     os.close(writable)
     reader = Reader(readable)
     stalled = play_seconds(server, count)
-    stalled_too = play_seconds(server, count)  # by now, nothing moves
+    stalled_too = play_seconds(server, count)  # by now, h2olog waits
     reader.start()
     wait_until(lambda: b"h2olog-event-lost" in reader.content, "what was lost")
     reading = play_seconds(server, count)
@@ -285,15 +283,15 @@ def test_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
     lost = sum(line["lost"] for line in lines if line["type"] == "h2olog-event-lost")
     printed = sum(1 for line in lines if line["type"] == "packet-sent")
     assert printed + lost == 3 * count
-    assert lost > count  # it did stall
+    assert lost > count  # it did wait
     check_order({1, 2}, 3, ((line["conn"], line["pn"]) for line in lines if line["type"] == "packet-sent"))
     assert lost_by_probe(tracer) == {"quicly:packet_sent": lost}
     assert min(stalled, stalled_too) < 2 * reading + 5 * SLOWNESS, (stalled, stalled_too, reading)
 
 
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM"])
-def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> None:
-    """A full pipe keeps it neither from ending nor from switching off."""
+def test_ends_with_a_full_pipe(serve: Serve, trace: Trace, end: str) -> None:
+    """A full pipe prevents neither its end nor disabling the probes."""
     server = serve(script="repeat 100000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     memory = Memory(server)
     readable, writable = os.pipe()
@@ -313,7 +311,7 @@ def test_ends_although_nobody_reads(serve: Serve, trace: Trace, end: str) -> Non
 
 
 def test_waits_for_the_reader_when_the_server_has_ended(serve: Serve, trace: Trace) -> None:
-    """`h2olog -p PID | less`: what the server did last is not dropped because somebody reads slowly."""
+    """`h2olog -p PID | less`: the last lines of the server are not dropped if the reader is slow."""
     server = serve(script="repeat 20000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     readable, writable = os.pipe()
     tracer = trace(server, stdout=writable)
@@ -330,8 +328,9 @@ def test_waits_for_the_reader_when_the_server_has_ended(serve: Serve, trace: Tra
 # --- order ---
 
 
-def test_threads_that_hop_keep_their_order(serve: Serve, trace: Trace) -> None:
-    """At 200,000 events a second for 3 s, with the ring as it is by default: nothing lost, each thread in order."""
+def test_order_of_threads_that_change_cpus(serve: Serve, trace: Trace) -> None:
+    """At 200,000 events per second for 3 s with the default ring, no event is lost, and the order of each thread is
+    right."""
     threads, each = 4, 150_000
     server = serve(script=f"rate 200000\nhop every 100\nthreads {threads}\nrepeat {each}\n{PACKET}end\n")
     tracer = trace(server, "quic")
@@ -350,8 +349,8 @@ def test_threads_that_hop_keep_their_order(serve: Serve, trace: Trace) -> None:
     assert next_number == dict.fromkeys(range(1, threads + 1), each)
 
 
-def test_text_of_threads_that_hop_keeps_its_order(serve: Serve, trace: Trace) -> None:
-    """With values of no fixed size, which take another way through the kernel."""
+def test_order_of_text_of_threads_that_change_cpus(serve: Serve, trace: Trace) -> None:
+    """The same with values of variable size, which are captured in another way."""
     threads, each = 4, 30_000
     script = (
         f"rate 100000\nhop every 100\nthreads {threads}\nrepeat {each}\n"
@@ -371,7 +370,7 @@ def test_text_of_threads_that_hop_keeps_its_order(serve: Serve, trace: Trace) ->
 
 
 def test_time_never_decreases(serve: Serve, trace: Trace) -> None:
-    """Events of provider h2o say no time of their own: it is when they happened, whatever thread they are of."""
+    """Events of h2o have no time of their own. The printed time is when they happened, in any thread."""
     threads, each = 8, 30_000
     script = (
         f"hop every 50\nthreads {threads}\nrepeat 5\nrepeat {each // 5}\n"
@@ -386,7 +385,7 @@ def test_time_never_decreases(serve: Serve, trace: Trace) -> None:
     times = [event["time"] for event in events(tracer)]
     assert times == sorted(times)
     assert before - 1 <= times[0] and times[-1] <= after + 1
-    assert times[-1] - times[0] > 200 and len(set(times)) > 20  # not the time of a batch
+    assert times[-1] - times[0] > 200 and len(set(times)) > 20  # not the time of the batch
 
 
 # --- memory ---
@@ -398,7 +397,7 @@ def has_address_sanitizer(pid: int) -> bool:
 
 @pytest.mark.parametrize("mode, count", [("http", 500_000), ("quic", 2_000_000)])
 def test_memory_is_bounded(serve: Serve, trace: Trace, mode: str, count: int) -> None:
-    """Millions of events later, it has what it had; and no huge pages, which would come when they like."""
+    """After millions of events, memory has not grown, and there are no huge pages, whose number would vary."""
     header = 'h2o:send_response_header conn_id=thread req_id=# name="name" name_len=4 value="value" value_len=5\n'
     server = serve(script=f"threads 2\nrepeat {count // 2}\n{PACKET if mode == 'quic' else header}end\n")
     tracer = trace(server, mode, "-w", "/dev/null")
@@ -407,6 +406,6 @@ def test_memory_is_bounded(serve: Serve, trace: Trace, mode: str, count: int) ->
     assert server.play() == (count, 0)
     after = anonymous_kib(tracer.process.pid)
     assert abs(after - before) <= 1024, (before, after)
-    if not has_address_sanitizer(tracer.process.pid):  # of its own, that takes tens of MiB
+    if not has_address_sanitizer(tracer.process.pid):  # a sanitizer's own memory would take tens of MiB
         assert before < 16 * 1024, before
     assert tracer.stop() == 0

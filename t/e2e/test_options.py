@@ -1,4 +1,4 @@
-"""What the options do. (That wrong ones are refused: test_errors.py.)"""
+"""The effects of options. test_errors.py tests wrong options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from conftest import BUILD, PATIENCE, Server, Tracer, run, wait_until
 from support import HTTP_PROBES, PROGRAMS, Serve, Trace, quote
 
-# The characters that a header's name can have (RFC 9110, 5.6.2).
+# The characters that the name of a header can have (RFC 9110, 5.6.2).
 TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
 
 
 def header(name: bytes, value: str, probe: str = "send_response_header") -> str:
-    """A line of a script that fires a header."""
+    """Returns a line of a script that fires a header."""
     return (
         f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
         f'value="{value}" value_len={len(value)}\n'
@@ -27,7 +27,7 @@ def header(name: bytes, value: str, probe: str = "send_response_header") -> str:
 
 
 def play_to_end(server: Server, tracer: Tracer) -> list[str]:
-    """Plays the server's script and ends the tracer; what it printed."""
+    """Plays the script of the server, and ends the tracer. Returns its lines."""
     fired, _ = server.play()
     assert fired > 0
     assert tracer.stop() == 0
@@ -91,13 +91,13 @@ def test_response_headers(serve: Serve, trace: Trace, options: list[str], names:
 
 
 def long_name(length: int) -> bytes:
-    """A name with letters and others at all places of a word of 8."""
+    """Returns a name with letters and other characters at all places of a word of 8 bytes."""
     characters = "x-Ab`c_D~e^f.1|G'h*i"
     return "".join(characters[place % len(characters)] for place in range(length)).encode()
 
 
 def near_names(name: bytes) -> list[tuple[bytes, bool]]:
-    """Names that differ from one by a bit, or by a byte at an end; whether they are the same to -s."""
+    """Returns names that differ from a name in a bit, or in a byte at an end, and whether -s treats them as equal."""
     near: list[tuple[bytes, bool]] = [(name, True), (name.upper(), True), (name.lower(), True)]
     near += [(name[:-1], False), (name[1:], False), (name + b"x", False), (b"x" + name, False), (name + b"\0", False)]
     near += [(name[:-1] + b"\0", False), (b"\0" + name[1:], False)]
@@ -111,7 +111,7 @@ def near_names(name: bytes) -> list[tuple[bytes, bool]]:
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 17, 256])
-def test_no_near_name_passes(serve: Serve, trace: Trace, length: int) -> None:
+def test_similar_names_are_left_out(serve: Serve, trace: Trace, length: int) -> None:
     near = near_names(long_name(length))
     assert any(wanted for _, wanted in near) and not all(wanted for _, wanted in near)
     server = serve(script="".join(header(name, str(number)) for number, (name, _) in enumerate(near)))
@@ -121,7 +121,7 @@ def test_no_near_name_passes(serve: Serve, trace: Trace, length: int) -> None:
 
 
 def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
-    """One -s a character; then all bytes come as names."""
+    """One -s per character; the script fires names with every byte."""
     letters = [character for character in TOKENS if not character.isupper()]
     server = serve(script="".join(header(b"x" + bytes([byte]), "v") for byte in range(256)))
     tracer = trace(server, *(word for character in letters for word in ("-s", "x" + character)))
@@ -129,8 +129,8 @@ def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
     assert play_to_end(server, tracer) == expected
 
 
-def test_what_is_not_printed_takes_no_room(serve: Serve, trace: Trace) -> None:
-    """-s is decided in the kernel: a ring that is far too small for all headers loses nothing."""
+def test_unwanted_headers_take_no_room(serve: Serve, trace: Trace) -> None:
+    """The kernel side applies -s: a ring that is too small for all headers loses nothing."""
     script = "repeat 20000\n" + header(b"x-other", "v" * 100) + "end\n" + header(b"x-this", "v")
     server = serve(script=script)
     tracer = trace(server, "-s", "x-this", "-b", "4K")
@@ -157,7 +157,7 @@ def test_file_is_emptied_first(serve: Serve, trace: Trace, tmp_path: Path, form:
 
 
 def test_file_is_appended_to(serve: Serve, trace: Trace, tmp_path: Path) -> None:
-    """As logrotate's copytruncate wants it: what comes after a truncation is at the start of the file."""
+    """As logrotate's copytruncate needs it: lines after a truncation are at the start of the file."""
     file = tmp_path / "log"
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
     tracer = trace(server, "-w", str(file))
@@ -176,7 +176,7 @@ def test_file_is_appended_to(serve: Serve, trace: Trace, tmp_path: Path) -> None
 
 
 def test_new_file(serve: Serve, trace: Trace, tmp_path: Path) -> None:
-    """It is for nobody else to write, and is there at once."""
+    """Only its owner can write it, and it exists at once."""
     file = tmp_path / "new"
     old = os.umask(0)
     try:
@@ -227,7 +227,7 @@ def test_debug(serve: Serve, trace: Trace, program: str) -> None:
 
 
 def test_report(serve: Serve, trace: Trace) -> None:
-    """-d, 10 s after the start: events a second, and losses."""
+    """-d reports events per second and losses, 10 s after the start."""
     server = serve(script="repeat 1000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n")
     tracer = trace(server, "-w", "/dev/null")
     start = time.monotonic()
@@ -238,7 +238,7 @@ def test_report(serve: Serve, trace: Trace) -> None:
     _, report, *rest = tracer.err.read_text(encoding="utf-8").splitlines()
     match = re.fullmatch(rf"({TIME}) (\d+\.\d) events/s, (\d+) lost", report)
     assert match is not None, report
-    assert 9 < took < PATIENCE  # a busy machine may be late
+    assert 9 < took < PATIENCE  # a busy machine can be late
     assert 1000 / (took + 2) <= float(match.group(2)) <= 100
     assert match.group(3) == "0"
     assert abs(parse_time(match.group(1)) - datetime.now(timezone.utc)) < timedelta(seconds=PATIENCE)
@@ -247,12 +247,12 @@ def test_report(serve: Serve, trace: Trace) -> None:
 
 def test_debug_twice(serve: Serve, trace: Trace) -> None:
     server = serve()
-    tracer = trace(server, "-d")  # and one of trace()'s
+    tracer = trace(server, "-d")  # and one -d of trace()
     assert tracer.stop() == 0
     messages = tracer.messages()
     assert len(re.findall(rf"^{TIME} Attaching: tracing PID {server.pid} ", messages, re.M)) == 1
     for probe in HTTP_PROBES:
-        # its declaration, and below it where it stands: two places in the stand-in
+        # the declaration and, below it, the locations: two in the stand-in
         block = re.search(rf"^h2o:{probe}\(uint64_t conn_id, .*\n((?:    .*\n)+)", messages, re.M)
         assert block is not None, probe
         offsets = re.findall(r"^    \S+\+0x([0-9a-f]+) semaphore 0x[0-9a-f]+: \S.*$", block.group(1), re.M)
@@ -264,8 +264,8 @@ def test_debug_twice(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_the_server_lacks(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
-    """A probe that is not in the server is told of, and the others are traced."""
+def test_missing_probe_is_reported(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
+    """A missing probe is reported, and the others are traced."""
     binary = tmp_path / "lacking"
     content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
     binary.write_bytes(content.replace(b"h2o\0receive_request\0", b"h2o\0receive_requesX\0"))
@@ -329,8 +329,8 @@ def test_version(program: str, word: str) -> None:
     assert third == f"{kernel.sysname} {kernel.release} {kernel.machine}"
 
 
-def test_version_is_that_of_the_library_that_runs(tmp_path: Path) -> None:
-    """Not that of the one that h2olog was built with."""
+def test_version_of_the_loaded_library(tmp_path: Path) -> None:
+    """Not the version with which h2olog was built."""
     needed = subprocess.run(["ldd", str(BUILD / "h2olog")], check=True, stdout=subprocess.PIPE, text=True).stdout
     match = re.search(r"libbcc\.so\.0 => (\S+)", needed)
     assert match is not None, needed

@@ -1,4 +1,4 @@
-"""Where lines go: files that belong to the user who called, readers that leave, outputs that fail."""
+"""Destinations of lines: files of the user who called, readers that leave, outputs that fail."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, refusing, run, wait_until
 from support import HTTP_PROBES, LINES, SCRIPT, Before, Memory, Serve, Trace, check_played, cpu_seconds, prints, without
 
-# The user who calls, and another one; neither is root or nobody, nor has a name.
+# The user who calls, and another one. They are neither root nor nobody, and have no names.
 CALLER, STRANGER = 1235, 1234
 
-# A group that neither has.
+# A group of neither.
 GROUP = 4321
 
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
@@ -34,7 +34,7 @@ DENIED = "Permission denied for the user who called"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of root's that every user can enter: those of pytest are for root only."""
+    """A folder of root that every user can enter. Those of pytest are only for root."""
     path = Path(tempfile.mkdtemp(prefix="h2olog-e2e-", dir="/tmp"))
     path.chmod(0o755)
     yield path
@@ -43,7 +43,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def home(folder: Path) -> Path:
-    """A folder of the caller's."""
+    """A folder of the caller."""
     path = folder / "home"
     path.mkdir()
     os.chown(path, CALLER, CALLER)
@@ -60,7 +60,7 @@ def shared(folder: Path) -> Path:
 
 
 def calling_as(user: int | None) -> Before:
-    """As sudo would start h2olog."""
+    """Starts h2olog as sudo does."""
 
     def call() -> None:
         if user is not None:
@@ -80,7 +80,7 @@ def link_to(target: Path, link: Path, owner: int) -> None:
 
 
 def refused(server: Server, file: Path | str, reason: str, *options: str, before: Before | None = None) -> None:
-    """h2olog says so in one sentence, and does not trace."""
+    """Checks that h2olog reports it in one sentence, and does not trace."""
     memory = Memory(server)
     done = run("-p", str(server.pid), "-w", str(file), *options, before=before)
     assert (done.stderr, done.stdout, done.returncode) == (f"h2olog: cannot write {file}: {reason}\n", "", 1)
@@ -93,7 +93,7 @@ def refused(server: Server, file: Path | str, reason: str, *options: str, before
 @pytest.mark.parametrize("options", [[], ["-r"]])
 @pytest.mark.parametrize("kind", ["a file", "a readable file", "a link", "a hard link", "in another user's folder"])
 def test_file_of_root_is_not_emptied(serve: Serve, folder: Path, home: Path, kind: str, options: list[str]) -> None:
-    """`sudo h2olog -w /etc/shadow`, straight or by a name in a folder of the caller's."""
+    """`sudo h2olog -w /etc/shadow`, directly or with a link in a folder of the caller."""
     private = folder / "private"
     private.mkdir()
     precious = (private if kind == "in another user's folder" else folder if "link" in kind else home) / "shadow"
@@ -122,10 +122,10 @@ def test_file_is_not_created_where_the_caller_may_not(serve: Serve, folder: Path
 @pytest.mark.parametrize("options", [[], ["-r"]])
 @pytest.mark.parametrize("sudo", [None, CALLER])
 @pytest.mark.parametrize("umask", [0, 0o77])
-def test_new_file_is_the_callers(
+def test_new_file_belongs_to_the_caller(
     serve: Serve, trace: Trace, home: Path, sudo: int | None, umask: int, options: list[str]
 ) -> None:
-    """And nobody else's: there are cookies in it."""
+    """It belongs to the caller, and no other user can read it, because it has cookies."""
     server, file, user = serve(script=SCRIPT), home / "out", sudo if sudo is not None else 0
 
     def before() -> None:
@@ -141,7 +141,7 @@ def test_new_file_is_the_callers(
 
 
 def test_file_that_the_caller_may_write(serve: Serve, trace: Trace, folder: Path) -> None:
-    """Another user's: it is emptied, and stays theirs."""
+    """A file of another user is emptied, and keeps its owner."""
     server, file = serve(script=SCRIPT), folder / "out"
     file.write_text("old")
     give(file, STRANGER, 0o602)
@@ -153,7 +153,7 @@ def test_file_that_the_caller_may_write(serve: Serve, trace: Trace, folder: Path
 
 
 def in_a_group(folder: Path, member: bool, *words: str) -> list[str]:
-    """A command line for a machine where the caller has a name and may be in GROUP: in mounts of its own."""
+    """Returns a command for a machine where the caller has a name and may be in GROUP, by its own mounts."""
     passwd, group = folder / "passwd", folder / "group"
     passwd.write_text(f"root:x:0:0::/:/bin/sh\ncaller:x:{CALLER}:{CALLER}::/:/bin/sh\n")
     group.write_text(f"root:x:0:\ncaller:x:{CALLER}:\nlogs:x:{GROUP}:{'caller' if member else ''}\n")
@@ -162,8 +162,8 @@ def in_a_group(folder: Path, member: bool, *words: str) -> list[str]:
 
 
 @pytest.mark.parametrize("member", [True, False])
-def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> None:
-    """A file that only a group may write: the caller's groups count, h2olog's own do not."""
+def test_groups_of_the_caller_count(serve: Serve, folder: Path, member: bool) -> None:
+    """A file that only a group may write: the groups of the caller count, not those of h2olog."""
     server, file = serve(script=SCRIPT), folder / "out"
     memory = Memory(server)
     file.write_text("old")
@@ -191,7 +191,7 @@ def test_groups_are_the_callers(serve: Serve, folder: Path, member: bool) -> Non
 
 
 def test_folder_where_root_is_nobody(serve: Serve, trace: Trace, home: Path) -> None:
-    """As on NFS with root squashed: only the caller can create, write and remove files there."""
+    """As on NFS with root_squash: only the caller can create, write and remove files there."""
     server, file = serve(script=SCRIPT), home / "out"
     home.chmod(0o700)
 
@@ -212,7 +212,7 @@ def test_folder_where_root_is_nobody(serve: Serve, trace: Trace, home: Path) -> 
 
 @pytest.mark.parametrize("sudo", [None, CALLER])
 def test_file_system_without_owners(serve: Serve, trace: Trace, home: Path, sudo: int | None) -> None:
-    """As on vfat, where chown(2) fails: there is nothing to give away."""
+    """As on vfat, where chown(2) fails: the owner need not be changed."""
     server, file = serve(script=SCRIPT), home / "out"
 
     def before() -> None:
@@ -225,8 +225,8 @@ def test_file_system_without_owners(serve: Serve, trace: Trace, home: Path, sudo
     assert file.read_text().splitlines() == LINES
 
 
-def test_caller_that_cannot_be_become(serve: Serve, home: Path) -> None:
-    """A container without CAP_SETUID, where -r would go on as root."""
+def test_ids_of_the_caller_cannot_be_set(serve: Serve, home: Path) -> None:
+    """A container without CAP_SETUID, where -r would continue as root."""
 
     def before() -> None:
         without(6, 7)()  # CAP_SETGID, CAP_SETUID
@@ -237,8 +237,8 @@ def test_caller_that_cannot_be_become(serve: Serve, home: Path) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_failed_run_leaves_nothing_in_the_way(serve: Serve, trace: Trace, home: Path) -> None:
-    """What the next one writes is the caller's all the same."""
+def test_file_of_a_failed_run(serve: Serve, trace: Trace, home: Path) -> None:
+    """The next run can write the file, which belongs to the caller."""
     server, file = serve(script=SCRIPT), home / "out"
     assert run("-p", str(os.getpid()), "-w", str(file), before=calling_as(CALLER)).returncode == 1
     assert not file.exists()
@@ -266,7 +266,7 @@ def test_planted_link_is_refused(serve: Serve, shared: Path, folder: Path, sudo:
 @pytest.mark.parametrize("kind", ["file", "fifo"])
 @pytest.mark.parametrize("sudo", [None, CALLER])
 def test_planted_file_is_refused(serve: Serve, shared: Path, kind: str, sudo: int | None) -> None:
-    """Whoever put it there could read what strangers sent to the server; and a FIFO without a reader would hang."""
+    """The creator of the file could read the data of the server's clients, and a FIFO without a reader would block."""
     planted = shared / "planted"
     if kind == "file":
         planted.write_text("planted")
@@ -278,7 +278,7 @@ def test_planted_file_is_refused(serve: Serve, shared: Path, kind: str, sudo: in
 
 
 def test_own_file_is_opened(serve: Serve, trace: Trace, shared: Path) -> None:
-    """The caller's, of an earlier run."""
+    """A file of the caller from an earlier run."""
     server, file = serve(script=SCRIPT), shared / "out"
     file.write_text("old")
     give(file, CALLER, 0o600)
@@ -290,7 +290,8 @@ def test_own_file_is_opened(serve: Serve, trace: Trace, shared: Path) -> None:
 
 @pytest.mark.parametrize("mode, owner", [(0o1777, 0), (0o755, STRANGER), (0o777, STRANGER)])
 def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, folder: Path, mode: int, owner: int) -> None:
-    """In a shared folder, root's; in others, all: whoever can put one there can do anything there."""
+    """In a shared folder, links of root are followed; in other folders, all links, because who can create one there can
+    do everything there."""
     server, file = serve(script=SCRIPT), folder / "file"
     file.write_text("old")
     shared.chmod(mode)
@@ -305,7 +306,7 @@ def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, folder: 
 
 
 class Reader:
-    """What h2olog writes to, and the end that is read; `name`, if h2olog is to open it itself."""
+    """The output of h2olog, and its other end. `name`: h2olog opens it itself."""
 
     def __init__(self, kind: str, home: Path) -> None:
         self.name: str | None = None
@@ -365,7 +366,7 @@ def stays_idle(tracer: Tracer, seconds: float) -> None:
 @pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
 @pytest.mark.parametrize("kind", ["pipe", "fifo", "unix socket", "terminal"])
 def test_reader_that_leaves(serve: Serve, trace: Trace, reader: MakeReader, kind: str, program: str) -> None:
-    """It is noticed without an event, and h2olog ends as it does when a write fails."""
+    """The end of the reader is noticed without an event, and h2olog ends as after a failed write."""
     server, one = serve(), reader(kind)
     memory = Memory(server)
     tracer = one.start(lambda *words, **more: trace(*words, program=program, **more), server)
@@ -373,7 +374,7 @@ def test_reader_that_leaves(serve: Serve, trace: Trace, reader: MakeReader, kind
     start = time.monotonic()
     one.close()
     status = tracer.process.wait(PATIENCE)
-    # it is noticed at once; the rest is detaching, which takes the kernel long place by place, and other work
+    # it is noticed at once; the rest is detaching, which takes long without links, and other processes
     assert time.monotonic() - start < (2.0 if program == "h2olog" else 10.0) * SLOWNESS
     _, *said = tracer.messages().splitlines()
     if kind == "terminal":
@@ -396,18 +397,19 @@ def test_reader_of_a_connection_that_is_reset(serve: Serve, trace: Trace, reader
 
 
 def test_reader_of_a_connection_that_is_closed(serve: Serve, trace: Trace, reader: MakeReader) -> None:
-    """Its FIN alone says only that it writes no more. The first line gets a RST, and the next one the error."""
+    """The FIN of a peer only means that it sends nothing more.
+    The first line gets a RST, and the next one the error."""
     server, one = serve(script=SCRIPT), reader("tcp socket")
     tracer = one.start(trace, server)
     one.close()
     stays_idle(tracer, 0.3)
     check_played(server)
-    assert tracer.process.wait(PATIENCE) in (0, 1)  # EPIPE, or ECONNRESET where poll(2) tells of the RST first
+    assert tracer.process.wait(PATIENCE) in (0, 1)  # EPIPE, or ECONNRESET if poll(2) reports the RST first
 
 
 @pytest.mark.parametrize("kind", ["unix socket", "tcp socket"])
-def test_reader_that_only_writes_no_more(serve: Serve, trace: Trace, reader: MakeReader, kind: str) -> None:
-    """That is half of a connection, and not the half that is needed: `socat`, `nc -N`."""
+def test_reader_that_stops_sending(serve: Serve, trace: Trace, reader: MakeReader, kind: str) -> None:
+    """A peer that only stopped sending still reads: `socat`, `nc -N`."""
     server, one = serve(script=SCRIPT), reader(kind)
     tracer = one.start(trace, server)
     with socket.socket(fileno=os.dup(one.readable)) as peer:
@@ -435,7 +437,7 @@ NOT_OPEN = f"{CANNOT_WRITE}it is closed, or not open for writing\n"
 
 
 def run_with(redirection: str, *arguments: str) -> tuple[int, str]:
-    """The status and what is said on stderr."""
+    """Returns the status and stderr."""
     done = subprocess.run(
         ["sh", "-c", f'exec "$0" "$@" {redirection}', str(BUILD / "h2olog"), *arguments],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
@@ -448,7 +450,7 @@ def run_with(redirection: str, *arguments: str) -> tuple[int, str]:
 def test_standard_output_is_not_open(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redirection: str
 ) -> None:
-    """Before anything is attached. What is open for reading alone must not be opened for writing by root."""
+    """This is noticed before attaching. Root must not open a read-only descriptor of the caller for writing."""
     (tmp_path / "file").write_text("precious")
     monkeypatch.chdir(tmp_path)
     server = serve()
@@ -463,7 +465,7 @@ def test_standard_output_is_not_open(
 
 @pytest.mark.parametrize("name", ["/dev/fd/0", "/proc/self/fd/0", "/dev/fd/9"])
 def test_closed_descriptor_is_refused(serve: Serve, name: str) -> None:
-    """What h2olog opens itself under the number of a closed standard descriptor is not the caller's output."""
+    """A file that h2olog itself opens with the number of a closed standard descriptor is not the caller's output."""
     server = serve()
     memory = Memory(server)
     said = NOT_OPEN.replace("standard output", name)
@@ -472,7 +474,7 @@ def test_closed_descriptor_is_refused(serve: Serve, name: str) -> None:
 
 
 @pytest.mark.parametrize("options", [["-l"], ["-h"], ["-V"], ["-l", "-t", "accept"], ["-l", "-p"]])
-def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -> None:
+def test_help_and_lists_cannot_be_written(serve: Serve, options: list[str]) -> None:
     words = [*options, str(serve().pid)] if options[-1] == "-p" else options
     assert run_with(">/dev/full", *words) == (1, f"{CANNOT_WRITE}No space left on device\n")
     assert run_with(">&-", *words) == (1, NOT_OPEN)
@@ -480,8 +482,8 @@ def test_what_is_asked_for_cannot_be_written(serve: Serve, options: list[str]) -
     assert run(*words).returncode == 0
 
 
-def test_what_is_asked_for_in_part(tmp_path: Path) -> None:
-    """Of all that -l prints, the disk takes the beginning."""
+def test_list_on_a_full_disk(tmp_path: Path) -> None:
+    """The disk has room for the beginning of -l only."""
     with tempfile.TemporaryFile(dir=tmp_path) as file:
         done = subprocess.run(
             ["sh", "-c", 'ulimit -f 8; trap "" XFSZ; exec "$0" -l', str(BUILD / "h2olog")],
@@ -491,8 +493,8 @@ def test_what_is_asked_for_in_part(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, f"{CANNOT_WRITE}File too large\n")
 
 
-def test_list_that_is_read_in_part() -> None:
-    """`h2olog -l | head -1` is no failure, where SIGPIPE is ignored."""
+def test_list_with_an_early_end_of_the_reader() -> None:
+    """`h2olog -l | head -1` is not an error if SIGPIPE is ignored."""
     readable, writable = os.pipe()
     os.close(readable)
     done = subprocess.run(
@@ -504,7 +506,7 @@ def test_list_that_is_read_in_part() -> None:
 
 
 def descriptor_of(tracer: Tracer, file: Path) -> int:
-    """By which h2olog writes a file."""
+    """Returns the descriptor with which h2olog writes a file."""
     folder = Path(f"/proc/{tracer.process.pid}/fd")
     (number,) = [int(fd.name) for fd in folder.iterdir() if int(fd.name) > 2 and os.readlink(fd) == str(file)]
     return number
@@ -512,10 +514,8 @@ def descriptor_of(tracer: Tracer, file: Path) -> int:
 
 @pytest.mark.parametrize("named", [True, False])
 def test_close_fails(serve: Serve, trace: Trace, folder: Path, named: bool) -> None:
-    """
-    NFS tells only then that there was no room. The first run finds out which descriptor that is. The loader of
-    programs must not need it, which takes 0 if that is free.
-    """
+    """NFS reports a full disk only at close(2). The first run shows the number of the descriptor. The dynamic loader
+    must not use this number, which it does if 0 is free."""
     server = serve(script=SCRIPT)
     options = ["-w", str(folder / "out")] if named else []
 
@@ -545,7 +545,7 @@ def test_name_of_standard_output(
     serve: Serve, trace: Trace, reader: MakeReader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str,
     name: str,
 ) -> None:  # fmt: skip
-    """A socket cannot be opened; and no file is made that is called so."""
+    """A socket cannot be opened by name, and no file with this name is created."""
     monkeypatch.chdir(tmp_path)
     server, one = serve(script=SCRIPT), reader(kind)
     one.name = name
@@ -581,7 +581,7 @@ def test_poll_fails(serve: Serve) -> None:
 
 
 def stop_at_binary(process: subprocess.Popen[str], binary: Path) -> bool:
-    """Stops h2olog once it has opened the server's binary. Returns whether it was in time."""
+    """Stops h2olog when it has opened the binary of the server. Returns whether that was in time."""
     folder, state = Path(f"/proc/{process.pid}/fd"), Path(f"/proc/{process.pid}/stat")
     while process.poll() is None:
         process.send_signal(signal.SIGSTOP)
@@ -596,7 +596,7 @@ def stop_at_binary(process: subprocess.Popen[str], binary: Path) -> bool:
 
 
 def test_wrong_usage_when_the_server_ends(serve: Serve) -> None:
-    """The server ends after its probes were read: a tracepoint that it lacks is still the mistake."""
+    """The server ends after its probes were read. The error is still the missing tracepoint."""
     for _ in range(20):
         server = serve()
         command = [str(BUILD / "h2olog"), "quic", "-t", "quicly:no_such", "-p", str(server.pid)]
@@ -613,14 +613,14 @@ def test_wrong_usage_when_the_server_ends(serve: Serve) -> None:
 
 
 def ignoring(ignored: bool) -> Before:
-    """As a script starts what it runs in the background: SIGINT is ignored."""
+    """SIGINT is ignored, as a script does for processes in the background."""
     return lambda: ignored and signal.signal(signal.SIGINT, signal.SIG_IGN) and None
 
 
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_before_compiling(serve: Serve, home: Path, number: int, ignored: bool) -> None:
-    """While the server's binary is read: h2olog ends, and leaves no file behind."""
+    """While the binary of the server is read: h2olog ends, and leaves no file behind."""
     server, file = serve(), home / "out"
     memory = Memory(server)
     command = [str(BUILD / "h2olog"), "-d", "-w", str(file), "-p", str(server.pid)]
@@ -643,7 +643,7 @@ def test_signal_before_compiling(serve: Serve, home: Path, number: int, ignored:
 
 
 def wait_for_reader(process: subprocess.Popen[bytes]) -> None:
-    """Until h2olog has taken over the signals, and is likely to wait for who reads its FIFO."""
+    """Waits until h2olog handles signals, and probably waits for the reader of its FIFO."""
     status = Path(f"/proc/{process.pid}/status")
     wait_until(lambda: re.search(r"^SigBlk:\t0+$", status.read_text(), re.M) is None, "the signals to be blocked")
     time.sleep(0.2 * SLOWNESS)
@@ -681,10 +681,10 @@ def test_reader_of_a_fifo_that_comes_late(serve: Serve, trace: Trace, home: Path
 
 
 def test_refusal_when_the_server_ends(serve: Serve) -> None:
-    """A kernel that refuses BPF programs does that whether the server lives or not."""
+    """If the kernel refuses BPF programs, this is the error, even if the server has ended."""
     server = serve()
     readable, writable = os.pipe()
-    fcntl.fcntl(writable, 1031, 4096)  # F_SETPIPE_SZ: -dd waits for its reader, amid the program's text
+    fcntl.fcntl(writable, 1031, 4096)  # F_SETPIPE_SZ: -dd waits for its reader while it prints the program
     command = [str(BUILD / "h2olog"), "-dd", "-p", str(server.pid)]
     before = refusing("bpf", errno.EPERM, 5)  # BPF_PROG_LOAD
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=writable, preexec_fn=before) as process:
@@ -703,7 +703,7 @@ def test_refusal_when_the_server_ends(serve: Serve) -> None:
 
 @pytest.mark.parametrize("size, bytes_", [("64K", 64 << 10), ("65537", 128 << 10), (None, 16 << 20)])
 def test_ring_is_as_large_as_asked_for(serve: Serve, trace: Trace, size: str | None, bytes_: int) -> None:
-    """All of it, whatever the number of CPUs; rounded up to a power of two."""
+    """It has the wanted size for all CPUs together, rounded up to a power of two."""
     tracer = trace(serve(), *(["-b", size] if size else []))
     infos = [info.read_text() for info in Path(f"/proc/{tracer.process.pid}/fdinfo").iterdir()]
     (ring,) = [info for info in infos if re.search(r"^map_type:\t27$", info, re.M)]  # BPF_MAP_TYPE_RINGBUF

@@ -1,5 +1,5 @@
-"""A download from begin to end: the stand-in fires its events, h2olog traces them, and misc/quicplot and
-misc/h2olog2qlog make of that what happened."""
+"""A whole download: the stand-in fires its events, h2olog traces them,
+and misc/quicplot and misc/h2olog2qlog show it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pictures import QLOG, QUICPLOT, Picture, changes, check_curve, read_qlog, r
 BEGIN = 1795350191559
 LENGTH = 1280
 RTT = 20
-PERIODS = 200  # of a round trip each
+PERIODS = 200  # per round trip
 CONN = 3
 
 
 class Round(NamedTuple):
-    """What is to be drawn of a round trip."""
+    """The expected points of a round trip."""
 
     at: int
     window: int
@@ -33,7 +33,7 @@ class Round(NamedTuple):
 
 
 class Download:
-    """A sender in slow start, then in congestion avoidance; a packet is lost now and then, and once all are."""
+    """A sender in slow start, then in congestion avoidance. A packet is lost sometimes, and once all are lost."""
 
     def __init__(self, version: str, conn: str = str(CONN), packets: int = 10) -> None:
         self.conn = conn
@@ -79,7 +79,7 @@ class Download:
         return max(count, 0)
 
     def time_out(self, at: int) -> int:
-        """Three times, each twice as late as the one before."""
+        """Three probe timeouts, each twice as late as the one before."""
         for nth in range(3):
             at += 100 << nth
             self.timeouts.append(at)
@@ -89,7 +89,7 @@ class Download:
         return at + RTT
 
     def acknowledge(self, at: int, nth: int) -> int:
-        """All that is in flight, but for the first packet of every tenth round."""
+        """Acknowledges all packets in flight, except for the first packet of every tenth round."""
         acked, lost = self.in_flight, []
         if nth % 10 == 9:
             acked, lost = acked[1:], acked[:1]
@@ -118,7 +118,7 @@ class Download:
 
 
 def traced(script: list[str], version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> str:
-    """What h2olog prints of it."""
+    """Returns the output of h2olog."""
     server = serve(version, script="\n".join(script))
     tracer = trace(server, "quic")
     assert server.play() == (len(script), 0)
@@ -137,7 +137,7 @@ def test_download(version: str, serve: Callable[..., Server], trace: Callable[..
 
 @pytest.mark.parametrize("version", ["2020-06", "2026-06"])
 def test_two_downloads(version: str, serve: Callable[..., Server], trace: Callable[..., Tracer]) -> None:
-    """At the same time, of two clients that have the same number in the server: a picture and a qlog of each."""
+    """Two clients at the same time with the same number in the server: a picture and a qlog of each."""
     downloads = [Download(version, f"{CONN}@a"), Download(version, f"{CONN}@b", 14)]
     if version == "2026-06":
         for which, download in zip("ab", downloads):
@@ -168,7 +168,7 @@ def check_picture(download: Download, lines: str, connection: int) -> Picture:
     check_curve(picture.steps("minimum-rtt"), changes([(rounds[0].at, RTT)], download.end))
     lost = sum(r.lost for r in rounds)
     assert lost == PERIODS // 10 and picture.says(f"packets lost: {lost}")
-    assert len(picture.paths("packets-lost")) == lost  # never two within a bar's width
+    assert len(picture.paths("packets-lost")) == lost  # never two within the width of a bar
     assert picture.says("probe timeouts (PTO): 3") and picture.marks("pto") == len(download.timeouts) == 3
     flight = picture.steps("bytes-in-flight")
     ys = [y for _, y in flight]

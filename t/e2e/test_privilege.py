@@ -1,4 +1,4 @@
-"""Of root, h2olog keeps as little as it can, for as short as it can; and it believes nobody."""
+"""h2olog keeps as few rights of root as possible, as short as possible, and trusts no input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOBODY, CALLER, GROUP = 65534, 1234, 5678
 
 
 def environment(**variables: str) -> Before:
-    """For `before`: the variables are in h2olog's environment, in addition."""
+    """For `before`: adds variables to the environment of h2olog."""
     return lambda: os.environ.update(variables)
 
 
@@ -49,7 +49,7 @@ def test_least_privilege(
     serve: Serve, trace: Trace, program: str, mode: str, options: list[str], sudo: tuple[int, int] | None,
     uid: int, gid: int,
 ) -> None:  # fmt: skip
-    """Of every thread of it, as soon as there is a line."""
+    """Every thread, as soon as there is a line."""
 
     def before() -> None:
         os.setgroups([4, 27])
@@ -72,15 +72,15 @@ def test_least_privilege(
             assert int(status[kind], 16) == 0, kind
         assert status["NoNewPrivs"] == "1"
         assert status["Seccomp"] == "2"  # SECCOMP_MODE_FILTER
-    assert server.play() == (1, 0)  # it can do what it has to with that
+    assert server.play() == (1, 0)  # it works in this state
     assert len(tracer.wait_lines(2)) == 2
     assert tracer.stop() == 0
     assert len(tracer.lines()) == 2
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_memory_is_nobody_elses(serve: Serve, trace: Trace, program: str) -> None:
-    """There are other people's cookies in it: no core dumps, and not even its own user looks into it."""
+def test_memory_is_private(serve: Serve, trace: Trace, program: str) -> None:
+    """Memory has cookies of other users: no core dumps, and not even its own user can read it."""
     server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n")
     tracer = trace(server, program=program, before=as_sudo())
     server.play()
@@ -89,7 +89,7 @@ def test_memory_is_nobody_elses(serve: Serve, trace: Trace, program: str) -> Non
     limits = re.search(r"^Max core file size +(\S+) +(\S+) ", (process / "limits").read_text(), re.M)
     assert limits is not None and limits.groups() == ("0", "0")
     assert status_of(process)["Uid"].split() == [str(CALLER)] * 4
-    assert (process / "mem").stat().st_uid == 0  # so it is if a process is not dumpable
+    assert (process / "mem").stat().st_uid == 0  # this shows that a process is not dumpable
 
     child = os.fork()
     if child == 0:
@@ -98,7 +98,7 @@ def test_memory_is_nobody_elses(serve: Serve, trace: Trace, program: str) -> Non
 
 
 def look_into(pid: int) -> int:
-    """As the user that h2olog has become. Returns how far it got."""
+    """Tries to read memory as the user that h2olog has become. Returns how far that worked."""
     os.setgroups([])
     os.setgid(GROUP)
     os.setuid(CALLER)
@@ -122,7 +122,7 @@ def test_no_core_dump_from_the_start(serve: Serve) -> None:
     try:
         limits = Path(f"/proc/{process.pid}/limits")
         wait_until(lambda: re.search(r"^Max core file size +0 +0 ", limits.read_text(), re.M) is not None, "the limit")
-        # before it has even looked at the server
+        # before it looks at the server
         status = status_of(limits.parent)
         assert status["Uid"].split()[0] == "0" and status["Seccomp"] == "0"
     finally:
@@ -141,7 +141,7 @@ MALFORMED = [
 
 @pytest.mark.parametrize("word", MALFORMED)
 def test_malformed_sudo_ids(serve: Serve, tmp_path: Path, word: str) -> None:
-    """An error, not a process that stays root."""
+    """This is an error; h2olog does not stay root."""
     server, file = serve(), tmp_path / "file"
     memory = Memory(server)
     for before in (as_sudo(uid=word), as_sudo(gid=word)):
@@ -168,7 +168,7 @@ def test_half_of_the_sudo_ids(serve: Serve, name: str) -> None:
 
 
 def hostile_headers(folder: Path) -> str:
-    """A tree of headers none of which compiles."""
+    """Makes a tree of headers that do not compile."""
     names = ["linux/types.h", "linux/kconfig.h", "linux/version.h", "linux/bpf.h", "linux/ptrace.h", "asm/page.h"]
     names += ["uapi/linux/ptrace.h", "uapi/linux/bpf.h", "stddef.h", "stdint.h", "bcc/helpers.h"]
     for name in names:
@@ -180,7 +180,7 @@ def hostile_headers(folder: Path) -> str:
 
 
 def fake_tools(folder: Path, mark: Path) -> str:
-    """Programs that tell if they are run."""
+    """Makes programs that leave a mark if they are run."""
     folder.mkdir()
     for name in ("clang", "clang-14", "llc", "opt", "ptxas", "ld", "ld.lld", "as", "gcc", "uname", "modprobe", "sh"):
         (folder / name).write_text(f"#!/bin/sh\necho {name} >>{mark}\nexit 1\n")
@@ -189,7 +189,7 @@ def fake_tools(folder: Path, mark: Path) -> str:
 
 
 def check_hostile(headers: str, tools: str, mark: Path) -> None:
-    """What the test relies on: who uses one of the headers fails, and who runs one of the programs leaves the mark."""
+    """Checks the preconditions: using a header fails, and running a program leaves the mark."""
     command, source = ["/usr/bin/cc", "-E", "-"], b"#include <linux/types.h>\n"
     assert subprocess.run(command, input=source, capture_output=True).returncode == 0
     done = subprocess.run(command, input=source, capture_output=True, env={"CPATH": f"{headers}/include"})
@@ -202,7 +202,7 @@ def check_hostile(headers: str, tools: str, mark: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ARCH", "BCC_LINUX_VERSION_CODE", "all"])
 def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, name: str) -> None:
-    """No variable changes which headers, files or programs libbcc and clang use, or what they say."""
+    """No variable changes which headers, files or programs libbcc and clang use, or what they print."""
     server, mark = serve(script=SCRIPT), tmp_path / "mark"
     headers, tools = hostile_headers(tmp_path / "headers"), fake_tools(tmp_path / "tools", mark)
     check_hostile(headers, tools, mark)
@@ -230,14 +230,14 @@ def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, name: s
 
 
 class Renamed(Server):
-    """A stand-in whose command line says what one likes."""
+    """A stand-in with any command line."""
 
     def __init__(self, script: Path, name: bytes, words: list[bytes]) -> None:
         binary = script.parent / os.fsdecode(name)
         self.binary = BUILD / "t" / "standin" / "standin-2026-06"
         binary.write_bytes(self.binary.read_bytes())
         binary.chmod(0o755)
-        # its own words come first; getopt(3) finds the options behind them
+        # its own words come first; getopt(3) finds the options after them
         command = [words[0], b"--script", bytes(script), *words[1:]]
         self.process = subprocess.Popen(command, executable=bytes(binary), stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -251,7 +251,7 @@ ESCAPED = r"h2o\x0a2026-11-22T12:23:01Z Attaching: tracing PID 1 (forged)\x0d\x1
 
 
 def is_tame(text: bytes) -> bool:
-    """No byte that moves a cursor, and no line that is none."""
+    """Checks that there is no byte that moves the cursor, and no forged line."""
     return re.search(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", text) is None
 
 
@@ -282,7 +282,7 @@ def test_hostile_name_of_a_server(tmp_path: Path, options: list[str]) -> None:
 def test_hostile_name_in_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
-    """Of a process without probes; its name is what prctl(2) was told. No file is left of the start that failed."""
+    """A process without probes; prctl(2) set its name. The failed start leaves no file behind."""
     monkeypatch.chdir(tmp_path)
     ready = "import ctypes; ctypes.CDLL(None).prctl(15, b'a\\n\\x1b[2J\\xff', 0, 0, 0); print(flush=True); input()"
     process = subprocess.Popen(
@@ -301,7 +301,7 @@ def test_hostile_name_in_an_error(
 
 
 def test_hostile_notes(tmp_path: Path) -> None:
-    """The binary can name its probes and their operands as it likes."""
+    """A binary can have any names of probes and any operands."""
     content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
     operands = re.search(rb"h2o\0send_response_header\0([^\0]+)\0", content)
     assert operands is not None

@@ -1,4 +1,5 @@
-"""A process that is not the server: h2olog says which one is. The end of the server: h2olog says so, and what took over."""
+"""A process that is not the server: h2olog names the server. The end of the server: h2olog reports it, and its
+successor."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ STANDIN = BUILD / "t" / "standin" / "standin-2026-06"
 FORKER = BUILD / "t" / "standin" / "standin-forker"
 KINDS = [[], ["-l"]]
 
-# h2o's own supervisor is a Perl script of this name. This one starts a server for each SIGHUP, and ends all with SIGTERM;
-# if its first argument is "restart", it starts the newest anew when that has ended.
+# h2o's own supervisor is a Perl script with this name. This one starts a server for each SIGHUP, and ends all with
+# SIGTERM. If its first argument is "restart", it replaces the newest server when that ends.
 START_SERVER = """
 my ($policy, @command) = @ARGV;
 my ($newest, %servers);
@@ -40,14 +41,14 @@ while (1) {
 
 
 class Family:
-    """Starts processes, and ends them with all that they have started."""
+    """Starts processes, and ends them with all their descendants."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.processes: list[subprocess.Popen[str]] = []
 
     def copy(self, binary: Path, name: str = "h2o") -> Path:
-        """A program under another name, in a folder of its own."""
+        """Copies a program with another name into its own folder."""
         copied = self.folder / binary.name / name
         if not copied.exists():
             copied.parent.mkdir(exist_ok=True)
@@ -82,7 +83,7 @@ class Supervisor:
         self.process, self.pid = process, process.pid
 
     def wait_server(self) -> int:
-        """The pid of the next server that says that it listens."""
+        """Returns the PID of the next server that reports that it listens."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         match = re.fullmatch(r"listening on 127\.0\.0\.1:\d+ pid (\d+) threads \d+\n", line)
@@ -90,7 +91,7 @@ class Supervisor:
         return int(match.group(1))
 
     def renew(self) -> int:
-        """As `kill -HUP` does; the old server stays."""
+        """Like `kill -HUP`. The old server continues to run."""
         self.process.send_signal(signal.SIGHUP)
         return self.wait_server()
 
@@ -120,7 +121,7 @@ def fails(pid: int, sentence: str, *words: str) -> None:
 
 @pytest.mark.parametrize("words", KINDS)
 def test_supervisor(family: Family, words: list[str]) -> None:
-    """It is what `pid-file` holds."""
+    """The supervisor is the process in `pid-file`."""
     supervisor = family.supervise()
     server = supervisor.wait_server()
     begin = f"process {supervisor.pid} (perl) is not the server, but its supervisor (start_server); "
@@ -132,7 +133,7 @@ def test_supervisor(family: Family, words: list[str]) -> None:
 
 
 def test_other_supervisors(family: Family) -> None:
-    """Whatever has started a server, itself or by another one: a shell, sudo, an init of a container."""
+    """Other processes that have started a server, directly or through others: a shell, sudo, an init of a container."""
     server = f"{family.copy(STANDIN)} & wait"
     outer = family.start("bash", "-c", f"bash -c '{server}' & wait")
     inner = wait_child(outer.pid, "bash")
@@ -143,7 +144,7 @@ def test_other_supervisors(family: Family) -> None:
 
 
 def test_server_that_has_ended_is_not_named(family: Family) -> None:
-    """It is a zombie until its parent asks for its status."""
+    """It is a zombie until its parent reads its status."""
     script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1], stdout=subprocess.DEVNULL); "
     script += "print(p.pid, flush=True); input()"
     parent = family.start("/usr/bin/python3", "-c", script, family.copy(STANDIN))
@@ -167,7 +168,7 @@ def test_helper_of_a_server(family: Family, words: list[str]) -> None:
 
 
 def start_forker(family: Family, name: str, word: str) -> tuple[int, int]:
-    """A server with a child that it has forked."""
+    """A server with a forked child."""
     parent = family.start(word, executable=family.copy(FORKER, name))
     assert parent.stdout is not None and parent.stdout.readline().startswith("ready ")
     parent.send_signal(signal.SIGUSR2)
@@ -176,7 +177,7 @@ def start_forker(family: Family, name: str, word: str) -> tuple[int, int]:
 
 
 def attaches(folder: Path, pid: int) -> str:
-    """What h2olog says, without -d, on a process that it traces until Ctrl-C."""
+    """Returns the messages of h2olog without -d for a process that it traces until Ctrl-C."""
     folder.mkdir()
     tracer = Tracer(folder, "-d", "-p", str(pid))
     assert tracer.stop() == 0
@@ -185,8 +186,8 @@ def attaches(folder: Path, pid: int) -> str:
 
 @pytest.mark.parametrize("words", KINDS)
 @pytest.mark.parametrize("name, word", [("h2o", "h2o"), ("h2o-2026", "neverbleed"), ("h2o", "neverbleed")])
-def test_keeper_of_the_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
-    """It has the server's program, hence its probes, and would never fire one."""
+def test_child_with_the_private_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
+    """It runs the server's program, so it has the probes, but never fires one."""
     parent, child = start_forker(family, name, word)
     sentence = f"process {child} ({name}) keeps the private keys of process {parent} (neverbleed) and does not serve"
     fails(child, f"{sentence}; trace that: -p {parent}", *words)
@@ -194,7 +195,7 @@ def test_keeper_of_the_keys(family: Family, tmp_path: Path, name: str, word: str
 
 
 def test_forked_servers_of_another_name(family: Family, tmp_path: Path) -> None:
-    """Who has built a server of their own with h2o's library may fork workers that serve."""
+    """A server that was built with h2o's library can fork workers that serve."""
     _, child = start_forker(family, "server", "server")
     assert "h2olog: process " not in attaches(tmp_path / "child", child)
 
@@ -203,13 +204,13 @@ def test_forked_servers_of_another_name(family: Family, tmp_path: Path) -> None:
 
 
 def messages_at_the_end(tracer: Tracer) -> list[str]:
-    """Those after attaching."""
+    """Returns the messages after attaching."""
     assert tracer.process.wait(PATIENCE) == 0
     return tracer.messages().split("\n")[:-1]
 
 
 def start_tracer(folder: Path, pid: int, program: str = "h2olog") -> Tracer:
-    """Without -d; that it is attached shows by its having given up what it could do."""
+    """Starts h2olog without -d. It is attached when it has given up its privileges."""
     folder.mkdir()
     tracer = Tracer(folder, "-p", str(pid), program=program, attached=False)
     status = Path(f"/proc/{tracer.process.pid}/status")

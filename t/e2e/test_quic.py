@@ -1,7 +1,7 @@
 """QUIC events as JSON: every field of every probe of two versions of h2o, the traces of real servers, ties.
 
-What is to be printed is worked out here, from the declarations in t/data/probes.json and the rules of the
-JSON printer, by a model of its own: it shares nothing with misc/gen_quic_bpf.py.
+The expected output is computed here, from the declarations in t/data/probes.json and the rules of the JSON printer.
+This model is independent of misc/gen_quic_bpf.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pytest
 from conftest import DATA, SLOWNESS, VERSIONS, Probe, Server, Tracer, probes_of, wait_until
 from support import Serve, Trace
 
-# A value that the script is given: a number, text or bytes, an address, NULL, what a quicly_rtt_t holds.
+# A value in a script: a number, text or bytes, an address, NULL, the content of a quicly_rtt_t.
 Value = Any
 # A JSON object, in the order of its keys.
 Pairs = list[tuple[str, Any]]
@@ -35,9 +35,9 @@ TEXT = "const char *"
 BYTES = ("const void *", "uint8_t *")
 CONN, STREAM, RTT = "struct st_quicly_conn_t *", "struct st_quicly_stream_t *", "struct quicly_rtt_t *"
 ADDRESS, STATS = "struct sockaddr *", "struct st_quicly_stats_t *"
-# Printed as integers: they tell objects apart.
+# Printed as integers, because they identify objects.
 OPAQUE = ("struct st_h2o_socket_t *", "struct st_ptls_t *", "struct st_h2o_io_uring_cmd_t *")
-# Private to the server: not printed.
+# Private to the server, not printed.
 PRIVATE = (
     "struct st_h2o_conn_t *", "struct st_quicly_address_token_plaintext_t *", "struct st_h2o_iovec_t *", "void *",
 )  # fmt: skip
@@ -63,22 +63,22 @@ APPLICATION_DATA = {
     ("quicly:stream_receive", "data"),
     ("quicly:stream_send", "data"),
 }  # fmt: skip
-# Declared as bytes, but text: picotls makes hex of it.
+# Declared as bytes, but text: picotls passes hex.
 HEX_TEXT = {("picotls:client_random", "bytes")}
-# h2o passes these as int, though it declares size_t (PASSED_AS in t/gen_standin.py).
+# h2o passes these as int, although it declares size_t (PASSED_AS in t/gen_standin.py).
 PASSED_AS_INT = {
     (f"quicly:path_{what}_{way}", "bytes_len") for what in ("challenge", "response") for way in ("receive", "send")
 }
 
 ACCEPTS = ("h2o:h3_accept", "h2o:h3s_accept")
 CLOSES = ("h2o:h3_close", "h2o:h3s_destroy")
-# What says that a connection of quicly begins and ends. It is followed even where it is not printed.
+# Probes that tell that a connection of quicly begins or ends. They are traced even if they are not printed.
 BEGINS = ("quicly:accept", "quicly:connect")
 LIVES = (*BEGINS, "quicly:free")
-# What `quic` means, of h2o.
+# The probes of h2o that `quic` traces.
 QUIC_OF_H2O = (*ACCEPTS, *CLOSES, "h2o:send_response_header")
 
-# How much of a value is captured: a header's name, text or bytes that are counted, text that ends with a NUL.
+# How much of a value is captured: the name of a header, text or bytes with a length, NUL-terminated text.
 NAME_MAX, TEXT_MAX, STRING_MAX = 256, 4096, 1023
 
 NOW = object()  # the wall-clock time at which the event happened
@@ -99,7 +99,7 @@ class StatsField(NamedTuple):
         data[self.offset : self.offset + self.width] = value.to_bytes(self.width, "little", signed=self.is_signed)
 
 
-# A layout: the size of the struct, and since when h2o had it.
+# A layout: the size of the struct, and the date since when h2o had it.
 Layout = tuple[int, str]
 NEWEST: Layout = (1032, "2026-06-04")
 
@@ -121,7 +121,7 @@ def stats_layouts() -> dict[Layout, list[StatsField]]:
 
 @dataclass
 class Firing:
-    """A line of a script: a probe, and the values of its arguments; those that are not here are 0 or NULL."""
+    """A line of a script: a probe, and the values of its arguments. Missing ones are 0 or NULL."""
 
     probe: Probe
     values: dict[str, Value]
@@ -132,7 +132,7 @@ class Firing:
 
 
 def spell(type_: str, value: Value) -> str:
-    """A value as the stand-in's scripts have it."""
+    """Returns a value as scripts of the stand-in have it."""
     if value is None:
         return "NULL"
     if isinstance(value, tuple):
@@ -152,7 +152,7 @@ def key_of(name: str) -> str:
 
 
 def counter_of(probe: Probe, type_: str, name: str) -> str | None:
-    """The argument that counts another."""
+    """Returns the argument with the length of another one."""
     names = [argument for _, argument in probe.arguments]
     wanted = (f"{name}_len",) if type_ == TEXT else (f"{name}_len", f"num_{name}", "len")
     return next((w for w in wanted if w in names), None)
@@ -163,7 +163,7 @@ def is_text(probe: Probe, type_: str, name: str) -> bool:
 
 
 def captured(firing: Firing, type_: str, name: str) -> tuple[bytes, bool]:
-    """What is captured of text or bytes, and whether that is not all."""
+    """Returns the captured part of text or bytes, and whether it is truncated."""
     value = firing.values.get(name) or b""
     counter = None if (firing.probe.full_name, name) in HEX_TEXT else counter_of(firing.probe, type_, name)
     if counter is None:
@@ -174,7 +174,7 @@ def captured(firing: Firing, type_: str, name: str) -> tuple[bytes, bool]:
 
 
 def text_of(data: bytes, is_cut: bool) -> str:
-    """Bytes as JSON has them; a character that was cut in two is left out."""
+    """Returns bytes as JSON has them. A truncated character is left out."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(data, not is_cut)
 
 
@@ -183,14 +183,14 @@ def word(data: bytes, offset: int) -> int:
 
 
 def can_be(data: bytes, layout: Layout) -> bool:
-    """Whether a struct can be of a layout, as far as its values tell; it has no pointer."""
+    """Whether the values of a struct allow a layout. The struct has no pointer."""
     if layout[0] == 544:  # rtt.minimum, or the upper half of num-ptos
         return (word(data, 444) != 0) == (layout[1] == "2020-09-08")
     return layout != (936, "2024-07-28") or word(data, 780) != 0  # cc.ssthresh
 
 
 def stats_of(data: bytes | None, size: int) -> Pairs:
-    """Of the layouts that the struct can have, the fields that all of them have."""
+    """Returns the fields that all possible layouts of the struct have in common."""
     if data is None:
         return []
     layouts = [fields for layout, fields in stats_layouts().items() if layout[0] == size and can_be(data, layout)]
@@ -198,7 +198,7 @@ def stats_of(data: bytes | None, size: int) -> Pairs:
 
 
 def field_of(firing: Firing, type_: str, name: str) -> Pairs:
-    """What an argument becomes."""
+    """Returns the printed values of an argument."""
     probe, value = firing.probe, firing.values.get(name)
     if type_ in INTEGERS or type_ in OPAQUE:
         return [(key_of(name), value or 0)]
@@ -230,7 +230,7 @@ def fields_of(firing: Firing, application_data: bool) -> Pairs:
 
 @dataclass
 class Connection:
-    """A connection of quicly's: what h2olog knows of it."""
+    """h2olog's data of a connection of quicly."""
 
     number: int | None = None  # from its first line on
     has_begun: bool = False
@@ -238,13 +238,13 @@ class Connection:
 
 
 class Model:
-    """What h2olog prints of the events that it is told of, in their order."""
+    """Computes the lines of h2olog for events in order."""
 
     def __init__(self, mode: str, application_data: bool = False, chosen: tuple[str, ...] = ()) -> None:
         self.mode, self.application_data = mode, application_data
         self.chosen = chosen  # by -t
         self.ties: dict[int, int] = {}
-        self.connections: dict[int, Connection] = {}  # by the object: the stand-in has one for each number
+        self.connections: dict[int, Connection] = {}  # by object: the stand-in has one for each number
         self.numbered = 0
         self.seq = 0
 
@@ -257,7 +257,8 @@ class Model:
         )  # fmt: skip
 
     def connection_of(self, firing: Firing) -> Connection | None:
-        """The connection of an event. The end is not the last event of one; what begins, or ends again, is another."""
+        """Returns the connection of an event. Events can follow its end. A second begin or end belongs to another
+        connection."""
         probe, values = firing.probe, firing.values
         if probe.provider != "quicly":
             object_ = self.ties.get(values.get("conn_id", 0)) if probe.provider == "h2o" else None
@@ -278,7 +279,7 @@ class Model:
         return connection
 
     def end_of(self, firing: Firing) -> Pairs:
-        """What an event ends with beyond its arguments."""
+        """Returns the members that follow the arguments."""
         probe, end = firing.probe, []
         names = [name for _, name in probe.arguments]
         if probe.provider == "h2o" and "conn_id" in names:
@@ -325,18 +326,18 @@ HOSTILE = (
 )
 CUT_SHORT = (b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98", b"\xf0", b"\xe2", b"ok \xed\xa0")
 
-# Of the numbers, and of all that has text or bytes.
+# Variants of numbers, and of text and bytes.
 NUMBERS = ("small", "wide", "max", "min", "minus", "zero")
 TEXTS = ("hostile", "cut short", "one less", "limit", "one more", "many more", "split")
 
 
 def pattern(length: int, tag: str) -> bytes:
-    """Text that says where in it one is."""
+    """Returns text whose parts show their position."""
     return "".join(f"{tag}{k:x}." for k in range(length))[:length].encode()
 
 
 def integer(type_: str, variant: str, place: int, salt: int) -> int:
-    """Another one for each argument."""
+    """Returns a different value for each argument."""
     width, is_signed = INTEGERS[type_]
     bits = 8 * width
     if variant == "wide":
@@ -364,7 +365,7 @@ def address(variant: str, place: int, salt: int) -> str:
 
 
 def stats(layout: Layout, variant: str, salt: int) -> bytes:
-    """A struct with another value in each field, and none between them."""
+    """Returns a struct with a different value in each field, and nothing between them."""
     data = bytearray(b"\xee" * max(layout[0], 64))
     for place, field in enumerate(stats_layouts().get(layout, [])):
         type_ = f"{'' if field.is_signed else 'u'}int{8 * field.width}_t"
@@ -373,7 +374,7 @@ def stats(layout: Layout, variant: str, salt: int) -> bytes:
 
 
 def text(variant: str, limit: int, is_counted: bool, tag: str) -> tuple[bytes | None, int | None]:
-    """Text and its length; None where that is what the number's variant says."""
+    """Returns text and its length; None if the variant of the number determines it."""
     lengths = {"one less": limit - 1, "limit": limit, "one more": limit + 1, "many more": 3 * limit}
     if variant in lengths:
         data = pattern(lengths[variant], tag)
@@ -381,7 +382,7 @@ def text(variant: str, limit: int, is_counted: bool, tag: str) -> tuple[bytes | 
         data = (HOSTILE + (b"\0" + ALL_BYTES[::-1] if is_counted else b""))[:limit]
     elif variant == "cut short":
         data = tag.encode() + CUT_SHORT[len(tag) % len(CUT_SHORT)]
-    elif variant == "split":  # a character that the limit cuts in two, where the length tells that it does
+    elif variant == "split":  # a character that the limit cuts, if the length shows that it is truncated
         data = pattern(limit - 1 - len(tag) % 2, tag) + "\u20ac".encode() if is_counted else tag.encode() * 3
     elif variant == "wide":
         data = f"{tag} \u00e4\u00f6\u00fc \u20ac \u65e5\u672c \U0001f600".encode()
@@ -403,7 +404,7 @@ def octets(variant: str, tag: str) -> tuple[bytes | None, int | None]:
 
 
 def make_firing(probe: Probe, variant: str, salt: int) -> Firing:
-    """A value for each argument, no two alike."""
+    """Returns a different value for each argument."""
     values: dict[str, Value] = {}
     number = variant if variant in NUMBERS else "small"
     for place, (type_, name) in enumerate(probe.arguments):
@@ -453,7 +454,7 @@ def variants_of(probe: Probe) -> Iterable[str]:
 
 
 def make_firings(version: str) -> list[Firing]:
-    """Every probe, with every kind of values; h2o's also of a connection that is tied to quicly's."""
+    """Returns every probe with every kind of values, and those of h2o also for a tied connection."""
     probes, firings = probes_of(version), []
     accept = next(probe for probe in probes if probe.full_name in ACCEPTS)
     for salt, probe in enumerate(probes):
@@ -478,12 +479,12 @@ def make_firings(version: str) -> list[Firing]:
 
 
 def no_key_twice(pairs: Pairs) -> Pairs:
-    assert len({key for key, _ in pairs}) == len(pairs), f"a key is there twice: {pairs}"
+    assert len({key for key, _ in pairs}) == len(pairs), f"a key appears twice: {pairs}"
     return pairs
 
 
 def check_bytes(data: bytes) -> list[str]:
-    """Whole lines of UTF-8 without any control character, whatever the server was told to hold."""
+    """Checks for complete lines of UTF-8 without control characters, whatever the server has."""
     assert data == b"" or data.endswith(b"\n")
     printed = data.decode("utf-8")
     control = re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed)
@@ -492,7 +493,7 @@ def check_bytes(data: bytes) -> list[str]:
 
 
 def finish(tracer: Tracer) -> list[str]:
-    """Ends it and returns its lines; nothing was lost, and it had nothing to complain of."""
+    """Ends the tracer. Returns its lines. Checks that nothing was lost and no problem was reported."""
     assert tracer.stop() == 0
     for line in tracer.messages().splitlines():
         assert re.match(r"\S+ Attaching: |this server lacks|\S+ [\d.]+ events/s, 0 lost$", line), line
@@ -504,14 +505,14 @@ def parse(lines: list[str]) -> list[Pairs]:
 
 
 def play(server: Server, count: int, not_enabled: int = 0) -> tuple[float, float]:
-    """Plays the script; returns between which milliseconds since the epoch that was."""
+    """Plays the script. Returns the time before and after, in milliseconds since the epoch."""
     begin = time.time() * 1000
     assert server.play() == (count, not_enabled)
     return begin, time.time() * 1000
 
 
 def compare(lines: list[str], expected: list[Pairs], span: tuple[float, float], server: Server) -> None:
-    """Line by line, keys in their order; `tid` and the times are those of the server's firing."""
+    """Compares line by line, with the order of keys. `tid` and times must be those of the firing."""
     threads = {int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()}
     for line, found, wanted in zip(lines, parse(lines), expected):
         values = dict(found)
@@ -526,7 +527,7 @@ def compare(lines: list[str], expected: list[Pairs], span: tuple[float, float], 
 
 
 def check_jq(lines: list[str]) -> None:
-    """jq reads every line, and reads the same. (Its numbers have 53 bits.)"""
+    """jq reads every line, and gets the same values. (Its numbers have 53 bits.)"""
     text_ = "".join(line + "\n" for line in lines)
     done = subprocess.run(["jq", "-c", "."], input=text_.encode(), capture_output=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
@@ -534,7 +535,7 @@ def check_jq(lines: list[str]) -> None:
     def rounded(pairs: Pairs) -> Pairs:
         return [(key, float(value) if isinstance(value, int) else value) for key, value in pairs]
 
-    # Not str.splitlines(): it would split at what JSON strings may hold.
+    # Not str.splitlines(): it would split at characters of JSON strings.
     read = done.stdout.decode("utf-8").split("\n")[:-1]
     assert [rounded(pairs) for pairs in parse(read)] == [rounded(pairs) for pairs in parse(lines)]
 
@@ -550,7 +551,7 @@ def expect(firings: list[Firing], mode: str) -> list[Pairs]:
 
 
 def keys_of(probe: Probe) -> Iterator[tuple[str, str]]:
-    """The keys that a probe has to have been compared in, and of which kind they are."""
+    """Returns the keys that must be compared for a probe, and their kinds."""
     for type_, name in probe.arguments:
         if type_ in PRIVATE or (probe.full_name, name) in SECRETS or (type_ == CONN and probe.provider == "h2o"):
             continue
@@ -576,7 +577,7 @@ def keys_of(probe: Probe) -> Iterator[tuple[str, str]]:
 
 
 def check_all_compared(version: str, expected: list[Pairs]) -> None:
-    """A field that is never compared is a field that is wrong."""
+    """Checks that every field was compared."""
     seen: dict[tuple[str, str], set[Any]] = {}
     for pairs in expected:
         named = dict(pairs)
@@ -602,7 +603,7 @@ def check_all_compared(version: str, expected: list[Pairs]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_field(serve: Serve, trace: Trace, version: str) -> None:
-    """Four tracers on one server, one for each way to look at it."""
+    """Four tracers on one server, each with other options."""
     firings = make_firings(version)
     server = serve(version, script="\n".join(firing.script() for firing in firings))
     tracers = {mode: trace(server, *arguments, attached=False) for mode, arguments in MODES.items()}
@@ -612,12 +613,13 @@ def test_every_field(serve: Serve, trace: Trace, version: str) -> None:
     for mode, tracer in tracers.items():
         lines = finish(tracer)
         compare(lines, expect(firings, mode), span, server)
-        assert "SECRET" not in "\n".join(lines)  # but in names such as QUIC_SERVER_HANDSHAKE_TRAFFIC_SECRET: none here
+        # except in names such as QUIC_SERVER_HANDSHAKE_TRAFFIC_SECRET, which do not occur here
+        assert "SECRET" not in "\n".join(lines)
         check_jq(lines)
     check_all_compared(version, expect(firings, "all -a"))
 
 
-# Of each kind of field, and of places in the binary, one; more would take 0.1 s each to detach.
+# One of each kind of field and of location. More would take 0.1 s each to detach.
 ONE_OF_EACH = (
     "h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy", "h2o:send_response_header",
     "h2o:h3_packet_receive", "quicly:receive", "quicly:send", "quicly:packet_commit", "quicly:packet_sent",
@@ -627,8 +629,8 @@ ONE_OF_EACH = (
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_fields_with_an_event_a_place(serve: Serve, trace: Trace, version: str) -> None:
-    """The same on kernels that have no links for many uprobes."""
+def test_fields_without_links(serve: Serve, trace: Trace, version: str) -> None:
+    """The same for kernels without uprobe_multi links."""
     firings = [firing for firing in make_firings(version) if firing.probe.full_name in ONE_OF_EACH]
     assert len({firing.probe.full_name for firing in firings}) == {"2020-06": 11, "2026-06": 12}[version]
     script = "\n".join(firing.script() for firing in firings)
@@ -643,12 +645,12 @@ def one_of(version: str, *names: str) -> Probe:
 
 
 def only(script: str) -> list[str]:
-    """-t for what a script fires: less is attached in less time."""
+    """Returns -t for the probes of a script, so that fewer probes are attached."""
     return [word for name in dict.fromkeys(re.findall(r"^ *(\w+:\w+)", script, re.M)) for word in ("-t", name)]
 
 
 def run_script(serve: Serve, trace: Trace, version: str, script: str, *arguments: str) -> list[dict[str, Any]]:
-    """What is printed of a script, as objects."""
+    """Returns the printed objects of a script."""
     server = serve(version, script=script)
     tracer = trace(server, *arguments, *only(script))
     server.play()
@@ -656,7 +658,7 @@ def run_script(serve: Serve, trace: Trace, version: str, script: str, *arguments
 
 
 def test_unreadable_text_and_bytes(serve: Serve, trace: Trace) -> None:
-    """What is not in memory is null: not the same as empty, nor made up. The events are printed all the same."""
+    """Unreadable memory is null, which differs from empty. The events are still printed."""
     script = """
 quicly:send conn=5 at=1 state=-1 dcid=ptr:0x10
 quicly:conn_stats conn=5 at=4 stats=ptr:0x17 size=1032
@@ -698,7 +700,7 @@ picotls:receive_message tls=1 message=2 bytes=ptr:0x17 len=3 result=4
 
 @pytest.mark.parametrize("pointer", ["NULL", "ptr:0x10"])
 def test_unreadable_structs(serve: Serve, trace: Trace, pointer: str) -> None:
-    """So are the fields of structs: 0 would be a stream, or a round trip of no time."""
+    """Unreadable fields of structs are null, too: 0 would be a stream, or a round trip without time."""
     script = f"""
 quicly:stream_on_open conn=5 at=2 stream={pointer}
 quicly:quictrace_cc_ack conn=5 at=3 rtt={pointer} cwnd=4 inflight=6
@@ -713,15 +715,16 @@ h2o:connect_tcp_start conn_id=1 req_id=2 dest={pointer}
     assert values + [found[2]["conn"], found[3]["dest"]] == [None] * 7
 
 
-# Of the layouts of 936 bytes: where cc.type's pointer lies.
+# Offsets of the pointer cc.type in the layouts of 936 bytes.
 TYPE_AT = {(936, "2024-07-28"): 768, (936, "2025-09-20"): 776}
 
 
 def test_stats_of_two_layouts(serve: Serve, trace: Trace) -> None:
-    """The pointer to an object in the server's files tells which one it is; what is not certain is not printed."""
+    """The pointer to an object in a file of the server shows the layout.
+    Fields that are not certain are not printed."""
 
     def script(pid: int) -> str:
-        """The server waits for its script, and has its files mapped."""
+        """Makes the script when the server has started and its files are mapped."""
         lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8").split("\n")
         mapped = next(line.split("-")[0] for line in lines if line.endswith(f"/{server_name}"))
         for layout, at in TYPE_AT.items():
@@ -744,7 +747,7 @@ def test_stats_of_two_layouts(serve: Serve, trace: Trace) -> None:
 
 
 def test_addresses_of_no_known_family(serve: Serve, trace: Trace) -> None:
-    """As of a UNIX socket, AF_UNSPEC, or a struct that ends where its memory does: an object all the same."""
+    """Like a UNIX socket, AF_UNSPEC, or a struct at the end of its memory: the event is still printed."""
     script = """
 h2o:connect_tcp_start conn_id=1 req_id=2 dest=x"0100746d70"
 h2o:connect_tcp_start conn_id=1 req_id=3 dest=x"00000000000000000000000000000000"
@@ -761,7 +764,7 @@ h2o:connect_tcp_start conn_id=1 req_id=6 dest=x"0a00115c0000000020010db800000000
 
 
 def test_replay_of_2020(serve: Serve, trace: Trace) -> None:
-    """Line by line, byte for byte, what the C++ h2olog of 2020 printed; but for `epoch`, which it had as 0."""
+    """Line by line, the same bytes as the C++ h2olog of 2020, except for `epoch`, which was always 0 there."""
     probes = {probe.name.replace("_", "-"): probe for probe in probes_of("2020-06") if probe.provider != "picotls"}
     lines = (DATA / "trace-2020-06-quic.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     assert len(lines) == 92
@@ -786,12 +789,12 @@ def test_replay_of_2020(serve: Serve, trace: Trace) -> None:
             at, _, connection = at.partition(",")
             assert begin - 1000 <= int(at) <= end + 1000 and connection == '"connection":1}'
         else:
-            wanted = wanted.removesuffix("}") + ',"connection":1}'  # which was not known in 2020
+            wanted = wanted.removesuffix("}") + ',"connection":1}'  # unknown in 2020
         assert line == wanted
 
 
 def firing_of(probe: Probe, event: dict[str, Any]) -> Firing:
-    """What a server fired that printed this. What it did not print is something, too."""
+    """Returns the firing of a server that gives this line, with values for arguments that are not printed."""
     values: dict[str, Value] = {}
     for type_, name in probe.arguments:
         key = key_of(name)
@@ -816,22 +819,22 @@ def firing_of(probe: Probe, event: dict[str, Any]) -> Firing:
     return Firing(probe, values)
 
 
-# The server's own logger, which wrote trace-2026-06-truth.jsonl, calls some things otherwise. By probe, argument:
-# the logger's name.
+# The server's own logger, which wrote trace-2026-06-truth.jsonl, has other names for some arguments. By probe and
+# argument: the name in the log.
 SAME_AS = {
     ("h2o:h1_accept", "conn_uuid"): "uuid",
     ("h2o:h3_frame_receive", "bytes"): "payload",
     ("h2o:h3_frame_receive", "bytes_len"): "payload_len",
     ("quicly:ecn_validation", "ecn_state"): "state",
 }
-# Its `write` and `writev` are logged where the probes socket_write and socket_writev are fired.
+# Its `write` and `writev` are logged where the probes socket_write and socket_writev fire.
 SAME_PROBE_AS = {("h2o", "write"): "h2o:socket_write", ("h2o", "writev"): "h2o:socket_writev"}
 
-# What it says beyond the probes' arguments, which h2olog cannot know.
+# Members of the log that are not arguments of the probes, so h2olog cannot know them.
 LEFT_OUT = {
-    # the number of bytes that it found behind bufs
+    # the number of bytes behind bufs
     "h2o:socket_write": {"num_bytes"},
-    # the QPACK and control streams, counted by the logger alone
+    # the QPACK and control streams, which only the logger counts
     "h2o:h3s_destroy": {
         "control_stream_bytes_received", "qpack_encoder_bytes_received", "qpack_decoder_bytes_received",
         "control_stream_bytes_sent", "qpack_encoder_bytes_sent", "qpack_decoder_bytes_sent",
@@ -839,11 +842,11 @@ LEFT_OUT = {
     # secrets; the probe has no secret_len
     "quicly:crypto_update_secret": {"secret", "secret_len"},
 }  # fmt: skip
-# `cb` of socket_write, a pointer to a function, is private to the server; of the packet that `receive` has, h2olog
-# prints the first octet.
+# `cb` of socket_write, a pointer to a function, is private to the server. Of the packet of `receive`, h2olog prints the
+# first octet.
 NOT_PRINTED = {("h2o:socket_write", "cb"), ("quicly:receive", "bytes")}
 
-# The other way round: what the logger leaves out of some or all events of a probe, and h2olog prints.
+# Members that the logger leaves out of some or all events of a probe, and that h2olog prints.
 ADDED = {
     "quicly:receive": {"first-octet", "bytes-len"},
     "quicly:new_token_send": {"token-len"},
@@ -852,12 +855,12 @@ ADDED = {
     "quicly:conn_stats": {"size"},
     "picotls:receive_message": {"bytes"},
 }  # fmt: skip
-MASTER_ID = 7  # the logger does not say quicly's number of the connection
+MASTER_ID = 7  # the logger does not have quicly's number of the connection
 
 
 @dataclass
 class Truth:
-    """An event of the server's own logger, as a firing, and what h2olog has to say of it, in that order."""
+    """An event of the server's own logger as a firing, and the expected values of h2olog in that order."""
 
     firing: Firing
     fields: Pairs
@@ -919,7 +922,7 @@ def stats_from(event: dict[str, Any]) -> bytes:
 
 
 def test_replay_of_2026(serve: Serve, trace: Trace) -> None:
-    """Every event that the server's own logger tells of, value by value and in its order."""
+    """Every event of the server's own logger, value by value, in the same order."""
     probes = {probe.full_name: probe for probe in probes_of("2026-06")}
     lines = (DATA / "trace-2026-06-truth.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
     truths = [truth_of(json.loads(line), probes) for line in lines]
@@ -946,7 +949,7 @@ def test_replay_of_2026(serve: Serve, trace: Trace) -> None:
             assert extra.pop("conn") == MASTER_ID
         else:
             assert begin - 1000 <= extra.pop("time") <= end + 1000
-        if probe.provider == "h2o":  # the one connection that is HTTP/3 is tied
+        if probe.provider == "h2o":  # the only HTTP/3 connection is tied
             is_tied = truth.firing.values.get("conn_id") == 4
             assert extra.pop("conn", None) == (MASTER_ID if is_tied else None), line
         if probe.provider == "quicly" or (probe.provider == "h2o" and is_tied):
@@ -959,40 +962,40 @@ def test_replay_of_2026(serve: Serve, trace: Trace) -> None:
         assert set(extra) <= ADDED.get(probe.full_name, set()), line
     assert num_fields == 788
 
-    # `quic` is the same less what is not QUIC, and numbered anew.
+    # `quic` prints the same without events that are not QUIC, with its own numbers.
     model, wanted = Model("quic", True), []
     for truth, pairs in zip(truths, parse(printed)):
         if model.print(truth.firing) is not None:
             own = {"seq": model.seq, **({"time": NOW} if truth.firing.probe.provider == "h2o" else {})}
             wanted.append([(key, own.get(key, value)) for key, value in pairs if key not in ("provider", "tid")])
-    assert len(wanted) == 120 + 8  # of quicly; of h2o, accept, destroy and six response headers
+    assert len(wanted) == 120 + 8  # of quicly; of h2o: accept, destroy and six response headers
     compare(finish(quic), wanted, (begin, end), server)
 
 
 # --- (3) ties ------------------------------------------------------------------------------------------
 
-# What accepts and closes an HTTP/3 connection, in each version.
+# The probes that accept and close an HTTP/3 connection, in each version.
 NAMES = {"2020-06": ("h3_accept", "h3_close"), "2026-06": ("h3s_accept", "h3s_destroy")}
 
-# A firing; what `quic` prints of it, as type, conn-id, conn; what `all` does. Without conn: not tied.
+# A firing; the output of `quic`, as type, conn-id, conn; that of `all`. Without conn: not tied.
 TIES: list[tuple[str, tuple[Any, ...] | None, tuple[Any, ...]]] = [
-    # never accepted while h2olog looked
+    # accepted before h2olog was attached
     ("{header} conn_id=9", None, ("{header}", 9)),
     ("{accept} conn_id=9 quic=100", ("{accept}", 9, 100), ("{accept}", 9, 100)),
     ("{header} conn_id=9", ("{header}", 9, 100), ("{header}", 9, 100)),
     ("{accept} conn_id=10 quic=101", ("{accept}", 10, 101), ("{accept}", 10, 101)),
     ("{header} conn_id=10", ("{header}", 10, 101), ("{header}", 10, 101)),
     ("{header} conn_id=9", ("{header}", 9, 100), ("{header}", 9, 100)),
-    # a connection's number has 64 bits
+    # a number of a connection has 64 bits
     ("{header} conn_id=0x100000009", None, ("{header}", 0x100000009)),
     # HTTP/1
     ("h2o:h1_accept conn_id=11 sock=1", None, ("h2o:h1_accept", 11)),
     ("h2o:receive_request conn_id=11 req_id=1 http_version=257", None, ("h2o:receive_request", 11)),
     ("{header} conn_id=11", None, ("{header}", 11)),
     ("h2o:h1_close conn_id=11", None, ("h2o:h1_close", 11)),
-    # what else HTTP/3 does is in `all`
+    # other events of HTTP/3 are printed by `all`
     ("h2o:receive_request conn_id=10 req_id=4 http_version=768", None, ("h2o:receive_request", 10, 101)),
-    # the event that closes is the last that has conn
+    # the event that closes is the last one with conn
     ("{close} conn_id=9", ("{close}", 9, 100), ("{close}", 9, 100)),
     ("{header} conn_id=9", None, ("{header}", 9)),
     ("{header} conn_id=10", ("{header}", 10, 101), ("{header}", 10, 101)),
@@ -1005,7 +1008,7 @@ TIES: list[tuple[str, tuple[Any, ...] | None, tuple[Any, ...]]] = [
     ("{header} conn_id=9", ("{header}", 9, 103), ("{header}", 9, 103)),
     ("{close} conn_id=9", ("{close}", 9, 103), ("{close}", 9, 103)),
     ("{header} conn_id=9", None, ("{header}", 9)),
-    # numbers at the edges, 0 of both among them
+    # the smallest and the largest numbers
     ("{accept} conn_id=0 quic=0", ("{accept}", 0, 0), ("{accept}", 0, 0)),
     ("{accept} conn_id=-1 quic=-1", ("{accept}", 2**64 - 1, 2**32 - 1), ("{accept}", 2**64 - 1, 2**32 - 1)),
     ("{header} conn_id=0", ("{header}", 0, 0), ("{header}", 0, 0)),
@@ -1030,7 +1033,7 @@ def test_ties(serve: Serve, trace: Trace, version: str) -> None:
     quic, everything, header = (trace(server, *arguments, attached=False) for arguments in modes)
     for tracer in (quic, everything, header):
         tracer.wait_attached()
-    # A real request, before all: no line of it in quic.
+    # A real request first. `quic` prints no line of it.
     assert server.curl("/") == "Hello, world\n"
     server.play()
     found = [dict(pairs) for pairs in parse(finish(quic))]
@@ -1038,20 +1041,21 @@ def test_ties(serve: Serve, trace: Trace, version: str) -> None:
     assert [ties_of(event) for event in found] == wanted
     assert [event["seq"] for event in found] == list(range(1, len(wanted) + 1))
 
-    # What is chosen is tied all the same, by events that are not printed.
+    # Selected events are tied, too, by events that are not printed.
     found = [dict(pairs) for pairs in parse(finish(header))]
     assert [ties_of(event) for event in found] == [row for row in wanted if row[0] == "h2o:send_response_header"]
     assert [event["seq"] for event in found] == list(range(1, len(found) + 1))
 
     found = [dict(pairs) for pairs in parse(finish(everything))]
-    request = [event for event in found if event["conn-id"] == 1]  # its end can come while the script is played
+    request = [event for event in found if event["conn-id"] == 1]  # the server can end while it plays the script
     assert len(request) > 8 and all("conn" not in event for event in request)
     wanted = [tuple(expand(version, w) if isinstance(w, str) else w for w in row[2]) for row in TIES]
     assert [ties_of(event) for event in found if event["conn-id"] != 1] == wanted
 
 
 def test_ties_of_many_connections(serve: Serve, trace: Trace) -> None:
-    """Of several threads at once; what the one ties, another can use. `#` numbers a thread's firings."""
+    """Connections of several threads at the same time. Another thread can use a tie. `#` is the number of the thread's
+    firing."""
     script = """
 repeat 2000
   h2o:h3s_accept conn_id=# quic=#
@@ -1074,7 +1078,7 @@ end
 
 
 def test_accept_of_a_connection_that_cannot_be_read(serve: Serve, trace: Trace) -> None:
-    """It ties nothing: a connection of quicly's that is not known is none, and not number 0."""
+    """It does not tie: an unreadable connection of quicly is not connection 0."""
     script = "h2o:h3s_accept conn_id=5 quic=NULL\nh2o:send_response_header conn_id=5"
     assert [ties_of(event) for event in run_script(serve, trace, "2026-06", script, "all")] == [
         ("h2o:h3s_accept", 5), ("h2o:send_response_header", 5)
@@ -1082,8 +1086,8 @@ def test_accept_of_a_connection_that_cannot_be_read(serve: Serve, trace: Trace) 
     assert [ties_of(event) for event in run_script(serve, trace, "2026-06", script, "quic")] == [("h2o:h3s_accept", 5)]
 
 
-def test_connections_that_were_there_before(serve: Serve, trace: Trace) -> None:
-    """Ties are of a run: a second tracer knows nothing of what the first one saw."""
+def test_connections_of_an_earlier_tracer(serve: Serve, trace: Trace) -> None:
+    """Ties belong to a run: a second tracer has none of the first one."""
     server = serve("2026-06", script="h2o:send_response_header conn_id=5\nh2o:h3s_accept conn_id=5 quic=6")
     first = trace(server, "quic", "-t", "h2o:*")
     server.play()
@@ -1095,7 +1099,7 @@ def test_connections_that_were_there_before(serve: Serve, trace: Trace) -> None:
 
 # --- (4) connections -----------------------------------------------------------------------------------
 
-# Two connections at a time, as of two threads, with one number of quicly's: a firing, and its connection.
+# Two connections of two threads at the same time, with the same number of quicly: a firing, and its connection.
 PATHS = [
     ("quicly:new_path conn=0@a at=1 path_index=0 remote=\"192.0.2.1:1\"", 1),
     ("quicly:new_path conn=0@b at=1 path_index=0 remote=\"192.0.2.2:2\"", 2),
@@ -1111,21 +1115,21 @@ TWINS = [
     ("{header} conn_id=8", 1),
     ("h2o:h1_accept conn_id=10", None),
     ("picotls:free tls=1", None),
-    ("{packet} at=1 pn=1", None),  # of a NULL pointer
+    ("{packet} at=1 pn=1", None),  # a NULL pointer
     ("{close} conn_id=8", 1),
     ("quicly:free conn=7@a at=2", 1),
     ("{packet} conn=7@b at=1 pn=2", 2),
-    ("quicly:stream_lost conn=7@a at=2", 1),  # what is left comes behind the end
+    ("quicly:stream_lost conn=7@a at=2", 1),  # later events of the connection follow its end
     ("quicly:accept conn=7@a at=3", 3),  # the memory and the number are used again
     ("{packet} conn=7@a at=3 pn=1", 3),
     ("{accept} conn_id=11 quic=7@a", 3),
     ("{header} conn_id=11", 3),
     ("{header} conn_id=9", 2),
     ("quicly:connect conn=7@c at=3 version=1", 4),
-    ("{packet} conn=8@b at=4 pn=1", 5),  # another number: an end and a begin that were not seen
+    ("{packet} conn=8@b at=4 pn=1", 5),  # another number: an end and a begin were missed
     ("{packet} conn=8@b at=4 pn=2", 5),
     ("quicly:accept conn=8@b at=4", 5),
-    ("quicly:accept conn=8@b at=5", 6),  # only the end was not seen
+    ("quicly:accept conn=8@b at=5", 6),  # only the end was missed
     ("quicly:free conn=8@b at=5", 6),
 ]
 
@@ -1139,10 +1143,8 @@ def twins(version: str) -> list[tuple[str, int | None]]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("glob", ["", "packet_*", "quicly:stream_lost", "send_response_header", "h2o:*"])
 def test_connections(serve: Serve, trace: Trace, version: str, glob: str) -> None:
-    """
-    Each has a number of its own, in `all` and `quic`, whatever is chosen; which, says the first line. It is the last
-    member of the line; `conn` is what the server says.
-    """
+    """Each connection has its own number, in `all` and `quic`, with any selection, in the order of first lines. It is
+    the last member of the line. `conn` is the server's number."""
     firings = twins(version)
     server = serve(version, script="\n".join(line for line, _ in firings))
     words = ["-t", glob] if glob else only("\n".join(line for line, _ in firings))
@@ -1173,7 +1175,8 @@ def test_connections(serve: Serve, trace: Trace, version: str, glob: str) -> Non
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_connections_of_threads(serve: Serve, trace: Trace, version: str) -> None:
-    """Of four threads with three each, all of them numbered alike by quicly: each has its packets in their order."""
+    """Four threads with three connections each; quicly gives them the same numbers.
+    The packets of each are in order."""
     threads, each, count = 4, 3, 300
     packet = {"2020-06": "packet_commit", "2026-06": "packet_sent"}[version]
     script = f"threads {threads}\n"
@@ -1197,7 +1200,7 @@ def test_connections_of_threads(serve: Serve, trace: Trace, version: str) -> Non
 
 
 def test_many_connections(serve: Serve, trace: Trace) -> None:
-    """More than fit into the first table, without root: each keeps its number."""
+    """More connections than the first table holds, without root: each keeps its number."""
     count = 6000
     server = serve("2026-06", script="\n".join(f"quicly:ping_send conn={k % 7}@{k} at=1" for k in range(count)))
     tracer = trace(server, "quic", "-t", "ping_send")
@@ -1211,7 +1214,7 @@ def test_many_connections(serve: Serve, trace: Trace) -> None:
 
 
 def test_time_is_that_of_the_event(serve: Serve, trace: Trace) -> None:
-    """Not that of the printing: here, the tracer does not run for two seconds. What has `at` says that, as it is."""
+    """Not the time of printing: the tracer is stopped for two seconds. For probes with `at`, the time is that value."""
     script = "quicly:ping_send conn=1 at=now\nh2o:h3s_accept conn_id=1 quic=2\nquicly:free at=-5"
     server = serve("2026-06", script=script)
     tracer = trace(server, "quic", *only(script))
@@ -1230,7 +1233,7 @@ def test_time_is_that_of_the_event(serve: Serve, trace: Trace) -> None:
 
 
 def test_losses_are_events(serve: Serve, trace: Trace) -> None:
-    """Whatever did not find room is told of between those that did: nothing is missing without a word."""
+    """Events that did not fit into the ring are reported between the others, without a gap."""
     count, rounds = 20000, 3
     server = serve("2026-06", script=f"repeat {count}\n  quicly:packet_sent conn=1 at=2 pn=# len=3\nend")
     tracer = trace(server, "quic", "-b", "64K", "-t", "packet_sent")
@@ -1262,7 +1265,7 @@ def test_losses_are_events(serve: Serve, trace: Trace) -> None:
 
 
 def test_response_headers(serve: Serve, trace: Trace) -> None:
-    """-s: of the response headers these alone, in any case, of whatever length; all other events as without it."""
+    """-s: of the response headers, only these are printed, with any case and length. Other events do not change."""
     wanted = ["a", "Server", "Content-Type", "x-a_b", "eight-08", "sixteen-bytes-16", ":status", "n" * 256]
     fired = {
         "a": True, "A": True, "b": False, "aa": False, "\x01": False, "server": True, "SERVER": True, "serve": False,
@@ -1296,7 +1299,7 @@ def test_response_headers(serve: Serve, trace: Trace) -> None:
 
 @pytest.mark.parametrize("mode", ["all", "quic"])
 def test_all_bytes_one_by_one(serve: Serve, trace: Trace, mode: str) -> None:
-    """Each byte alone and between others, in text that is counted: as JSON, and as nothing that a terminal obeys."""
+    """Each byte alone and between others, in text with a length, as JSON without control characters."""
     probe = one_of("2026-06", "h2o:send_response_header")
     accept = one_of("2026-06", *ACCEPTS)
     firings = [Firing(accept, {"conn_id": 1, "quic": 1})]
@@ -1318,7 +1321,7 @@ def test_all_bytes_one_by_one(serve: Serve, trace: Trace, mode: str) -> None:
 
 
 def test_line_for_a_quiet_server(serve: Serve, trace: Trace) -> None:
-    """One event is a whole line at once, not when there are more."""
+    """One event is printed as a whole line at once, without waiting for more."""
     server = serve("2020-06", script="quicly:free conn=1 at=2")
     tracer = trace(server, "quic", "-t", "quicly:free")
     assert server.play() == (1, 0)

@@ -16,7 +16,7 @@ BURST = "repeat 200000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
 
 def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
-    """A hung ssh, say: h2olog can be ended all the same."""
+    """For example a hung ssh session: h2olog can still be ended."""
     server = serve(script=BURST)
     memory = Memory(server)
     master, slave = os.openpty()
@@ -36,7 +36,7 @@ def test_terminal_that_nobody_reads(serve: Serve, trace: Trace) -> None:
 
 
 def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
-    """The same of stderr, on a pipe that is full."""
+    """The same for stderr, on a full pipe."""
     server = serve(script=BURST)
     memory = Memory(server)
     reader, writer = os.pipe()
@@ -68,7 +68,7 @@ def test_messages_that_nobody_reads(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pid", ["server", "none"])
 def test_closed_descriptors(serve: Serve, tmp_path: Path, pid: str) -> None:
-    """A file does not get their numbers, and with them what is said."""
+    """No file gets their numbers, so no message is written to a file."""
     server, file = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n"), tmp_path / "out"
     memory = Memory(server)
     file.write_text("before")

@@ -19,7 +19,7 @@ from support import COUNT, LINES, NO_MOUNTS, PROGRAMS, SCRIPT, Serve, Trace, che
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("new", [None, "2020-06"])
 def test_binary_is_replaced(serve: Serve, trace: Trace, tmp_path: Path, program: str, new: str | None) -> None:
-    """By an upgrade: what runs is traced, and the new file is none of it."""
+    """An upgrade replaced the file: the running binary is traced, not the new file."""
     versions = BUILD / "t" / "standin"
     binary = tmp_path / "server"
     shutil.copy(versions / "standin-2026-06", binary)
@@ -54,7 +54,7 @@ class Forker:
         self.pid, _ = self.hear("ready")
 
     def hear(self, what: str) -> tuple[int, int]:
-        """Which process it is, and how its semaphore stands."""
+        """Waits for a message. Returns its PID and its semaphore."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         match = re.fullmatch(rf"{what} pid (\d+) semaphore (\d+)\n", line)
@@ -81,8 +81,9 @@ def forker() -> Iterator[Forker]:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_becomes_another_program_while_it_is_attached_to(room: Room, tmp_path: Path, program: str) -> None:
-    """What was read of the one is not done to the other: that could be a program of root's, at places of its choice."""
+def test_executes_another_program_during_attaching(room: Room, tmp_path: Path, program: str) -> None:
+    """The new program is not traced with offsets of the old one. It could be a program of root, with offsets of an
+    attacker."""
     other = tmp_path / "other"
     shutil.copy(Forker.BINARY, other)
     forker = Forker(str(other))
@@ -109,7 +110,7 @@ def test_becomes_another_program_while_it_is_attached_to(room: Room, tmp_path: P
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_children_are_not_traced(forker: Forker, trace: Trace, program: str, number: int) -> None:
-    """Neither those that there are, nor those that come; and nothing remains in them, although they are copies."""
+    """Neither existing nor later children are traced, and their probes are disabled, although they are copies."""
     before = forker.fork()
     tracer = trace(forker, program=program)
     while_tracing = [forker.fork(), forker.fork()]
@@ -123,11 +124,11 @@ def test_children_are_not_traced(forker: Forker, trace: Trace, program: str, num
     assert tracer.lines() == lines
     after = forker.fork()
     for process in (forker.pid, before, *while_tracing, after):
-        wait_until(lambda: forker.fire(process) == 0, "the kernel to switch off")  # noqa: B023
+        wait_until(lambda: forker.fire(process) == 0, "the probes to be disabled")  # noqa: B023
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_child_is_traced_by_its_own_pid(forker: Forker, trace: Trace, program: str) -> None:
+def test_child_can_be_traced(forker: Forker, trace: Trace, program: str) -> None:
     """h2o's worker is a child of its master."""
     child, sibling = forker.fork(), forker.fork()
     tracer = trace(SimpleNamespace(pid=child), program=program)
@@ -135,4 +136,4 @@ def test_child_is_traced_by_its_own_pid(forker: Forker, trace: Trace, program: s
         forker.fire(process)
     assert tracer.stop() == 0
     assert tracer.lines() == [f"{child} {nth} TxStatus   200" for nth in range(forker.FIRINGS)]
-    wait_until(lambda: forker.fire(child) == 0, "the kernel to switch off")
+    wait_until(lambda: forker.fire(child) == 0, "the probes to be disabled")

@@ -1,4 +1,5 @@
-"""Servers that h2olog does not know well: changed, new and missing probes, places that cannot fire, stripped binaries."""
+"""Servers that h2olog does not know well: changed, new and missing probes, locations that cannot fire, stripped
+binaries."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ LISTS = "build h2olog with the lists of this h2o: cmake -DH2O_SOURCE_DIR=/path/t
 
 
 def call(*command: str | Path, **more: Path) -> str:
-    """What a command prints; it has to succeed."""
+    """Runs a command that must succeed. Returns its output."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=4 * PATIENCE, **more)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -36,7 +37,7 @@ def call(*command: str | Path, **more: Path) -> str:
 
 @pytest.fixture(scope="module")
 def standin(tmp_path_factory: pytest.TempPathFactory) -> Binary:
-    """Builds stand-ins: standin("2026-06-20", (OLD, NEW), ...) has the lists of that day, with some text changed."""
+    """Builds stand-ins: standin("2026-06-20", (OLD, NEW), ...) has the lists of that day, with some text replaced."""
     made: dict[tuple[object, ...], Path] = {}
 
     def build(date: str, *changes: tuple[str, str]) -> Path:
@@ -85,7 +86,7 @@ LINES = ["1 2 RxProtocol HTTP/1.1", "1 2 RxHeader   a bc", "1 2 TxStatus   200",
 
 
 def traced(serve: Serve, trace: Trace, binary: Path, *arguments: str, **how: str) -> tuple[list[str], list[str]]:
-    """What is printed of the script, and what is said without being asked."""
+    """Returns the lines of the script, and the messages without -d."""
     server = serve(binary=binary, script=how.pop("script", SCRIPT))
     tracer = trace(server, *arguments, **how)
     server.play()
@@ -97,7 +98,7 @@ def traced(serve: Serve, trace: Trace, binary: Path, *arguments: str, **how: str
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("more", ["int reason", "const char *text", "uint64_t a, int b, uint8_t c"])
 def test_arguments_are_appended(serve: Serve, trace: Trace, standin: Binary, more: str, program: str) -> None:
-    """The known ones are still the first."""
+    """The known arguments are still the first ones."""
     binary = standin(DAY, (HEADER, f"{HEADER[:-1]}, {more})"))
     lines, said = traced(serve, trace, binary, program=program)
     assert lines == LINES
@@ -135,7 +136,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("kind", CHANGED)
-def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind: str) -> None:
+def test_arguments_have_changed(serve: Serve, trace: Trace, standin: Binary, kind: str) -> None:
     """A probe whose arguments have an unknown meaning is named, not printed. -t prints its raw arguments."""
     declaration, guess = CHANGED[kind]
     binary = standin(DAY, (HEADER, declaration))
@@ -154,7 +155,7 @@ def test_arguments_are_others(serve: Serve, trace: Trace, standin: Binary, kind:
     assert [key for key in event if key.startswith("arg")] == re.findall(r"arg\d", guess)
 
 
-def test_all_of_a_mode_are_others(serve: Serve, standin: Binary) -> None:
+def test_all_probes_of_a_mode_have_changed(serve: Serve, standin: Binary) -> None:
     """Each probe is named, and h2olog ends with an error."""
     binary = standin(
         DAY,
@@ -226,7 +227,7 @@ def notes_of(binary: Path, folder: Path) -> bytes:
 
 
 def with_notes(binary: Path, folder: Path, notes: bytes) -> Path:
-    """The same server with other notes, of the same size."""
+    """Returns a copy of the server with other notes of the same size."""
     (folder / "notes").write_bytes(notes)
     changed = folder / "changed"
     call("objcopy", "--update-section", f".note.stapsdt={folder / 'notes'}", binary, changed)
@@ -240,10 +241,8 @@ def change_notes(
     *names: str,
     provider: str | None = None,
 ) -> Path:
-    """
-    Changes (address, semaphore, operands) of the notes of h2o's probes of these names; without a name, of all, or
-    of a provider's.
-    """
+    """Changes (address, semaphore, operands) of the notes of h2o's probes with these names; without names, of all
+    probes of the provider, or of all."""
     wanted = [b"h2o"] if names else None if provider is None else [provider.encode()]
     notes, at = bytearray(notes_of(binary, folder)), 0
     count = 0
@@ -325,7 +324,7 @@ UNREADABLE = {
 def test_changed_and_unreadable(
     serve: Serve, trace: Trace, standin: Binary, tmp_path: Path, kind: str
 ) -> None:
-    """Nothing is compared, so nothing is said to fit; and -t cannot trace it either."""
+    """Nothing can be compared, so no probe is reported as fitting, and -t cannot trace it either."""
     probe = "brand_new" if kind == "new" else "receive_request_header"
     binary = change_notes(standin(DAY, UNREADABLE[kind]), tmp_path, unreadable, probe)
     script = "\n".join(line for line in SCRIPT.split("\n") if f":{probe} " not in line)
@@ -339,7 +338,7 @@ def test_changed_and_unreadable(
 
 @pytest.mark.parametrize("flaw", FLAWS)
 def test_quic_needs_quic(serve: Serve, tmp_path: Path, flaw: str) -> None:
-    """Response headers alone are not what `quic` is for."""
+    """Response headers alone are not enough for `quic`."""
     change, reason = FLAWS[flaw]
     server = serve(binary=change_notes(STANDIN, tmp_path, change, provider="quicly"))
     done = run("quic", "-p", str(server.pid))
@@ -352,7 +351,7 @@ def test_quic_needs_quic(serve: Serve, tmp_path: Path, flaw: str) -> None:
 
 
 def test_only_ties_are_left(serve: Serve, tmp_path: Path) -> None:
-    """What is traced for its ties only prints nothing."""
+    """Probes that are traced only for ties print nothing."""
     server = serve(binary=change_notes(STANDIN, tmp_path, unreadable, "send_response_header"))
     done = run("quic", "-t", "send_response_header", "-p", str(server.pid))
     assert (done.returncode, done.stdout) == (1, "")
@@ -361,7 +360,7 @@ def test_only_ties_are_left(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_section_of_semaphores_has_another_name(serve: Serve, trace: Trace, tmp_path: Path, program: str) -> None:
-    """The kernel switches them on and off, as ever."""
+    """The kernel still enables and disables the probes."""
     binary = tmp_path / "renamed"
     call("objcopy", "--rename-section", ".probes=.probez", STANDIN, binary)
     assert b".probez" in binary.read_bytes()
@@ -447,7 +446,7 @@ def test_library_is_mapped_twice(mapper: subprocess.Popen[str], trace: Trace, pr
 
 
 def why_not(pid: int) -> str:
-    """The one sentence that says why a process cannot be traced."""
+    """Returns the sentence that says why a process cannot be traced."""
     done = run("-p", str(pid))
     assert (done.returncode, done.stdout) == (1, "")
     match = re.fullmatch(r"h2olog: (.*)\n", done.stderr)
@@ -500,7 +499,7 @@ WITHOUT = "has no h2o probes; h2o needs -DWITH_DTRACE=on"
     ],
 )
 def test_server_that_never_had_probes(tmp_path: Path, text: bytes, sentence: str) -> None:
-    """What it calls itself tells which advice fits."""
+    """The version in its text determines the advice."""
     binary = tmp_path / "h2o"
     shutil.copy(Path("/bin/cat").resolve(), binary)
     with binary.open("ab") as file:

@@ -1,4 +1,4 @@
-"""Which tracepoints are traced: -t, -l, -a, what each mode means, and probes that no list knows."""
+"""Which tracepoints are traced: -t, -l, -a, the probes of each mode, and probes that are in no list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from conftest import DATA, PATIENCE, VERSIONS, Probe, Tracer, probes_of, run
 from support import Serve, Trace
 
 TIES = ("h2o:h3_accept", "h2o:h3s_accept", "h2o:h3_close", "h2o:h3s_destroy")
-# What says that a connection of quicly begins and ends.
+# Probes that tell that a connection of quicly begins or ends.
 LIVES = ("quicly:accept", "quicly:connect", "quicly:free")
 HTTP = ("h2o:receive_request", "h2o:receive_request_header", "h2o:send_response", "h2o:send_response_header")
 
@@ -29,7 +29,7 @@ def names_of(version: str, keep: Callable[[Probe], bool] = lambda probe: True) -
 
 
 def each_probe_once(version: str) -> str:
-    """A script; its connections are HTTP/3's, so that `quic` prints what is of them."""
+    """Returns a script whose connections are HTTP/3, so that `quic` prints their events."""
     ties = "h2o:h3_accept conn_id=1 quic=2" if version == "2020-06" else "h2o:h3s_accept conn_id=1 quic=2"
     lines = [ties]
     for probe in probes_of(version):
@@ -42,10 +42,8 @@ def each_probe_once(version: str) -> str:
 
 
 def check_attached(serve: Serve, trace: Trace, version: str, chosen: set[str], *arguments: str, **how: str) -> Tracer:
-    """
-    What is chosen is attached, what ties it, and what its connections begin and end with; nothing else is, and nothing
-    when h2olog has ended.
-    """
+    """Checks that exactly these are attached: the selected probes, those that tie them, and begins and ends of their
+    connections. When h2olog has ended, none is attached."""
     server = serve(version, script=each_probe_once(version))
     tracer = trace(server, *arguments, **how)
     there = names_of(version)
@@ -67,7 +65,7 @@ def check_attached(serve: Serve, trace: Trace, version: str, chosen: set[str], *
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("mode", ["http", "quic", "all"])
-def test_what_a_mode_attaches(serve: Serve, trace: Trace, version: str, mode: str) -> None:
+def test_probes_of_a_mode(serve: Serve, trace: Trace, version: str, mode: str) -> None:
     is_meant = {
         "http": lambda probe: probe.full_name in HTTP,
         "quic": lambda probe: probe.full_name in (*TIES, "h2o:send_response_header")
@@ -82,7 +80,7 @@ def test_what_a_mode_attaches(serve: Serve, trace: Trace, version: str, mode: st
 
 # --- -t ------------------------------------------------------------------------------------------------
 
-# Arguments, and what they mean on the server of 2026-06: names, or a test of a name.
+# Arguments, and the probes that they name on the server of 2026-06: names, or a condition on a name.
 GLOBS: list[tuple[list[str], set[str]]] = [
     (["-t", "quicly:accept"], {"quicly:accept"}),
     (["-t", "accept"], {"quicly:accept"}),
@@ -118,7 +116,7 @@ def test_tracepoint(serve: Serve, trace: Trace, arguments: list[str], chosen: se
 
 @pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
 def test_tracepoint_in_quic(serve: Serve, trace: Trace, program: str) -> None:
-    """What is named is printed there, too, of HTTP/3 connections and of what is of none; as `quic` prints it."""
+    """In `quic`, -t also prints events without a connection, but none of connections other than HTTP/3."""
     globs = ("-t", "receive_request", "-t", "picotls:new", "-t", "debug-message", "-t", "io_uring_end")
     chosen = {"h2o:receive_request", "picotls:new", "quicly:debug_message", "h2o:io_uring_end"}
     tracer = check_attached(serve, trace, "2026-06", chosen, "quic", *globs, program=program)
@@ -156,7 +154,7 @@ def test_tracepoint_that_matches_nothing(serve: Serve, glob: str, suggestion: st
 
 
 def test_hostile_glob(serve: Serve) -> None:
-    """What is said of it moves no cursor, and it costs no time."""
+    """The message does not move the cursor, and matching takes no time."""
     server = serve("2026-06")
     for glob in ("\x1b[2J\n", "\u0085", "[", "\\", "a" * 5000, "*" * 200 + "b"):
         done = run("quic", "-p", str(server.pid), "-t", glob)
@@ -173,7 +171,7 @@ def test_not_with_http(serve: Serve, mode: list[str], option: list[str]) -> None
     assert re.fullmatch(rf"h2olog: {option[0]} [^\n]*http[^\n]*\n", done.stderr)
 
 
-def test_tracepoint_of_no_name(serve: Serve) -> None:
+def test_empty_tracepoint(serve: Serve) -> None:
     server = serve("2026-06")
     for arguments in (["-t", ""], ["-t"]):
         done = run("quic", "-p", str(server.pid), *arguments)
@@ -194,7 +192,7 @@ def name_of(line: str) -> str:
 
 
 def facts() -> list[tuple[str, Probe]]:
-    """Every signature in t/data, with the date since which h2o had it."""
+    """Returns every signature in t/data, with the first date of h2o with it."""
     return [
         (p["from"], Probe(p["provider"], p["probe"], tuple((type_, name) for type_, name in p["args"])))
         for p in json.loads((DATA / "probes.json").read_text(encoding="utf-8"))["probes"]
@@ -209,7 +207,8 @@ def listed(*arguments: str) -> list[str]:
 
 
 def test_list_of_all() -> None:
-    """Each probe that h2o ever had, once, with its latest signature; what is newer than all data here may be there."""
+    """Each probe that h2o ever had, once, with its latest signature. Probes that are newer than t/data may be listed,
+    too."""
     latest: dict[str, str] = {}
     for _, probe in sorted(facts(), key=lambda fact: fact[0]):
         latest[probe.full_name] = declaration(probe)
@@ -223,7 +222,7 @@ def test_list_of_all() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("mode", [[], ["quic"], ["all"]])
 def test_list_of_a_server(serve: Serve, version: str, mode: list[str]) -> None:
-    """Each with the arguments that this version had."""
+    """Each probe with its arguments in this version."""
     server = serve(version)
     lines = listed(*mode, "-p", str(server.pid))
     assert len(lines) == len(set(lines))
@@ -258,7 +257,7 @@ quicly:crypto_update_secret conn=1 at=2 is_enc=1 epoch=2 label="L" secret="0a0b0
 
 
 def test_application_data(serve: Serve, trace: Trace) -> None:
-    """Header names and values are printed in any case, secrets in none."""
+    """Names and values of headers are always printed, secrets never."""
     server = serve("2026-06", script=APPLICATION_DATA)
     globs = ("stream_send", "new-connection-id-send", "*update_secret", "h3s_accept", "send_response_header")
     words = [word for glob in globs for word in ("-t", glob)]
@@ -290,8 +289,9 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_decision_is_told(serve: Serve, trace: Trace, version: str) -> None:
-    """-dd: between which dates h2o had the probes of this server, and each chosen one as it is read."""
+def test_version_and_selection_are_reported(serve: Serve, trace: Trace, version: str) -> None:
+    """-dd prints the dates between which h2o had the probes of this server,
+    and each selected probe with its signature."""
     server = serve(version)
     tracer = trace(server, "quic", "-d", "-t", "quicly:packet_acked", "-t", "receive")
     assert tracer.stop() == 0
@@ -310,7 +310,7 @@ def test_decision_is_told(serve: Serve, trace: Trace, version: str) -> None:
 
 # --- probes that no list knows -------------------------------------------------------------------------
 
-# A server of a later h2o: a new probe, one that has other arguments now, and one that is as it was.
+# A server of a later h2o: a new probe, a probe with other arguments, and an unchanged one.
 LATER = r"""
 #include <signal.h>
 #include <stdint.h>
@@ -353,7 +353,7 @@ int main(void)
 
 
 class Later:
-    """That server; it fires its probes once when it is told to."""
+    """A process of that server. It fires its probes once per request of the test."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "later.c").write_text(LATER)
@@ -402,7 +402,7 @@ def test_unknown_probe_is_traced_when_named(later: Later, trace: Trace, program:
 
 
 def test_unknown_probes_by_glob(later: Later, trace: Trace) -> None:
-    """A probe with other arguments than any list says is unknown, too: what its arguments mean nobody knows."""
+    """A probe with arguments that are in no list is unknown, too, because their meaning is."""
     tracer = trace(SimpleNamespace(pid=later.pid), "all", "-t", "*")
     later.fire()
     found = without_time(events_of(tracer))
@@ -420,7 +420,7 @@ def test_unknown_probes_by_glob(later: Later, trace: Trace) -> None:
     assert address > 0 and found[1]["arg1"] > 0
 
 
-def test_unknown_probes_are_not_traced_unnamed(later: Later, trace: Trace) -> None:
+def test_unknown_probes_are_traced_only_by_name(later: Later, trace: Trace) -> None:
     tracer = trace(SimpleNamespace(pid=later.pid), "all")
     later.fire()
     assert [event["type"] for event in events_of(tracer)] == ["new-token-acked", "free"]

@@ -1,5 +1,5 @@
 # Builds for aarch64 on another architecture: cmake -DCMAKE_TOOLCHAIN_FILE=… -DCMAKE_SYSROOT=DIR, where DIR is a
-# root of Debian's for arm64 with the libraries and headers in it.
+# root of Debian for arm64 with the libraries and headers.
 
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
-"""The first process of the emulated machine of vm.py: runs the end-to-end tests there, and switches it off.
+"""The first process of the emulated machine of vm.py: runs the end-to-end tests, and switches the machine off.
 
-What the kernel's command line says of H2OLOG_ gets into the environment. The console gets a line a file of tests;
-the second disk gets a tar of all that was said, anew after each file, so that a machine that hangs has told something.
+Settings H2OLOG_* of the kernel's command line get into the environment. The console gets one line per file of tests.
+The second disk gets a tar of all output, which is written again after each file, so that a machine that hangs leaves
+its results.
 """
 
 from __future__ import annotations
@@ -58,11 +59,11 @@ PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 
 
 def hold_perf_event() -> None:
-    """Keeps an event of perf's open, one that never happens.
+    """Keeps a perf event open that never happens.
 
-    The kernel patches its own scheduler when there is a first one, and once more when there is none any longer. While
-    it does, an emulated processor can run into what was there in between, and the kernel ends with "Oops: int3" (seen
-    once in four runs with qemu 7.2). Now it does so once, before anything else.
+    The kernel patches the code of its scheduler when the first perf event is opened, and again when the last one is
+    closed. Meanwhile, an emulated processor can execute the old code, and the kernel stops with "Oops: int3" (once in
+    four runs with qemu 7.2). With this event, it patches only once, before the tests.
     """
     dummy = struct.pack("IIQ48x", 1, 64, 9)  # struct perf_event_attr: PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY
     number = PERF_EVENT_OPEN[os.uname().machine]
@@ -98,7 +99,7 @@ def run_file(file: Path) -> None:
 
 
 def run_unit_tests() -> None:
-    """Those that depend on the kernel; cmocka reports as pytest does."""
+    """Runs the unit tests that depend on the kernel. cmocka writes its results as pytest does."""
     for name in ("unit-headers", "unit-maps", "unit-process", "unit-generations", "unit-drop", "unit-diagnose"):
         variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/{name}.xml"}
         status = subprocess.run([str(BUILD / "t/unit" / name)], env={**os.environ, **variables}).returncode

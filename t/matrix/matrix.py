@@ -71,7 +71,7 @@ def do(root: Path, what: str, log: IO[str], *command: str, cwd: str = "/") -> No
 
 
 def use_apt(root: Path) -> None:
-    """A mirror may be an old copy, which apt would refuse as out of date."""
+    """Accepts an old copy of a mirror, which apt would refuse as out of date."""
     conf = root / "etc/apt/apt.conf.d/90h2olog-matrix"
     conf.write_text('Acquire::Check-Valid-Until "false";\nAcquire::Retries "3";\n', encoding="ascii")
 
@@ -92,7 +92,7 @@ def build_root(name: str, log: IO[str], architecture: str = "amd64") -> Path:
     do(root, "looking for packages", log, "./make.sh", "deps", "test", cwd=roots.SOURCE_IN_ROOT)
     headers = [*root.glob("lib/modules/*/build"), *root.glob("usr/src/linux-headers*")]
     if headers:
-        raise Failure(f"there are kernel headers in the root, {headers[0]}: nothing can be said about doing without")
+        raise Failure(f"there are kernel headers in the root, {headers[0]}: this row must be tested without them")
     return root
 
 
@@ -251,7 +251,7 @@ def traces(server: Standin, folder: Path) -> None:
     """Traces one complete request, and checks that h2olog ends with the server."""
     with tracing(server, folder, "/usr/bin/h2olog") as (process, _):
         if server.get("/status/404", {"Cookie": "id=42"}) != 404:
-            raise Failure("the stand-in does not answer as it should")
+            raise Failure("the stand-in answers wrong")
         deadline = time.monotonic() + PATIENCE
         while b"TxHeader   content-length" not in (folder / "out").read_bytes() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -261,7 +261,7 @@ def traces(server: Standin, folder: Path) -> None:
                 raise Failure(f"the installed h2olog does not show {line!r}, but: {lines}")
         server.process.terminate()
         if process.wait(PATIENCE) != 0:
-            raise Failure(f"the installed h2olog does not end well with the server: {process.returncode}")
+            raise Failure(f"the installed h2olog does not end with status 0 when the server ends: {process.returncode}")
 
 
 def leaves_nothing(root: Path, deb: Path, log: IO[str]) -> None:
@@ -370,7 +370,8 @@ def cross_compile(builder: Path, target: Path, log: IO[str]) -> None:
 
 
 def run_unit_tests(root: Path, row: Row, log: IO[str]) -> list[str]:
-    """Those of arm64, under qemu-user; but those that need a real kernel. The names of the failed."""
+    """Runs the unit tests of arm64 under qemu-user, except for those that need a real kernel. Returns the names of
+    those that failed."""
     needs_kernel = ("unit-headers", "unit-maps", "unit-process", "unit-generations", "unit-drop", "unit-diagnose")
     failed = []
     for test in sorted((root / f"{BUILD}/t/unit".lstrip("/")).glob("unit-*")):
@@ -411,7 +412,7 @@ def emulated_row(row: Row, folder: Path, log: IO[str]) -> None:
     if "detach_quic" in times:
         row.note = f"emulated; detaching takes {times['detach_http']:.2f} s, of quic {times['detach_quic']:.2f} s"
     if not results.complete:
-        raise Failure("the machine did not come to its end")
+        raise Failure("the machine did not finish")
     if failed:
         raise Failure(f"these tests fail: {', '.join(failed)}")
 

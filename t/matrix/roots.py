@@ -1,7 +1,7 @@
 """Roots of Debian's releases, made with debootstrap and kept in a cache folder.
 
-What is run in one is run in a mount namespace of its own: whatever ends it, nothing stays mounted, so that a
-root can always be removed with rm.
+Commands in a root run in their own mount namespace. However they end, no mount remains, so a root can always be removed
+with rm.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ENVIRONMENT = {
 # The environment on a new machine: without a locale, and without settings for apt.
 FRESH_ENVIRONMENT = {"PATH": ENVIRONMENT["PATH"], "HOME": "/root", "TERM": "linux"}
 
-# Run by sh: $1 is a root, the rest is a command. The kernel's tracing files may be mounted elsewhere, or not at all.
-# In a mere chroot, the tests could make neither mounts nor user namespaces of their own.
+# Run by sh: $1 is a root, the rest is a command. The kernel's tracing files can be mounted somewhere else, or not at
+# all. A chroot alone is not enough, because tests in it could not make their own mounts and user namespaces.
 ENTER = """
 root=$1; shift
 mount --bind "$root" "$root"
@@ -76,7 +76,7 @@ exec "$@"
 
 
 def cache_folder() -> Path:
-    """Where roots, packages and logs are kept; made if it is not there."""
+    """Returns the folder for roots, packages and logs. Makes it if it does not exist."""
     chosen = os.environ.get("H2OLOG_MATRIX_CACHE")
     above = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(chosen) if chosen else Path(above) / "h2olog-matrix"
@@ -97,7 +97,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def run_logged(command: Sequence[str], log: IO[str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, its output to a log, else captured. It gets no longer life than this process."""
+    """Runs a command. Its output goes to a log, or is captured. The command is killed if this process ends."""
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if log is None else log,
         stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
@@ -123,10 +123,11 @@ def make_root(
     name: str, suite: str, packages: Sequence[str], architecture: str = "amd64",
     prepare: Callable[[Path], None] | None = None, log: IO[str] | None = None,
 ) -> Path:  # fmt: skip
-    """The root NAME in the cache folder: the smallest Debian of a suite, the packages, and what `prepare` does to it.
+    """Returns the root NAME of the cache folder: a minimal Debian of a suite, the packages, and the changes of
+    `prepare`.
 
-    One that is there is used again, unless it was made of something else. One of an architecture that is not the
-    machine's takes qemu-user-static, whose binfmt_misc entries run its programs.
+    An existing root is used again, unless it was made with other settings. A root of another architecture needs
+    qemu-user-static, whose binfmt_misc entries run its programs.
     """
     root, new = cache_folder() / name, cache_folder() / f"{name}.new"
     debs = cache_folder() / "packages"
@@ -153,14 +154,15 @@ def make_root(
 def command_in(
     root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None
 ) -> list[str]:
-    """The command that runs one in a root, in the same process, with this machine's kernel, devices and network."""
+    """Returns the command that runs another one in a root, in the same process, with this machine's kernel, devices and
+    network."""
     variables = [f"{key}={value}" for key, value in {**ENVIRONMENT, **(environment or {})}.items()]
     entered = ["env", "-i", "-C", cwd, *variables, *command]
     return in_namespace("sh", "-euc", ENTER, "sh", str(root), *entered)
 
 
 def command_in_fresh(root: Path, command: Sequence[str], cwd: str = "/") -> list[str]:
-    """The same for the first user of a fresh machine, or of a container that may trace."""
+    """The same for the first user of a new machine, or of a container that may trace."""
     variables = [f"{key}={value}" for key, value in FRESH_ENVIRONMENT.items()]
     return in_namespace("sh", "-euc", ENTER_FRESH, "sh", str(root), "env", "-i", "-C", cwd, *variables, *command)
 
@@ -169,13 +171,13 @@ def run_in(
     root: Path, command: Sequence[str], cwd: str = "/", environment: Mapping[str, str] | None = None,
     log: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:  # fmt: skip
-    """Runs a command in a root to its end."""
+    """Runs a command in a root, and waits for its end."""
     copy_resolver(root)
     return run_logged(command_in(root, command, cwd, environment), log)
 
 
 def copy_resolver(root: Path) -> None:
-    """Names are looked up in a root as they are here."""
+    """Makes names resolve in a root as on this machine."""
     resolver = root / "etc/resolv.conf"
     resolver.unlink(missing_ok=True)  # a link out of the root, in some releases
     if Path("/etc/resolv.conf").exists():
@@ -183,7 +185,8 @@ def copy_resolver(root: Path) -> None:
 
 
 def copy_source(root: Path) -> str:
-    """Copies the tracked files, as they are now, into a root, in the place of what was there; where they are then."""
+    """Copies the tracked files, with their current content, into a root, and removes an older copy.
+    Returns the folder."""
     target = root / SOURCE_IN_ROOT.lstrip("/")
     remove(target)
     listed = subprocess.run(
@@ -192,14 +195,14 @@ def copy_source(root: Path) -> str:
     ).stdout  # fmt: skip
     for name in listed.decode().rstrip("\0").split("\0"):
         if not os.path.lexists(SOURCE / name):
-            continue  # removed, but not from the index yet
+            continue  # removed, but still in the index
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(SOURCE / name, target / name, follow_symlinks=False)
     return SOURCE_IN_ROOT
 
 
 def clone_source(root: Path) -> str:
-    """Clones the repository at HEAD into a root, as `git clone` from elsewhere would; where it is then."""
+    """Clones HEAD of the repository into a root, as `git clone` on another machine does. Returns the folder."""
     bundle, target = root / "h2olog.bundle", root / SOURCE_IN_ROOT.lstrip("/")
     git = ["git", "-c", f"safe.directory={SOURCE}", "-C", str(SOURCE)]
     try:

@@ -1,4 +1,4 @@
-"""A row of the matrix, and the table that rows make."""
+"""A row of the matrix, and the table of all rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass
 class Row:
-    """What was found in one place; empty is what could not be found out."""
+    """The results of one place. Empty members are unknown."""
 
     name: str
     distribution: str = ""
@@ -21,9 +21,9 @@ class Row:
     total: int = 0
     attach_http: float | None = None  # seconds
     attach_quic: float | None = None
-    failure: str = ""  # why this is no place to run h2olog, in a sentence; empty if it is one
-    not_applicable: int = 0  # tests besides that mean nothing on that kernel, as they say themselves
-    note: str = ""  # what is not in the table
+    failure: str = ""  # why this place cannot run h2olog, as a sentence; else empty
+    not_applicable: int = 0  # tests that do not apply to that kernel, as they report
+    note: str = ""  # information that the table does not have
     log: Path | None = None
 
     @property
@@ -50,20 +50,20 @@ def table(rows: list[Row]) -> str:
 
 
 def chosen(known: list[str], wanted: list[str]) -> list[str]:
-    """The rows that are wanted, once each, in the order of the known; all, if none is named."""
+    """Returns the wanted rows, each once, in the order of the known ones; all, if none is named."""
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ValueError(f"there is no row {', '.join(unknown)}; there are: {', '.join(known)}")
     return [name for name in known if not wanted or name in wanted]
 
 
-# What pytest and cmocka say at the end. What they skipped has not been tested, so it has not passed either.
+# The summaries of pytest and cmocka. A skipped test has not passed.
 PYTEST = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s", re.MULTILINE)
 CMOCKA = re.compile(r"^\[  (PASSED|SKIPPED|FAILED) +\] (?:\w+: )?(\d+) test\(s\)", re.MULTILINE)
 
 
 def count_in(output: str, has_passed: bool) -> tuple[int, int]:
-    """Of one test of ctest's, how many tests it ran that passed, and how many in all. One, if it does not say."""
+    """Returns how many tests in one test of ctest passed, and how many there were. One, if there is no summary."""
     counts: list[tuple[str, int]] = [(word.lower(), int(count)) for word, count in CMOCKA.findall(output)]
     for summary in PYTEST.findall(output):
         counts += [(word, int(count)) for count, word in re.findall(r"(\d+) (\w+)", summary)]
@@ -72,13 +72,14 @@ def count_in(output: str, has_passed: bool) -> tuple[int, int]:
     total = sum(count for word, count in counts if word in counted)
     if total == 0:
         return int(has_passed), 1
-    if passed == total and not has_passed:  # it fell after its last test
+    if passed == total and not has_passed:  # it failed after its last test
         total += 1
     return passed, total
 
 
 def count_tests(log: str) -> tuple[int, int, list[str]]:
-    """Of ctest's LastTest.log: the tests that passed, all of them, and the names of ctest's that did not."""
+    """Parses ctest's LastTest.log. Returns the number of tests that passed, the number of all, and the names of ctest's
+    tests that failed."""
     passed = total = 0
     failed: list[str] = []
     for part in re.split(r"^\d+/\d+ Testing: ", log, flags=re.MULTILINE)[1:]:

@@ -1,7 +1,7 @@
-"""Another kernel of Debian's, in a machine that qemu emulates, with a root of a release as its disk.
+"""Another kernel of Debian in a machine that qemu emulates, with a root of a release as its disk.
 
-It is emulated instruction by instruction, which takes 10 to 50 times as long: whether the host's processor can do
-better is not to matter. So H2OLOG_SLOWNESS stretches the tests' time there.
+Every instruction is emulated, which takes 10 to 50 times as long. Thus results do not depend on the virtualization
+support of the host's processor. H2OLOG_SLOWNESS extends the times of the tests.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ GUEST = f"{roots.SOURCE_IN_ROOT}/t/matrix/guest.py"
 SLOWNESS = 10
 PATIENCE = 8 * 3600.0
 
-# What is free on the disk, for the tests' own files, and how large the tar of the results can be.
+# Free space on the disk for files of the tests, and the largest size of the tar of the results.
 FREE = 1 << 30
 RESULTS_SIZE = 64 << 20
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How Debian calls the kernel of an architecture, and qemu a machine for it."""
+    """Debian's name for the kernel of an architecture, and qemu's machine for it."""
 
     kernel: str
     qemu: tuple[str, ...]
@@ -36,7 +36,7 @@ class Machine:
 
 
 MACHINES = {
-    # not the newest processor: emulating AVX, of which libraries then make much, is slow
+    # not the newest processor: libraries would use AVX, which is slow to emulate
     "amd64": Machine("linux-image-amd64", ("qemu-system-x86_64", "-M", "q35", "-cpu", "Nehalem"), "ttyS0"),
     "arm64": Machine("linux-image-arm64", ("qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72"), "ttyAMA0"),
 }
@@ -44,7 +44,7 @@ MACHINES = {
 
 @dataclass
 class Results:
-    """What the machine has told. It is complete if it came to its end."""
+    """The results of a machine. They are complete if the machine finished."""
 
     figures: dict[str, float | str] = field(default_factory=dict)
     passed: int = 0
@@ -54,7 +54,7 @@ class Results:
 
 
 def run_foreign_programs() -> None:
-    """Has the kernel run programs of arm64, as the package qemu-user-static does where systemd runs."""
+    """Lets the kernel run programs of arm64, as the package qemu-user-static does where systemd runs."""
     entries = Path("/proc/sys/fs/binfmt_misc")
     if (entries / "qemu-aarch64").exists() or os.uname().machine == "aarch64":
         return
@@ -70,9 +70,9 @@ def make_empty(disk: Path, size: int) -> None:
 
 
 def make_disk(root: Path, disk: Path) -> None:
-    """A file system with all that is in a root. Without a journal: it is used once."""
+    """Makes a file system with the content of a root. It has no journal, because it is used once."""
     used = int(subprocess.run(["du", "-sk", str(root)], check=True, stdout=subprocess.PIPE).stdout.split()[0]) << 10
-    make_empty(disk, used + used // 8 + FREE)  # mke2fs would say that it makes the file, among what the matrix prints
+    make_empty(disk, used + used // 8 + FREE)  # mke2fs prints messages, which do not belong into the output
     subprocess.run(["mke2fs", "-q", "-t", "ext2", "-m", "0", "-d", str(root), str(disk)], check=True)
 
 
@@ -86,7 +86,7 @@ def find(folder: Path, pattern: str) -> Path:
 def qemu_command(
     machine: Machine, kernel: Path, initrd: Path, disks: list[Path], settings: dict[str, str]
 ) -> list[str]:
-    # without randomised addresses, qemu can use again what it has translated, which is half of the work
+    # without randomised addresses, qemu can use translated code again, which halves the work
     words = [f"console={machine.console}", "root=/dev/vda", "rootfstype=ext4", "rw", f"init={GUEST}", "quiet"]
     words += ["panic=-1", "norandmaps", "mitigations=off", *(f"{key}={value}" for key, value in settings.items())]
     command = [*machine.qemu, "-accel", "tcg,thread=multi,tb-size=1024", "-smp", "2", "-m", "3072"]
@@ -98,7 +98,7 @@ def qemu_command(
 
 
 def read_cases(file: Path, results: Results) -> None:
-    """Counts the tests of one of pytest's reports."""
+    """Counts the tests in a report of pytest."""
     for case in ElementTree.parse(file).getroot().iter("testcase"):
         skipped = case.find("skipped")
         if skipped is not None and skipped.get("message", "").startswith("not applicable: "):
@@ -119,7 +119,7 @@ def read_results(folder: Path) -> Results:
 
 
 def run_tests(root: Path, kernel: Path, architecture: str, folder: Path, log: IO[str]) -> Results:
-    """Boots the kernel that a root has, with another root as its disk, in which the tests are built, and runs them."""
+    """Boots the kernel of a root with another root as its disk, in which the tests were built, and runs the tests."""
     disk, told, results = folder / "disk", folder / "told.tar", folder / "results"
     make_disk(root, disk)
     make_empty(told, RESULTS_SIZE)
@@ -134,12 +134,12 @@ def run_tests(root: Path, kernel: Path, architecture: str, folder: Path, log: IO
         try:
             process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            log.write("\n--- it does not come to its end\n")
+            log.write("\n--- it does not finish\n")
         finally:
             process.kill()
     roots.remove(results)
     results.mkdir()
-    # its end is that of the disk, not of the tar
+    # check=False: the tar ends before the disk does
     subprocess.run(["tar", "-C", str(results), "-xf", str(told)], stderr=log, check=False)
     disk.unlink()
     return read_results(results)

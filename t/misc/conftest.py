@@ -1,4 +1,4 @@
-"""The tests rely on nothing of whoever runs them."""
+"""Makes the tests independent of the user's environment."""
 
 from __future__ import annotations
 

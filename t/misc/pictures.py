@@ -1,5 +1,5 @@
-"""What the tests of misc/quicplot and misc/h2olog2qlog share, and t/e2e/test_pictures.py with them: traces, how to run
-the programs, and how to read what they write."""
+"""Shared by the tests of misc/quicplot and misc/h2olog2qlog, and by t/e2e/test_pictures.py: traces, running the
+programs, and parsing their output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Event = dict[str, Any]
 
 
 def lines_of(events: Iterable[Event]) -> str:
-    """As h2olog prints them; each gets its number."""
+    """Returns events as lines of h2olog, each with a number."""
     return "".join(
         json.dumps({"type": event["type"], "seq": seq, **event}, separators=(",", ":")) + "\n"
         for seq, event in enumerate(events, 1)
@@ -33,17 +33,17 @@ def lines_of(events: Iterable[Event]) -> str:
 
 
 def trace_2020() -> list[Event]:
-    """Of a real server of 2020-06."""
+    """Returns the trace of a real server of 2020-06."""
     return read_lines((DATA / "trace-2020-06-quic.jsonl").read_text(encoding="utf-8"))
 
 
 def trace_2026() -> list[Event]:
-    """Of a real server of 2026-06."""
+    """Returns the trace of a real server of 2026-06."""
     return read_lines((DATA / "trace-2026-06-quic.jsonl").read_text(encoding="utf-8"))
 
 
 def trace_truth() -> list[Event]:
-    """What the logger of a server of 2026-06 says, as h2olog prints it: it has other names for the same things."""
+    """Returns what the logger of a server of 2026-06 wrote, with the names of h2olog instead of its own."""
     events = []
     for line in (DATA / "trace-2026-06-truth.jsonl").read_text(encoding="utf-8").splitlines():
         said = json.loads(line)
@@ -55,18 +55,18 @@ def trace_truth() -> list[Event]:
 
 
 def numbered(events: Iterable[Event], connection: int = 1) -> list[Event]:
-    """As h2olog 2 has it; what belongs to no connection stays as it is."""
+    """Adds the `connection` of h2olog 2. Events without a connection stay unchanged."""
     return [{**event, "connection": connection} if "conn" in event else event for event in events]
 
 
 def of_two_clients(connections: list[list[Event]]) -> list[Event]:
-    """Turn by turn, as by two threads: the second one's first path, the first one's, and so on."""
+    """Mixes events as two threads do: the first path of the second connection, that of the first one, and so on."""
     longest = max(map(len, connections))
     return [own[n] for n in range(longest) for own in reversed(connections) if n < len(own)]
 
 
 def without_connection(events: Iterable[Event]) -> list[Event]:
-    """As h2olog 1 printed it."""
+    """Returns the events as h2olog 1 printed them."""
     return [{key: value for key, value in event.items() if key != "connection"} for event in events]
 
 
@@ -79,14 +79,15 @@ def read_lines(text: str) -> list[Event]:
 
 @lru_cache(maxsize=None)
 def list_fonts() -> None:
-    """Where matplotlib has drawn nothing before, it lists the fonts, and says so if that takes it five seconds."""
+    """Makes matplotlib list the fonts now.
+    The first time, it does that, and prints a message if it takes five seconds."""
     subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], stderr=subprocess.DEVNULL, timeout=120)
 
 
 def run(
     program: Path, *arguments: str | Path, text: str | None = None, **more: Any
 ) -> subprocess.CompletedProcess[bytes]:
-    """Runs a program on a text that it gets by its stdin, to its end."""
+    """Runs a program with this text as stdin, and waits for its end."""
     if program == QUICPLOT:
         list_fonts()
     return subprocess.run(
@@ -100,7 +101,7 @@ def run(
 
 
 class Picture:
-    """An SVG by quicplot."""
+    """An SVG of quicplot."""
 
     def __init__(self, svg: bytes) -> None:
         self.root = xml.etree.ElementTree.fromstring(svg)
@@ -109,7 +110,7 @@ class Picture:
         self.texts = ["".join(text.itertext()).strip() for text in self.root.iter(SVG + "text")]
 
     def paths(self, name: str) -> list[list[tuple[float, float]]]:
-        """The vertices of each path of a group; a new path begins where the line is interrupted."""
+        """Returns the vertices of each path of a group. A path begins where the line is interrupted."""
         found: list[list[tuple[float, float]]] = []
         for path in self.groups[name].findall(SVG + "path"):
             for command, x, y in re.findall(r"([ML]) (-?[\d.]+) (-?[\d.]+)", path.get("d", "")):
@@ -119,10 +120,10 @@ class Picture:
         return found
 
     def steps(self, name: str) -> list[tuple[float, float]]:
-        """The points of a curve that holds a value until the next one."""
+        """Returns the points of a curve that holds a value until the next point."""
         points: list[tuple[float, float]] = []
         for path in self.paths(name):
-            if len(path) % 2 == 0:  # held until the line is interrupted
+            if len(path) % 2 == 0:  # until the line is interrupted
                 assert path.pop()[1] == path[-1][1]
             assert all(a[1] == b[1] for a, b in zip(path[::2], path[1::2])), "a value is held"
             assert all(a[0] == b[0] for a, b in zip(path[1::2], path[2::2])), "and then another one"
@@ -137,7 +138,7 @@ class Picture:
 
 
 def check_curve(points: list[tuple[float, float]], wanted: list[tuple[float, float]]) -> None:
-    """Points of a picture are those of the data: a scale is chosen freely, but it is one, and not upside down."""
+    """Checks that points of a picture are those of the data, with one scale that is not upside down."""
     assert len(points) == len(wanted), (len(points), len(wanted))
     for axis, sign in ((0, 1), (1, -1)):
         drawn, values = [sign * point[axis] for point in points], [point[axis] for point in wanted]
@@ -151,7 +152,7 @@ def check_curve(points: list[tuple[float, float]], wanted: list[tuple[float, flo
 
 
 def changes(pairs: Iterable[tuple[float, float]], end: float) -> list[tuple[float, float]]:
-    """What a curve has to have: a value where it differs from the one before, and the last one to the end."""
+    """Returns the expected points of a curve: each changed value, and the last value up to the end."""
     kept: list[tuple[float, float]] = []
     for time, value in pairs:
         if not kept or kept[-1][1] != value:
@@ -162,12 +163,13 @@ def changes(pairs: Iterable[tuple[float, float]], end: float) -> list[tuple[floa
 
 
 def stated(events: list[Event], *keys: str) -> list[tuple[float, float]]:
-    """What the server itself says, from first to last."""
+    """Returns the values that the server itself logged, in order."""
     return [(event["time"], event[key]) for event in events for key in keys if key in event]
 
 
 def span(events: list[Event]) -> tuple[int, int]:
-    """From the first event of a connection to its last, but for those of h2o, which have another clock."""
+    """Returns the times of the first and the last event of a connection, without events of h2o, which have another
+    clock."""
     times = [event["time"] for event in events if event["time"] and "conn-id" not in event]
     return times[0], max(times)
 
@@ -176,7 +178,7 @@ def span(events: list[Event]) -> tuple[int, int]:
 
 
 class Qlog(NamedTuple):
-    """A file by h2olog2qlog."""
+    """A file of h2olog2qlog."""
 
     header: Event
     events: list[Event]
@@ -188,8 +190,8 @@ class Qlog(NamedTuple):
         return [f for data in self.data(name) for f in data.get("frames", []) if f["frame_type"] == frame_type]
 
 
-# Members that draft-ietf-quic-qlog-quic-events-04 requires, and those that it allows; an enumeration is what is allowed
-# for a member.
+# Members that draft-ietf-quic-qlog-quic-events-04 requires, and members that it allows. An enumeration has the allowed
+# values of a member.
 NUMBER, TEXT, HEX, FLAG, ANY = "number", "text", "hex", "flag", "any"
 PACKET = ({"header": "header"}, {"raw": "raw", "frames": "frames"})
 EVENTS: dict[str, tuple[Event, Event]] = {
@@ -299,7 +301,7 @@ def check_value(value: Any, rule: Any, where: str) -> None:
 
 
 def read_qlog(text: bytes) -> Qlog:
-    """Reads a JSON text sequence (RFC 7464), and checks it against what the drafts and qvis ask for."""
+    """Reads a JSON text sequence (RFC 7464), and checks it against the drafts and the needs of qvis."""
     assert text.startswith(b"\x1e") and text.endswith(b"\n")
     records = text.decode("ascii").split("\x1e")[1:]
     assert all(record.endswith("\n") and record.count("\n") == 1 for record in records)

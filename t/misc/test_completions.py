@@ -1,4 +1,4 @@
-"""The completions, in the shells themselves."""
+"""The completions, tested in the real shells."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ NOBODY = 65534
 
 MODES = {"http", "quic", "all"}
 
-# A process of the name h2o, with all that h2olog lists servers by.
+# A process named h2o that h2olog lists as a server.
 IMPOSTOR = "import ctypes, time; ctypes.CDLL(None).prctl(15, b'h2o'); print('ready', flush=True); time.sleep(600)"
 
 
 @pytest.fixture(scope="module")
 def pids() -> Iterator[PidNamespace]:
-    """Where the shells and the servers are, and no others: a pid is completed by those that there are."""
+    """A PID namespace in which the shells and the servers of the tests are alone, because PIDs of servers are
+    completed."""
     made = PidNamespace()
     yield made
     made.close()
@@ -39,7 +40,7 @@ def pids() -> Iterator[PidNamespace]:
 
 @pytest.fixture(scope="module")
 def server(pids: PidNamespace) -> int:
-    """The pid of what is called h2o."""
+    """The PID of a process named h2o."""
     process = pids.start(sys.executable, "-c", IMPOSTOR, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     return pids.pid_of(process)
@@ -47,7 +48,7 @@ def server(pids: PidNamespace) -> int:
 
 @pytest.fixture(scope="module")
 def old_server(pids: PidNamespace) -> int:
-    """The pid of a stand-in that has other tracepoints than today's."""
+    """The PID of a stand-in with other tracepoints than the current ones."""
     process = pids.start(str(BUILD / "t" / "standin" / "standin-2020-06"), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline().startswith("listening on ")
     return pids.pid_of(process)
@@ -55,8 +56,8 @@ def old_server(pids: PidNamespace) -> int:
 
 @pytest.fixture(scope="module")
 def folder(pids: PidNamespace) -> Iterator[Folder]:
-    """A folder that everybody can look into, with h2olog in it, what completes it, and files to complete."""
-    path = Path(tempfile.mkdtemp(prefix="h2olog-test.", dir="/tmp"))  # $TMPDIR can be a folder of one user's
+    """A folder that every user can read, with h2olog, its completions, and files to complete."""
+    path = Path(tempfile.mkdtemp(prefix="h2olog-test.", dir="/tmp"))  # $TMPDIR can be readable for one user only
     path.chmod(0o755)
     for source in (H2OLOG, *(GENERATED / f"h2olog.{shell}" for shell in ("bash", "zsh", "fish"))):
         shutil.copy(source, path)
@@ -65,14 +66,14 @@ def folder(pids: PidNamespace) -> Iterator[Folder]:
     (path / "trace one.jsonl").touch()
     (path / "trace-2").mkdir()
     (path / "home").mkdir()
-    (path / "home").chmod(0o777)  # for fish, which keeps things of each user there
+    (path / "home").chmod(0o777)  # fish stores files of the user there
     yield Folder(path, pids)
     shutil.rmtree(path)
 
 
 class Folder(NamedTuple):
     path: Path
-    pids: PidNamespace  # where its shells run
+    pids: PidNamespace  # its shells run in it
 
     def __str__(self) -> str:
         return str(self.path)
@@ -102,7 +103,8 @@ def as_nobody() -> list[str]:
 
 
 def ask(folder: Folder, *command: str, before: Sequence[str] = ()) -> list[str]:
-    """Runs a shell in the folder; the lines that it prints. Nothing may go to standard error: that is the prompt's."""
+    """Runs a shell in the folder. Returns the lines that it prints. Nothing may be printed to standard error, where the
+    prompt is."""
     done = subprocess.run(
         folder.pids.command(*before, *command, cwd=str(folder)), env=environment(folder, "other" if before else "own"),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE,
@@ -115,7 +117,7 @@ Complete = Callable[..., list[str]]
 
 
 def complete_bash(folder: Folder, line: str, before: Sequence[str] = ()) -> list[str]:
-    """As bash calls the function: with the line, and with words that ':' and '=' take apart."""
+    """Calls the function as bash does: with the line, and with words that are split at ':' and '='."""
     words = re.findall(r"[:=]+|[^\s:=]+", line) + ([""] if line.endswith((" ", ":", "=")) else [])
     script = (
         'source ./h2olog.bash; COMP_LINE=$1; COMP_POINT=${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
@@ -126,7 +128,7 @@ def complete_bash(folder: Folder, line: str, before: Sequence[str] = ()) -> list
 
 
 def complete_fish(folder: Folder, line: str, before: Sequence[str] = ()) -> list[str]:
-    """What stands before the descriptions, less what is typed already."""
+    """Returns the completions without their descriptions and without the part that was typed."""
     words = line.replace("\\", "\\\\").replace("'", "\\'")
     replies = ask(folder, "fish", "-c", f"source ./h2olog.fish; complete -C '{words}'", before=before)
     typed = re.search(r"--[a-z-]+=", line.split(" ")[-1])
@@ -184,13 +186,14 @@ def test_tracepoints_of_a_server(complete: Complete, old_server: int, pids: PidN
 
 
 def test_tracepoints_without_such_a_server(complete: Complete, server: int) -> None:
-    """One that has none, and words that only a shell could make a number of."""
+    """Processes without tracepoints, and words that would be numbers only for a shell."""
     for pid in (str(server), "$(pgrep -ox h2o)", "nonsense"):
         assert set(complete(f"h2olog quic -p {pid} -t ")) == tracepoints()
 
 
 def test_tracepoints_need_no_root(complete: Complete, old_server: int, pids: PidNamespace) -> None:
-    """Those of another user's server cannot be known; who runs this without root has no other user."""
+    """The tracepoints of a server of another user are unknown.
+    A user without root can only test with own servers."""
     others = [] if os.geteuid() == 0 else ["-p", str(old_server)]
     assert set(complete("h2olog quic -t ", before=as_nobody())) == tracepoints()
     replies = set(complete(f"h2olog quic -p {old_server} -t ", before=as_nobody()))
@@ -209,15 +212,15 @@ def test_sizes(complete: Complete) -> None:
 def test_files(folder: Folder) -> None:
     for line in ("h2olog -w tra", "h2olog quic --write tra", "h2olog --write=tra"):
         assert set(complete_fish(folder, line)) == {"trace one.jsonl", "trace-2/"}
-        assert complete_bash(folder, line) == []  # left to bash: see below
+        assert complete_bash(folder, line) == []  # bash completes these itself, see below
 
 
-def test_nothing_behind_an_option_that_takes_nothing(complete: Complete) -> None:
+def test_no_completion_after_an_option_without_argument(complete: Complete) -> None:
     assert complete("h2olog --debug=") == []
 
 
 def test_bash_in_the_middle(folder: Folder) -> None:
-    """What stands behind the cursor is not looked at."""
+    """Text after the cursor is ignored."""
     line = "h2olog quic -t quicly:packet_lox -p 1"
     words = ["h2olog", "quic", "-t", "quicly", ":", "packet_lox", "-p", "1"]
     script = (
@@ -234,7 +237,7 @@ def test_bash_in_the_middle(folder: Folder) -> None:
 @pytest.mark.parametrize(
     "line, replies",
     [
-        ("h2olog quic -t quicly:packet_lo", ["packet_lost"]),  # bash replaces what is behind the colon
+        ("h2olog quic -t quicly:packet_lo", ["packet_lost"]),  # bash replaces the text after the colon
         ("h2olog quic --tracepoint=quicly:packet_lo", ["packet_lost"]),
         ("h2olog quic -t 'quicly:packet_lo", ["quicly:packet_lost"]),
         ("h2olog quic -t packet_lo", ["packet_lost"]),
@@ -253,8 +256,8 @@ def test_bash_words(folder: Folder, line: str, replies: list[str]) -> None:
 
 
 class Terminal:
-    """An interactive shell, and a program h2olog that asks the real one where the completions do, and tells how it
-    was called where a person does."""
+    """An interactive shell. In it, h2olog is a script that calls the real program for the completions, and records its
+    arguments for other calls."""
 
     def __init__(self, folder: Folder, home: Path, command: list[str], setup: str) -> None:
         self.called, self.shown = home / "called", b""
@@ -265,7 +268,8 @@ class Terminal:
         )
         program.chmod(0o755)
         paths = {"PATH": f"{home}:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(home), "ZDOTDIR": str(home)}
-        # a session in the pid namespace: one out here has no number in there, and there would be no job control
+        # a new session inside the PID namespace: a session outside has no number in it, and then there is no job
+        # control
         words = folder.pids.command("setsid", "--ctty", "--wait", *command, cwd=str(folder))
         self.fd, other_side = os.openpty()
         self.process = subprocess.Popen(
@@ -284,7 +288,7 @@ class Terminal:
             self.shown += os.read(self.fd, 65536)
 
     def wait_for(self, marker: bytes) -> None:
-        """And forgets what was shown up to there."""
+        """Waits for text. Forgets the output up to there."""
         deadline = time.monotonic() + PATIENCE
         while marker not in self.shown:
             assert time.monotonic() < deadline, self.shown
@@ -295,7 +299,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def call(self, text: str) -> list[str]:
-        """Types a command; what arguments it gets."""
+        """Types a command. Returns the arguments that it gets."""
         self.called.unlink(missing_ok=True)
         self.type(text + "\n")
         deadline = time.monotonic() + PATIENCE
@@ -310,7 +314,8 @@ class Terminal:
         os.close(self.fd)
 
 
-# What starts each, and what it does first. The markers are put together, as the echo is not to be taken for them.
+# How to start each shell, and its first commands. The commands build the markers from parts, so that the echo of a
+# command is not taken for its marker.
 KEYBOARDS = {
     "bash": (
         ["bash", "--norc", "--noprofile", "-i"],
@@ -355,18 +360,18 @@ def terminal(request: pytest.FixtureRequest, folder: Folder, tmp_path_factory: p
     ],
 )
 def test_typed(terminal: Terminal, typed: str, arguments: list[str]) -> None:
-    """A tab completes, and puts a blank behind what is complete."""
+    """A tab completes a word, and adds a blank after a complete one."""
     assert terminal.call(f"h2olog {typed}") == arguments
 
 
 def test_typed_pid(terminal: Terminal, server: int) -> None:
-    """The blank is there only if that is the pid of a server."""
+    """The blank is added only after the PID of a server."""
     assert terminal.call(f"h2olog -p {server}\tquic") == ["-p", str(server), "quic"]
     assert terminal.call(f"h2olog -p {server}0000\tquic") == ["-p", f"{server}0000quic"]
 
 
 def test_typed_tracepoint_of_a_server(terminal: Terminal, old_server: int, pids: PidNamespace) -> None:
-    """packet_commit is gone by now; h3s_accept was not there yet."""
+    """packet_commit was removed, and h3s_accept was added later."""
     calls = {"quicly:packet_com": "quicly:packet_commit", "h2o:h3s_acc": "h2o:h3s_acc-d"}
     assert "h2o:h3s_accept" in tracepoints() and "h2o:h3s_accept" not in tracepoints("-p", str(old_server), pids=pids)
     for typed, complete in calls.items():

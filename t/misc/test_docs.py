@@ -1,6 +1,6 @@
-"""The manual page, the completions' texts and the changelogs: that they say what the program says.
+"""The manual page, the texts of the completions and the changelogs must match the program.
 
-misc/gen_docs.py makes them; what they ought to have is taken from `h2olog --help` and from CMakeLists.txt.
+misc/gen_docs.py makes them. The expected content is taken from `h2olog --help` and from CMakeLists.txt.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def help_modes() -> list[str]:
 
 
 def page(name: str = "h2olog.1") -> str:
-    """As it is read, without what makes letters bold."""
+    """Returns the page as text, without the sequences for bold letters."""
     rendered = output_of("mandoc", "-T", "utf8", "-O", "width=200", GENERATED / name)
     return re.sub(".\b", "", rendered)
 
@@ -79,14 +79,14 @@ def test_pages_of_the_scripts_have_their_options(program: str) -> None:
 @pytest.mark.parametrize("program", ["quicplot", "h2olog2qlog"])
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_scripts_have_the_version(program: str, option: str) -> None:
-    """In the source tree; t/misc/test_install.py looks at those that are installed."""
+    """In the source tree. t/misc/test_install.py tests the installed programs."""
     project = re.search(r"^project\(h2olog VERSION (\S+)", (TOP / "CMakeLists.txt").read_text(encoding="utf-8"), re.M)
     assert project is not None
     assert output_of(TOP / "misc" / program, option) == f"{program} {project.group(1)}\n"
 
 
 def test_page_has_the_texts_of_help() -> None:
-    """Each option's whole text, but for the capital and the full stop of a sentence."""
+    """The page has the whole text of each option, as a sentence with a capital and a full stop."""
     rows = re.split(r"^  (?=-\w, --)", help_text().partition("\n\nExamples:")[0], flags=re.M)[1:]
     text = flattened(page()).lower()
     assert len(rows) == len(help_options())
@@ -111,7 +111,7 @@ def test_synopsis_has_each_option() -> None:
 
 
 def test_compressed_page() -> None:
-    """As `gzip -9n` does it, which Debian asks for: no name, no time, best compression."""
+    """Like `gzip -9n`, which Debian requires: no name, no time, best compression."""
     content = (GENERATED / "h2olog.1.gz").read_bytes()
     assert gzip.decompress(content) == (GENERATED / "h2olog.1").read_bytes()
     assert content[3] == 0 and content[4:8] == bytes(4) and content[8] == 2
@@ -191,7 +191,7 @@ def generate(
         ),
     ],
 )
-def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None:
+def test_templates(tmp_path: Path, template: str, expected: str) -> None:
     done = generate(tmp_path, template)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "output").read_text() == expected
@@ -203,13 +203,13 @@ def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None
         ("one\n@nix@\n", VIEWS, OPTIONS_TABLE, "template:2: there is no @nix@"),
         (
             "@option p@\n", VIEWS, OPTIONS_TABLE,
-            "template:1: @option@ has to stand there for each option, and no other: ['n']",
+            "template:1: @option@ must appear exactly once for each option; wrong: ['n']",
         ),
-        ("@option p@\n@option n@\n@option x@\n", VIEWS, OPTIONS_TABLE, "and no other: ['x']"),
+        ("@option p@\n@option n@\n@option x@\n", VIEWS, OPTIONS_TABLE, "wrong: ['x']"),
         ("@option p@\n@option n@\n@option n@\n", VIEWS, OPTIONS_TABLE, "some of them twice"),
         (
             "@mode quic@\n", VIEWS, OPTIONS_TABLE,
-            "@mode@ has to stand there for each mode, and no other: ['http', 'quic']",
+            "@mode@ must appear exactly once for each mode; wrong: ['http', 'quic']",
         ),
         ("", "", OPTIONS_TABLE, "views.def:1: the table is empty"),
         ("", VIEWS, "", "options.def:1: the table is empty"),
@@ -218,7 +218,7 @@ def test_what_is_filled_in(tmp_path: Path, template: str, expected: str) -> None
         ("", VIEWS, OPTIONS_TABLE.replace("ANY_VIEW, ", ""), "options.def:1: "),
     ],
 )  # fmt: skip
-def test_what_cannot_be_filled_in(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:
+def test_bad_templates_and_tables(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:
     done = generate(tmp_path, template, views, options)
     assert done.returncode == 1 and sentence in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "output").exists()
@@ -238,19 +238,19 @@ def test_changelogs(tmp_path: Path) -> None:
     text = "# Changelog\n\n## [1.1.0] - 2026-12-01\n\n- new\n\n## [1.0.0] - 2026-11-22\n\n- first\n"
     assert write_changelog(tmp_path, text, "debian").returncode == 0
     assert (tmp_path / "output").read_text() == (
-        "h2olog (1.1.0-1) unstable; urgency=medium\n\n  * Release 1.1.0; CHANGELOG.md has what is new.\n\n"
+        "h2olog (1.1.0-1) unstable; urgency=medium\n\n  * Release 1.1.0; see CHANGELOG.md.\n\n"
         " -- A <a@b>  Tue, 01 Dec 2026 00:00:00 +0000\n\n"
-        "h2olog (1.0.0-1) unstable; urgency=medium\n\n  * Release 1.0.0; CHANGELOG.md has what is new.\n\n"
+        "h2olog (1.0.0-1) unstable; urgency=medium\n\n  * Release 1.0.0; see CHANGELOG.md.\n\n"
         " -- A <a@b>  Sun, 22 Nov 2026 00:00:00 +0000\n"
     )
     assert write_changelog(tmp_path, text, "rpm").returncode == 0
     assert (tmp_path / "output").read_text() == (
-        "* Tue Dec 01 2026 A <a@b> - 1.1.0-1\n- Release 1.1.0; CHANGELOG.md has what is new.\n\n"
-        "* Sun Nov 22 2026 A <a@b> - 1.0.0-1\n- Release 1.0.0; CHANGELOG.md has what is new.\n"
+        "* Tue Dec 01 2026 A <a@b> - 1.1.0-1\n- Release 1.1.0; see CHANGELOG.md.\n\n"
+        "* Sun Nov 22 2026 A <a@b> - 1.0.0-1\n- Release 1.0.0; see CHANGELOG.md.\n"
     )
 
 
 def test_changelog_of_another_version_is_refused(tmp_path: Path) -> None:
     done = write_changelog(tmp_path, "# Changelog\n\n## [1.0.0] - 2026-11-22\n", "debian")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert "the first release has to be '## [1.1.0] - YYYY-MM-DD'" in done.stderr
+    assert "the first release must be '## [1.1.0] - YYYY-MM-DD'" in done.stderr

@@ -1,7 +1,7 @@
-"""misc/gen_quic_bpf.py: what it makes of good lists, and what it says of bad ones.
+"""misc/gen_quic_bpf.py: its output for good lists, and its messages for bad ones.
 
-What h2o had when is t/data/probes.json, which was taken from its history; nothing of it is worked out by the
-generator itself. What the lists have of later dates is believed: it takes no other file to add a signature.
+t/data/probes.json has the signatures that h2o had, by date. They were taken from h2o's history, independently of the
+generator. Signatures with later dates are not checked, so that a new signature needs no other file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ sys.path.insert(0, str(TOP / "misc"))
 import gen_quic_bpf  # noqa: E402
 import probe_lists  # noqa: E402
 
-# Whoever has these can decrypt a connection: never read. By (probe, argument).
+# Secrets that can decrypt a connection, as (probe, argument). They must never be read.
 SECRETS = {
     ("quicly:crypto_receive_key_update", "secret"),
     ("quicly:crypto_receive_key_update_prepare", "secret"),
@@ -40,9 +40,9 @@ SECRETS = {
     ("picotls:new_secret", "secret_hex"),
 }
 
-# What is application data although h2o's own lists do not say so.
+# Application data that h2o's own lists do not mark.
 ALSO_APPLICATION_DATA = {
-    ("h2o:h3_frame_receive", "base"),  # as `bytes` was called until 2020-09-04
+    ("h2o:h3_frame_receive", "base"),  # the name of `bytes` until 2020-09-04
     ("h2o:h3_packet_receive", "base"),
     ("h2o:h3_packet_receive", "bytes"),
     ("picotls:receive_message", "bytes"),
@@ -53,8 +53,8 @@ ALSO_APPLICATION_DATA = {
     ("quicly:stream_send", "data"),
 }
 
-# Bytes that are no payload: they are numbers and tokens of the protocol. Of the packet that quicly:receive has, only the
-# first octet is read.
+# Bytes that are no payload: numbers and tokens of the protocol. Of the packet of quicly:receive, only the first octet
+# is read.
 NO_PAYLOAD = {
     ("picotls:client_random", "bytes"),
     ("quicly:new_token_receive", "token"),
@@ -70,7 +70,7 @@ Arguments = tuple[tuple[str, str], ...]
 
 
 class Fact(NamedTuple):
-    """A signature as probes.json has it."""
+    """A signature in probes.json."""
 
     provider: str
     probe: str
@@ -86,7 +86,7 @@ LAST_DATE = max(date for f in HISTORY for date in (f.since, f.until) if date is 
 
 
 def with_later_ones(history: list[Fact]) -> list[Fact]:
-    """What has been added to the lists since, and which of the older ones that has ended."""
+    """Returns the signatures that were added to the lists later, and the older ones that ended then."""
     listed = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
         for file in LISTS
@@ -112,7 +112,7 @@ def facts_at(date: str, provider: str) -> set[tuple[str, Arguments]]:
 
 
 def run(*arguments: str | Path, seed: str = "0") -> subprocess.CompletedProcess[str]:
-    """Runs the generator as the build does."""
+    """Runs the generator in the same way as the build."""
     return subprocess.run(
         [sys.executable, "-B", str(GENERATOR), *map(str, arguments)],
         capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": seed},
@@ -120,12 +120,12 @@ def run(*arguments: str | Path, seed: str = "0") -> subprocess.CompletedProcess[
 
 
 def make_tables(*lists: Path, source: Iterable[Path] = (), conn_stats: Path = CONN_STATS) -> str:
-    """What `tables` writes; without a process of its own, which would be the slowest part."""
+    """Returns the output of `tables`. Does not start a process, which would be the slowest part."""
     return gen_quic_bpf.tables(argparse.Namespace(lists=list(lists), source=list(source), conn_stats=conn_stats))
 
 
 class Row(NamedTuple):
-    """A signature of the written tables."""
+    """A signature of the generated tables."""
 
     declaration: str
     since: int
@@ -165,8 +165,8 @@ def test_there_are_208_facts() -> None:
 
 
 @pytest.mark.parametrize("file", LISTS, ids=PROVIDERS)
-def test_lists_are_the_facts(file: Path) -> None:
-    """The same signatures, with the same arguments and dates, and nothing more."""
+def test_lists_match_the_facts(file: Path) -> None:
+    """Our lists have the same signatures, arguments and dates, and no others."""
     provider = file.name.partition("-")[0]
     found = [
         Fact(s.provider, s.probe, s.since or "", s.until, tuple((a.type, a.name) for a in s.arguments))
@@ -176,7 +176,7 @@ def test_lists_are_the_facts(file: Path) -> None:
     assert sorted(found, key=str) == sorted(wanted, key=str)
 
 
-def test_lists_tell_where_a_signature_stands() -> None:
+def test_signatures_have_their_lines() -> None:
     for file in LISTS:
         lines = file.read_text(encoding="utf-8").split("\n")
         for signature in probe_lists.read_list(file):
@@ -184,7 +184,7 @@ def test_lists_tell_where_a_signature_stands() -> None:
 
 
 def marked(kind: str) -> set[tuple[str, str]]:
-    """What a mark in our lists names, read without the generator."""
+    """Returns the arguments that an annotation of our lists names, read without the generator."""
     found: set[tuple[str, str]] = set()
     for file in LISTS:
         for text in re.findall(rf"/\* @{kind}\s+(\{{.*?\}})\s*\*/", file.read_text(encoding="utf-8"), re.S):
@@ -202,14 +202,14 @@ def test_marks_are_right() -> None:
 
 
 def test_marks_name_arguments_that_exist() -> None:
-    """A mark that is misspelled would mark nothing."""
+    """A misspelled annotation would have no effect."""
     there = arguments_of(FACT_LIST)
     for kind in ("appdata", "secret", "text"):
         assert marked(kind) <= there
 
 
 def test_no_payload_is_unmarked() -> None:
-    """Encrypted or not: what is declared as bytes is application data, or is known to be none."""
+    """Bytes, encrypted or not, are application data, or are known not to be."""
     declared = {
         (f"{f.provider}:{f.probe}", name)
         for f in FACT_LIST
@@ -220,7 +220,7 @@ def test_no_payload_is_unmarked() -> None:
 
 
 def test_no_secret_is_unmarked() -> None:
-    """Every argument of all h2o's history whose name speaks of a secret, and of what came later."""
+    """Arguments whose name shows that they are secret, in all of h2o's history and in later signatures."""
     assert {(probe, name) for probe, name in arguments_of(HISTORY) if "secret" in name} == SECRETS
     assert {(probe, name) for probe, name in arguments_of(FACT_LIST) if "secret" in name} <= marked("secret")
 
@@ -240,7 +240,7 @@ def test_tables_have_every_signature_once(tables: str) -> None:
 
 
 def fields_of(tables: str) -> list[tuple[str, str, bool]]:
-    """Of each field in the tables: its probe, its key, whether it is application data."""
+    """Returns the probe and the key of each field in the tables, and whether it is application data."""
     found = []
     for probe, rows in re.findall(
         r"/\* (\w+:\w+)\([^\n]*\) \*/\nstatic const struct field fields_\d+\[\] = \{\n(.*?)\};\n", tables, re.S
@@ -251,7 +251,7 @@ def fields_of(tables: str) -> list[tuple[str, str, bool]]:
 
 
 def keys_of(tables: str) -> list[tuple[str, list[str]]]:
-    """The probe and the keys of each signature that has fields."""
+    """Returns the probe and the keys of each signature that has fields."""
     return [
         (probe, re.findall(r'^    \{"([^"]*)", FIELD_', rows, re.M))
         for probe, rows in re.findall(
@@ -260,15 +260,15 @@ def keys_of(tables: str) -> list[tuple[str, list[str]]]:
     ]
 
 
-def test_no_key_is_there_twice(tables: str) -> None:
-    """A JSON object has each of its names once."""
+def test_no_key_appears_twice(tables: str) -> None:
+    """A JSON object has each key once."""
     found = keys_of(tables)
-    assert len(found) == len(FACT_LIST)  # the least that is printed of an event is its time
+    assert len(found) == len(FACT_LIST)  # every event has its time
     for probe, keys in found:
         assert len(keys) == len(set(keys)), probe
 
 
-def test_tables_have_no_secret_and_know_application_data(tables: str) -> None:
+def test_tables_have_no_secret_and_mark_application_data(tables: str) -> None:
     fields = fields_of(tables)
     assert len({probe for probe, _, _ in fields}) == len({(f.provider, f.probe) for f in FACT_LIST})
     for probe, name in SECRETS:
@@ -281,19 +281,19 @@ def test_tables_have_no_secret_and_know_application_data(tables: str) -> None:
 
 
 def test_capture_reads_no_secret(tables: str) -> None:
-    """The secret is the last argument of each of its probes: the C that captures them does not have it."""
+    """The secret is the last argument of each of these probes. The C of their captures does not read it."""
     seen = 0
     for row in rows_of(tables):
         probe, names = row.declaration.partition("(")[0], re.findall(r"(\w+)[,)]", row.declaration)
         if (probe, names[-1]) in SECRETS:
             seen += 1
             assert f"arg{len(names) - 1}" not in row.capture
-            assert f"arg{len(names) - 2}" in row.capture  # so they are called that
+            assert f"arg{len(names) - 2}" in row.capture  # the name of the arguments in the captures
     assert seen >= 9
 
 
 def layouts_of(tables: str) -> list[tuple[str, str, list[tuple[str, ...]]]]:
-    """Of each layout of the statistics: its size, what tells it from others, its fields."""
+    """Returns the size, the conditions and the fields of each layout of the statistics."""
     fields = {
         index: re.findall(r'^    \{"([^"]+)", (\d+), (\d+), (true|false)\},$', rows, re.M)
         for index, rows in re.findall(r"struct stats_field stats_fields_(\d+)\[\] = \{\n(.*?)\};\n", tables, re.S)
@@ -308,7 +308,7 @@ def layouts_of(tables: str) -> list[tuple[str, str, list[tuple[str, ...]]]]:
 
 
 def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
-    """As t/data/conn-stats-layouts.tsv has them, which is from debug information."""
+    """The layouts match t/data/conn-stats-layouts.tsv, which is from debug information."""
     wanted: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for line in (TOP / "t" / "data" / "conn-stats-layouts.tsv").read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("#"):
@@ -317,7 +317,7 @@ def test_tables_have_the_layouts_of_conn_stats(tables: str) -> None:
     found = layouts_of(tables)
     assert [(size, fields) for size, _, fields in found] == [(size, fields) for (size, _), fields in wanted.items()]
     assert len(found) >= 17 and f"const size_t num_stats_layouts = {len(found)};\n" in tables
-    # each has what tells it apart: but the oldest, which has no pointer
+    # each layout has a condition, except for the oldest one, which has no pointer
     assert [known for size, known, _ in found if "pointer" not in known] == [""]
     assert {known for size, known, _ in found if size == "936"} == {
         ".pointer = 768, .nonzero = 780, ", ".pointer = 776, "
@@ -338,7 +338,7 @@ def test_output_is_deterministic(tmp_path: Path, tables: str) -> None:
 
 
 def compile_and_run(folder: Path, *sources: str) -> str:
-    """Compiles C with the project's headers, and returns what it prints."""
+    """Compiles C with the project's headers. Returns its output."""
     files = []
     for number, source in enumerate(sources):
         files.append(str(folder / f"source-{number}.c"))
@@ -349,7 +349,7 @@ def compile_and_run(folder: Path, *sources: str) -> str:
     return subprocess.run([str(folder / "run")], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
-# Prints the captures as functions, as src/program.c does, and what the tables say of their events.
+# Prints the captures as functions, like src/kernel/program.c, with the values of the tables as static assertions.
 PRINT_CAPTURES = r"""
 #include <stdio.h>
 #include <string.h>
@@ -403,7 +403,7 @@ int main(void)
 }
 """
 
-# What the program's first lines are when libbcc compiles it; here, the host's compiler does.
+# Replaces the first lines of the program, so that the host's compiler can compile it instead of libbcc.
 PRELUDE = """
 #include <stddef.h>
 #include <stdint.h>
@@ -423,7 +423,7 @@ INLINE int keep(const struct candidate *candidate) { return candidate->name != c
 
 
 def compile_captures(folder: Path, tables: str) -> None:
-    """What the kernel side is made of is C, reads what it says that it reads, and leaves it where it says."""
+    """The captures are valid C, read the arguments of the tables, and put values at the offsets of the tables."""
     captures = compile_and_run(folder, tables, PRINT_CAPTURES)
     assert captures.count("\nint f") == len(rows_of(tables)) != 0
     assert captures.count("\nint g") == 17  # of 0 to 16 arguments
@@ -438,7 +438,7 @@ def test_captures_compile(tmp_path: Path, tables: str) -> None:
     compile_captures(tmp_path, tables)
 
 
-# A change of each of the generator's assumptions: header, what is replaced, by what.
+# Changes of the generator's assumptions: header, old text, new text.
 MUTATIONS = [
     ("bpf/event.h", "uint64_t connection; /* address", "uint64_t unused, connection; /* address"),  # another size
     ("bpf/event.h", "uint32_t conn; /* quicly", "uint32_t unused; uint32_t conn; /* quicly"),  # another offset
@@ -458,7 +458,7 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("header, old, new", [("bpf/event.h", "", "")] + MUTATIONS)
 def test_tables_do_not_compile_with_other_headers(tmp_path: Path, tables: str, header: str, old: str, new: str) -> None:
-    """The generator and the headers agree, or the build stops at a static assertion."""
+    """If generator and headers differ, a static assertion stops the build."""
     for name in ("bpf/event.h", "include/server/signature.h"):
         (tmp_path / name).parent.mkdir(parents=True)
         text = (TOP / name).read_text(encoding="utf-8")
@@ -475,7 +475,7 @@ def test_tables_do_not_compile_with_other_headers(tmp_path: Path, tables: str, h
 
 
 def test_embed(tmp_path: Path) -> None:
-    """What is embedded is, as C, what was in the file."""
+    """The C string has the content of the file."""
     content = 'a "quoted" \\ line\n\ttab, and %s\n\nno newline at the end'
     (tmp_path / "file").write_text(content, encoding="utf-8")
     (tmp_path / "empty").write_text("", encoding="utf-8")
@@ -494,7 +494,7 @@ def test_embed(tmp_path: Path) -> None:
 
 
 def read_plain(text: str, provider: str) -> list[tuple[str, Arguments]]:
-    """A list without annotations, read without the generator."""
+    """Parses a list without annotations, without the generator."""
     assert re.fullmatch(rf"provider {provider} \{{\n(    probe \w+\([^()]*\);\n)+\}};\n", text)
     found = []
     for probe, words in re.findall(r"probe (\w+)\((.*)\);", text):
@@ -524,7 +524,7 @@ def test_plain_is_what_h2o_had(tmp_path: Path, file: Path, date: str) -> None:
 
 
 def test_plain_on_every_date() -> None:
-    """The day on which something changed, and the day before."""
+    """On each day of a change, and on the day before."""
     dates = {date for f in FACT_LIST for date in (f.since, f.until) if date is not None}
     dates |= {f"{date[:8]}{int(date[8:]) - 1:02}" for date in dates} | {"2019-01-01", "2030-01-01"}
     for provider, file in zip(PROVIDERS, LISTS):
@@ -534,7 +534,7 @@ def test_plain_on_every_date() -> None:
             assert len(found) == len(set(found)) and set(found) == facts_at(date, provider), date
 
 
-def test_plain_before_there_was_anything(tmp_path: Path) -> None:
+def test_plain_before_the_first_probe(tmp_path: Path) -> None:
     done = run("plain", "--at", "2019-09-23", LISTS[1], "--output", tmp_path / "list.d")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(rf"{LISTS[1]}:\d+: [^\n]*2019-09-23\n", done.stderr)
@@ -542,8 +542,8 @@ def test_plain_before_there_was_anything(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("date", ["yesterday", "2020-6-4", "20200604", "2020-13-01", "2020-06-31", "0"])
-def test_plain_at_no_date(date: str) -> None:
-    """As strings, these are later or earlier than all that is."""
+def test_plain_at_an_invalid_date(date: str) -> None:
+    """Compared as strings, these are later or earlier than all dates."""
     done = run("plain", "--at", date, LISTS[1])
     assert done.returncode in (1, 2)
     assert done.stdout == ""
@@ -601,7 +601,7 @@ provider quicly {
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a list and says where it is."""
+    """Writes a list to a file. Returns the file."""
 
     def write_file(text: str | bytes, name: str = "list.d") -> Path:
         file = tmp_path / name
@@ -630,7 +630,7 @@ def test_source_becomes_the_newest_version(write: Callable[..., Path]) -> None:
 
 
 def test_source_marks_its_application_data(write: Callable[..., Path]) -> None:
-    """h2o's own lists mark it, secrets among it; a secret stays one."""
+    """h2o's own list marks application data. It marks secrets, too; they stay secrets."""
     text = make_tables(write(ANNOTATED), source=[write(PLAIN, "plain.d")])
     fields = fields_of(text)
     assert ("quicly:brand_new", "payload", True) in fields
@@ -648,7 +648,7 @@ TEXTS = """provider quicly {
 
 
 def test_source_text_with_a_length_is_application_data(write: Callable[..., Path]) -> None:
-    """Text that our lists do not know can be payload; one that ends with a NUL is a name."""
+    """Text with a length that is not in our lists can be payload. NUL-terminated text is a name."""
     text = make_tables(write(ANNOTATED), source=[write(TEXTS, "texts.d")])
     found = [field for field in fields_of(text) if field[0].endswith("_new")]
     texts = {"error", "uuid", "body", "line", "dcid", "text", "reason"}
@@ -657,7 +657,7 @@ def test_source_text_with_a_length_is_application_data(write: Callable[..., Path
 
 
 def test_source_changes_the_type_of_a_known_argument(write: Callable[..., Path]) -> None:
-    """It is known by its name and its type: what was a number can be payload now."""
+    """Arguments are known by name and type. An argument that was a number can be payload now."""
     text = make_tables(write(ANNOTATED), source=[write(TEXTS, "texts.d")])
     rows = re.findall(r"/\* quicly:changed\(([^\n]*)\) \*/.*?\n(.*?)\};\n", text, re.S)
     marked_number = [
@@ -669,14 +669,14 @@ def test_source_changes_the_type_of_a_known_argument(write: Callable[..., Path])
     assert len([1 for declaration, _ in rows if "const char *number" in declaration]) == 1
 
 
-def test_source_that_says_nothing_new(write: Callable[..., Path]) -> None:
-    """What h2o has now is no version more."""
+def test_source_without_changes(write: Callable[..., Path]) -> None:
+    """A list without changes adds no version."""
     plain = [write(run("plain", "--at", "2999-01-01", file).stdout, f"plain-{file.name}") for file in LISTS]
     assert make_tables(*LISTS, source=plain) == make_tables(*LISTS)
 
 
 def test_source_of_an_older_h2o(write: Callable[..., Path]) -> None:
-    """Its probes are then known twice, at two times; nothing is lost, and nothing is declared twice."""
+    """The probes are then known in two versions. No probe is lost or declared twice."""
     plain = [write(run("plain", "--at", "2020-06-04", file).stdout, f"plain-{file.name}") for file in LISTS]
     rows = rows_of(make_tables(*LISTS, source=plain))
     newest = max(row.since for row in rows)
@@ -688,7 +688,7 @@ def test_source_of_an_older_h2o(write: Callable[..., Path]) -> None:
 
 
 def test_source_is_checked(write: Callable[..., Path]) -> None:
-    """Nobody who builds with a source tree can mend its lists: what cannot be printed is left out, and said."""
+    """A user cannot change the list of a source tree. What cannot be printed is left out, with a warning."""
     plain = write(PLAIN.replace("size_t payload_len", "size_t count"), "plain.d")
     done = run("tables", "--conn-stats", CONN_STATS, "--source", plain, write(ANNOTATED))
     assert done.returncode == 0
@@ -698,7 +698,7 @@ def test_source_is_checked(write: Callable[..., Path]) -> None:
     assert dict(keys_of(done.stdout))["quicly:brand_new"] == ["conn", "time", "count"]
 
 
-# Of t/data/source-probes.d: what is printed of each probe, "*" where it takes -a.
+# Printed keys of each probe of t/data/source-probes.d; "*": only with -a.
 SOURCE_KEYS = {
     "none": "time",
     "nothing": "time",
@@ -709,7 +709,7 @@ SOURCE_KEYS = {
     "names": "flags id end event arg0 STAMP register head* head-len time",
 }
 SOURCE_WARNINGS = [
-    (66, "too_many: has more than 16 arguments; this probe is not known"),
+    (66, "too_many: has more than 16 arguments; it is treated as unknown"),
     *(
         (55, f"left_out: {sentence}; this argument is not printed")
         for sentence in (
@@ -720,10 +720,10 @@ SOURCE_WARNINGS = [
             "point_t of point is not a type that h2olog knows",
             "endless is bytes without a length",
             "session_secret looks like a secret",
-            "odd is counted by odd_len, which is no unsigned integer",
+            "odd is counted by odd_len, which is not an unsigned integer",
             "a struct st_quicly_stats_t needs an argument named size",
-            "two fields would be called conn",
-            "two fields would be called type",
+            "two fields have the key conn",
+            "two fields have the key type",
         )
     ),
     (71, "large: its events can have more than 8192 bytes; this argument is not printed"),
@@ -731,7 +731,7 @@ SOURCE_WARNINGS = [
 
 
 def test_source_with_each_construct(tmp_path: Path) -> None:
-    """Whatever else there is in a list, it is accepted."""
+    """Every other construct of a list is accepted."""
     source = TOP / "t" / "data" / "source-probes.d"
     done = run("tables", "--conn-stats", CONN_STATS, "--source", source, *LISTS)
     assert done.returncode == 0, done.stderr
@@ -750,7 +750,7 @@ def test_source_with_each_construct(tmp_path: Path) -> None:
 
 
 def test_source_tree_without_a_list(tmp_path: Path) -> None:
-    """Before 2019-09-24 h2o had no list of quicly. Another folder than the top of a tree has no list of h2o."""
+    """Before 2019-09-24, h2o had no list of quicly. A folder that is not the top of a tree has no list of h2o."""
     tree, build = tmp_path / "h2o", tmp_path / "build"
     command = ["cmake", "-S", str(TOP), "-B", str(build), f"-DH2O_SOURCE_DIR={tree}"]
     for name, file in (("deps/picotls/picotls-probes.d", LISTS[2]), ("h2o-probes.d", LISTS[0])):
@@ -781,7 +781,7 @@ def test_source_tree_without_a_list(tmp_path: Path) -> None:
         ("provider h2o { probe a(/* @appdata */); /* @secret */ probe b(); };", "annotation.*read"),
     ],
 )
-def test_source_that_is_no_list(write: Callable[..., Path], text: str, sentence: str) -> None:
+def test_source_is_not_a_list(write: Callable[..., Path], text: str, sentence: str) -> None:
     plain = write(text, "plain.d")
     with pytest.raises(probe_lists.ListError, match=sentence):
         make_tables(*LISTS, source=[plain])
@@ -802,7 +802,7 @@ def test_lists_need_no_annotations(write: Callable[..., Path]) -> None:
 
 
 def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> None:
-    """A later h2o may call its arguments as our own C calls things, or as C does: said, or no matter."""
+    """An argument of a later h2o can have a name that captures or C use. It is reported, or works."""
     names = [
         "head", "event", "on_stack", "stamp", "scratch", "end", "id", "ctx", "silent", "conn", "flags", "submit",
         "arg0", "tied", "dcid_size", "stream_id", "rtt", "register", "u64", "value", "lost", "tid", "size", "STAMP", "INLINE",
@@ -826,8 +826,8 @@ def test_names_that_captures_use(write: Callable[..., Path], tmp_path: Path) -> 
     compile_captures(tmp_path, make_tables(write(f"provider h2o {{ {' '.join(accepted)} }};")))
 
 
-def test_connection_is_h2olog_s_own_member(write: Callable[..., Path]) -> None:
-    """A later h2o may have an argument of that name: its key is another one."""
+def test_argument_named_connection(write: Callable[..., Path]) -> None:
+    """If a later h2o has an argument named `connection`, it gets another key."""
     text = make_tables(write("provider quicly { probe a(struct st_quicly_conn_t *conn, int64_t at, int connection); };"))
     assert keys_of(text) == [("quicly:a", ["conn", "time", "server-connection"])]
 
@@ -851,7 +851,7 @@ def replaced(old: str, new: str) -> str:
 
 SIXTEEN = ", ".join(f"int a{i}" for i in range(16))
 
-# What is wrong, the list, the line that is named, and what the sentence has to say.
+# The error, the list, the line of the message, and a pattern for its sentence.
 BAD: dict[str, tuple[str | bytes, int, str]] = {
     "unknown type": (replaced("int64_t at,", "int63_t at,"), 3, "first.*int63_t.* at .*type"),
     "unknown struct": (replaced("const char *dcid", "struct st_other_t *dcid"), 3, "first.*st_other_t.*dcid.*type"),
@@ -948,7 +948,7 @@ BAD: dict[str, tuple[str | bytes, int, str]] = {
 }  # fmt: skip
 
 
-def test_the_list_that_is_made_bad_is_good(write: Callable[..., Path]) -> None:
+def test_base_of_bad_lists_is_good(write: Callable[..., Path]) -> None:
     assert len(rows_of(make_tables(write(GOOD)))) == 2
     assert len(rows_of(make_tables(write(replaced("int64_t at, const char *dcid", SIXTEEN))))) == 2
     assert len(rows_of(make_tables(write(replaced("second", "first").replace("01 */", "01 @until 2020-01-02 */", 1)
@@ -967,7 +967,7 @@ def test_bad_list(write: Callable[..., Path], tmp_path: Path, what: str) -> None
     assert done.stdout == "" and not output.exists()
 
 
-def test_bad_list_leaves_what_was_there(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_bad_list_keeps_the_old_output(write: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "tables.c").write_text("from the last build")
     done = run("tables", "--conn-stats", CONN_STATS, "--output", tmp_path / "tables.c", write("bad"))
     assert done.returncode == 1
@@ -1069,7 +1069,7 @@ def test_missing_stats(write: Callable[..., Path], tmp_path: Path) -> None:
 
 ROUNDS = 3000
 
-# What a slip of the hand leaves behind.
+# Remains of typical editing errors.
 PIECES = [
     "/*", "*/", "//", "#", "{", "}", "(", ")", ";", ",", "*", "\n", " ", "\t", '"', "[", "]", "\\", "@", "-",
     "\0", "\x7f",
@@ -1081,7 +1081,7 @@ PIECES = [
 
 
 def excerpt(random_: random.Random, text: str) -> str:
-    """A list of some of a list's probes, with all its marks."""
+    """Returns a list with some probes of a list, and with all its annotations."""
     head, _, rest = text.partition("provider ")
     name, _, body = rest.partition(" {\n")
     probes = re.findall(r"    /\* @from .*?;\n", body, re.S)
@@ -1115,7 +1115,7 @@ def mangle(random_: random.Random, text: str) -> bytes:
 
 
 def test_mangled_lists(write: Callable[..., Path]) -> None:
-    """Whatever a list is made of, it is read, or one line says where it is wrong."""
+    """Every list is either read, or one line reports the error and its position."""
     random_ = make_dice(3059)
     texts = [file.read_text(encoding="utf-8") for file in LISTS]
     annotated = write(ANNOTATED, "annotated.d")
@@ -1140,12 +1140,12 @@ def test_mangled_lists(write: Callable[..., Path]) -> None:
         else:
             good += 1
             check_tables(written, mangled)
-    # Both happen, or this tests nothing.
+    # Both cases must occur; otherwise the test checks nothing.
     assert good > ROUNDS / 20 and bad > ROUNDS / 5, (good, bad)
 
 
 def check_tables(written: str, mangled: bytes) -> None:
-    """A list that was accepted did not become C that is none, nor lose a secret."""
+    """Checks that an accepted list gives valid tables, and that no secret is in them."""
     rows = rows_of(written)
     assert rows and f"const size_t num_signatures = {len(rows)};\n" in written, mangled
     for row in rows:

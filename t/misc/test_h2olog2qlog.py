@@ -1,4 +1,4 @@
-"""misc/h2olog2qlog: every event that it writes is as the drafts of qlog 0.3 ask for, and says what the trace says."""
+"""misc/h2olog2qlog: every event of its output conforms to the drafts of qlog 0.3, and matches the trace."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def count(events: list[Event], *kinds: str) -> int:
 @pytest.mark.parametrize("connection", [None, 12])
 @pytest.mark.parametrize("trace", [trace_2020, trace_2026, trace_truth])
 def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -> None:
-    """Nothing is lost on the way, and nothing there twice; with h2olog 2's number of the connection, and without."""
+    """No event is lost or doubled, with and without the `connection` of h2olog 2."""
     events = trace() if connection is None else numbered(trace(), connection)
     qlog = convert(events)
     begin, end = span(events)
@@ -114,7 +114,7 @@ def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -
 
 
 def test_whole_connection() -> None:
-    """Packets come before what came of them, at their own time, with their frames."""
+    """A packet precedes the events that it causes, has its own time, and has its frames."""
     events = [
         event("new-path", path_index=0, remote="127.0.0.1:1"), ACCEPT,
         event("packet-received", pn=0, decrypted_len=1200, packet_type=0),
@@ -158,7 +158,7 @@ def test_whole_connection() -> None:
 
 
 def test_2020() -> None:
-    """packet_commit does not say of which type a packet is: its first octet does, or quictrace_sent behind it."""
+    """packet_commit does not have the type of the packet. Its first octet or a later quictrace_sent has it."""
 
     def commit(at: int, number: int) -> list[Event]:
         return [
@@ -191,7 +191,7 @@ def test_2020() -> None:
     "octet, packet_type", [(0xC3, "initial"), (0xD0, "0RTT"), (0xEF, "handshake"), (0x41, "1RTT"), (0xF0, "retry")]
 )
 def test_received_in_2020(octet: int, packet_type: str) -> None:
-    """Of what type a packet is, its first octet says."""
+    """The first octet of a packet determines its type."""
     events = [
         event("receive", dcid="ff", first_octet=octet, bytes_len=99),
         event("crypto-decrypt", pn=5, decrypted_len=60), event("quictrace-recv", pn=5),
@@ -248,7 +248,7 @@ FRAMES: list[tuple[str, Event, Event]] = [
 
 @pytest.mark.parametrize("name, members, frame", FRAMES)
 def test_frames(name: str, members: Event, frame: Event) -> None:
-    """Both ways, in the packet that carries it."""
+    """In both directions, a frame is in the packet that carries it."""
     sent = convert(sent_2026(0, 9, {**event(name + "-send"), **members}))
     assert [d["frames"] for d in sent.data("transport:packet_sent")] == [[frame]]
     packet = event("packet-received", pn=1, packet_type=3, decrypted_len=5)
@@ -257,7 +257,7 @@ def test_frames(name: str, members: Event, frame: Event) -> None:
     unreadable = [
         e for n, key in enumerate(members) for e in sent_2026(0, n, {**event(name + "-send"), **members, key: None})
     ]
-    if unreadable:  # what could not be read is left out, never made up; read_qlog checks the members
+    if unreadable:  # unreadable values are left out; read_qlog checks the members
         assert len(convert(unreadable).data("transport:packet_sent")) == len(members)
     if name.endswith("-close"):
         for qlog, owner, state in ((sent, "local", "closing"), (received, "remote", "draining")):
@@ -268,7 +268,7 @@ def test_frames(name: str, members: Event, frame: Event) -> None:
 
 
 def test_two_ack_frames() -> None:
-    """A delay ends an ACK frame."""
+    """The event of the delay ends an ACK frame."""
 
     def block(first: int, last: int) -> Event:
         return event("ack-block-received", ack_block_begin=first, ack_block_end=last)
@@ -314,7 +314,7 @@ def test_others() -> None:
 
 
 def test_lost_events() -> None:
-    """What is on either side of a gap does not belong together; and each connection is told."""
+    """Events before and after a gap are not combined, and each connection gets a warning."""
     lost = {"type": "h2olog-event-lost", "time": BEGIN + 3, "lost": 12}
     events = [
         ACCEPT, {**ACCEPT, "conn": 8}, event("free", 0, 8),
@@ -349,7 +349,8 @@ def test_lost_events() -> None:
     ],
 )  # fmt: skip
 def test_filtered_traces(kinds: tuple[str, ...]) -> None:
-    """-t leaves out what they would be told with: nothing piles up, all is in order, and what is left out is said."""
+    """With -t, events are missing. Then nothing accumulates in memory, the order is right, and a message reports what
+    was left out."""
     dice = make_dice(1)
     events = [ACCEPT]
     for n in range(20000):
@@ -376,7 +377,7 @@ def test_filtered_traces(kinds: tuple[str, ...]) -> None:
 
 
 def two_connections() -> list[Event]:
-    """Interleaved; number 7 is used again."""
+    """Two mixed connections; the number 7 is used again."""
     events = [ACCEPT, {**ACCEPT, "conn": 8}]
     for n in range(50):
         for conn in (7, 8):
@@ -386,7 +387,7 @@ def two_connections() -> list[Event]:
 
 
 def test_together() -> None:
-    """One file, and each event says of which connection it is."""
+    """One file has all connections. Each event has the group_id of its connection."""
     qlog = convert(two_connections())
     for group, base in (("7", 7), ("8", 8)):
         offsets = [f["offset"] for e in qlog.events if e["group_id"] == group for f in e["data"].get("frames", [])]
@@ -396,7 +397,7 @@ def test_together() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 def test_apart(tmp_path: Path, there: bool) -> None:
-    """A file for each connection; what lay there before is replaced."""
+    """One file per connection. Existing files are replaced."""
     folder = tmp_path / "qlog"
     if there:
         folder.mkdir()
@@ -420,7 +421,7 @@ def test_apart(tmp_path: Path, there: bool) -> None:
 
 
 def twins() -> list[list[Event]]:
-    """Of two threads: quicly calls both of them 7, and their first paths 0."""
+    """Two connections of two threads: quicly gives both the number 7, and both first paths the number 0."""
     connections = []
     for connection in (1, 2):
         own = [event("new-path", conn=0, path_index=0, remote=f"192.0.2.{connection}:443"), ACCEPT]
@@ -436,7 +437,7 @@ def numbers_of(events: list[Event]) -> list[int]:
 
 
 def test_two_clients(tmp_path: Path) -> None:
-    """One number of quicly's, two connections: each event is in the right one, and each one's packets are in order."""
+    """Two connections with the same number of quicly: each event is in the right file, and packets are in order."""
     events = of_two_clients(twins())
     qlog = convert(events)
     assert {e["group_id"] for e in qlog.events} == {"1", "2"}
@@ -455,7 +456,7 @@ def test_two_clients(tmp_path: Path) -> None:
 
 
 def test_two_clients_by_h2olog_1(tmp_path: Path) -> None:
-    """They cannot be told apart: the qlog says so, and so does stderr. Nothing is left out."""
+    """Traces of h2olog 1 do not distinguish the connections. The qlog and stderr say so. Nothing is left out."""
     events = without_connection(of_two_clients(twins()))
     result = run(QLOG, text=lines_of(events))
     assert result.returncode == 0
@@ -476,7 +477,7 @@ def test_two_clients_by_h2olog_1(tmp_path: Path) -> None:
     alone = read_qlog(output.read_bytes())
     assert "Not certain: connection 7.2 may" in alone.header["description"]
     assert [e["data"] for e in alone.events] == own
-    # a connection beside them is certain
+    # another connection is certain
     certain = [{**e, "conn": 8} for e in without_connection(twins()[0])]
     assert run(QLOG, "-c", "8", "-o", output, text=lines_of(events + certain)).returncode == 0
     assert "Not certain" not in read_qlog(output.read_bytes()).header["description"]
@@ -484,7 +485,7 @@ def test_two_clients_by_h2olog_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_two_traces(tmp_path: Path, apart: bool) -> None:
-    """One after the other: connection 1 of the second is not that of the first, whether it has an accept or not."""
+    """Two traces in a row: connection 1 of the second trace is another one, with and without an accept event."""
     second = numbered(sent_2026(80, 0, stream_send(80, 5)))
     first = numbered([ACCEPT, *sent_2026(1, 9, stream_send(1, 2)), *sent_2026(2, 10, stream_send(2, 3))])
     if apart:
@@ -499,8 +500,9 @@ def test_two_traces(tmp_path: Path, apart: bool) -> None:
     assert [numbers_of([e for e in qlog.events if e["group_id"] == name]) for name in ("1", "1.2")] == [[9, 10], [0]]
 
 
-def test_much_in_little_memory(tmp_path: Path) -> None:
-    """Connections come and go, one is long: neither is kept. 30 MB of events, at no more than 25 MB beyond Python's."""
+def test_memory_is_bounded_for_long_traces(tmp_path: Path) -> None:
+    """Neither many short connections nor a long one fill the memory: 30 MB of events need at most 25 MB more than
+    Python."""
 
     def measure(file: Path) -> int:
         with (tmp_path / "out").open("wb") as out:
@@ -523,8 +525,8 @@ def test_much_in_little_memory(tmp_path: Path) -> None:
 # --- what goes wrong -----------------------------------------------------------------------------------
 
 
-def test_nothing_is_believed() -> None:
-    """Any member of any event may be anything: no event is written that is not as it has to be."""
+def test_hostile_members() -> None:
+    """A member of an event can have any value. Only valid events are written."""
     dice = make_dice(7)
     odd: list[Any] = [None, "x", "", -1, 2**63, 0.5, [1], {"a": 1}, True, False]
     for _ in range(8):
@@ -548,7 +550,7 @@ def test_nothing_is_believed() -> None:
     ],
 )
 def test_no_trace(tmp_path: Path, text: str, words: str) -> None:
-    """A sentence, and no file."""
+    """There is a message, and no file."""
     output = tmp_path / "x.sqlog"
     result = run(QLOG, "-o", output, text=text)
     assert (result.returncode, result.stdout) == (1, b"") and not output.exists()
@@ -559,7 +561,7 @@ def test_errors(tmp_path: Path) -> None:
     good = lines_of([ACCEPT])
     bad = run(QLOG, text=good + "nonsense\n" + good[:20])
     assert bad.returncode == 0
-    assert bad.stderr == b"h2olog2qlog: 2 lines are not of h2olog, and left out; the first is line 2 of stdin\n"
+    assert bad.stderr == b"h2olog2qlog: 2 lines are not from h2olog and ignored; the first is line 2 of stdin\n"
     missing = run(QLOG, "-c", "9", text=good)
     assert (missing.returncode, missing.stdout) == (1, b"")
     assert missing.stderr == b"h2olog2qlog: there is no connection 9 in this trace; quicplot -l lists them\n"
@@ -577,7 +579,7 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_broken_pipe() -> None:
-    """`h2olog2qlog | head` is no error, and ends soon."""
+    """`h2olog2qlog | head` is not an error, and ends soon."""
     process = subprocess.Popen(
         [sys.executable, "-B", str(QLOG)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -586,7 +588,7 @@ def test_broken_pipe() -> None:
         for n in range(10000):
             events = numbered([ACCEPT, event("stream-on-open", stream_id=n)] * 100)
             process.stdin.write(lines_of(events).encode())
-            if n == 0:  # before a pipe is full
+            if n == 0:  # before the pipe is full
                 process.stdout.close()
         pytest.fail("it went on reading")
     except BrokenPipeError:

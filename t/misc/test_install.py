@@ -1,4 +1,4 @@
-"""What is installed, where, and what the packages hold. A build of its own, as packagers make it: without tests."""
+"""The installed files and the content of the packages. Uses its own build without tests, as packagers do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ ELSEWHERE_IN_DEBIAN = {
 
 
 def cached(name: str) -> str:
-    """What the build that runs this test was told."""
+    """Returns a setting of the build that runs this test."""
     match = re.search(rf"^{name}:\w+=(.*)$", (BUILD / "CMakeCache.txt").read_text(), re.M)
     return match.group(1) if match is not None else ""
 
@@ -66,7 +66,7 @@ def call(*command: str | Path, cwd: Path | None = None, **variables: str) -> str
 
 
 def files_of(top: Path) -> dict[Path, tuple[int, int]]:
-    """Each file and folder, with its size and time."""
+    """Returns each file and folder with its size and time."""
     return {path: (path.lstat().st_size, path.lstat().st_mtime_ns) for path in (top, *top.rglob("*"))}
 
 
@@ -76,8 +76,8 @@ def without_builds(folder: str, names: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build folder with a prefix; making it, and packages in it, leaves the source tree alone: a copy, in which
-    nobody else works."""
+    """A build folder with a prefix. It builds a copy of the source tree, which nothing else changes; building and
+    packaging must not change the copy."""
     folder, source = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("source") / "h2olog"
     shutil.copytree(TOP, source, symlinks=True, ignore=without_builds)
     before = files_of(source)
@@ -85,7 +85,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
     configure += [f"-D{name}={cached(name)}" for name in ("CMAKE_PREFIX_PATH", "CMAKE_C_COMPILER") if cached(name)]
     call(*configure)
     call(CMAKE, "--build", folder, "--parallel", "2")
-    umask = os.umask(0o077)  # of whoever packages; it is not to be seen in the packages
+    umask = os.umask(0o077)  # the umask of a packager, which must not affect the packages
     try:
         call(cached("CMAKE_CPACK_COMMAND"), "-G", "DEB;RPM", cwd=folder)
     finally:
@@ -100,7 +100,8 @@ def files_below(folder: Path) -> set[str]:
 
 
 def check_tree(top: Path, prefix: str, files: set[str]) -> None:
-    """These files and no others, each as all may read it; the program runs, and the page is that of the program."""
+    """Checks that exactly these files exist and that all users can read them, that the program runs, and that the
+    manual page has its version."""
     assert files_below(top) == {f"{prefix.lstrip('/')}/{name}" for name in files}
     below = top / prefix.lstrip("/")
     for name in files:
@@ -119,7 +120,7 @@ def check_tree(top: Path, prefix: str, files: set[str]) -> None:
 
 
 def test_make_install(build: Path, tmp_path: Path) -> None:
-    """DESTDIR in front of the prefix."""
+    """DESTDIR is put in front of the prefix."""
     call("make", "-C", build, "install", DESTDIR=str(tmp_path))
     check_tree(tmp_path, PREFIX, INSTALLED)
     assert (tmp_path / PREFIX[1:] / "share/zsh/site-functions/_h2olog").read_text().startswith("#compdef h2olog\n")
@@ -152,7 +153,7 @@ def test_deb_files(deb: Path, tmp_path: Path) -> None:
 
 
 def test_deb_owners_and_modes(deb: Path) -> None:
-    """All is root's, and folders can be entered, whatever the umask of whoever packages."""
+    """Root owns all files, and all folders can be entered, whatever the umask was."""
     lines = call("dpkg-deb", "-c", deb).splitlines()
     assert len(lines) > 20
     for line in lines:
@@ -166,13 +167,13 @@ def test_deb_control(deb: Path) -> None:
     assert fields["Version"] == f"{VERSION}-1" and fields["Architecture"] == architecture
     assert fields["Section"] == "net" and fields["Priority"] == "optional"
     needed = {dependency.partition(" ")[0] for dependency in fields["Depends"].split(", ")}
-    # what the program is linked with, by the packages that hold it
+    # the packages of the libraries that the program is linked with
     assert {"libc6", "libseccomp2"} < needed and len(needed) == 3
     assert any(re.fullmatch(r"libbpfcc(t64)?|libbcc0?", name) for name in needed), needed
 
 
 def test_deb_is_intact(deb: Path, tmp_path: Path) -> None:
-    """The checksums in it are those of its files."""
+    """The checksums of the package match its files."""
     call("dpkg-deb", "-R", deb, tmp_path)
     sums = (tmp_path / "DEBIAN/md5sums").read_text()
     assert {line.split(None, 1)[1] for line in sums.splitlines()} == {
@@ -197,7 +198,7 @@ def rpm(build: Path) -> Path:
 
 
 def test_rpm_files(rpm: Path) -> None:
-    """And no folders but its own: those of others are others' to own."""
+    """The package contains its files and its own folders only, because other packages own the others."""
     listed = call("rpm", "-qp", "--queryformat", r"[%{FILEMODES:octal} %{FILEUSERNAME} %{FILENAMES}\n]", rpm).splitlines()
     modes = {name: (int(mode, 8), user) for mode, user, name in (line.split(" ", 2) for line in listed)}
     for folder in ("/usr/share/doc/h2olog", "/usr/share/h2olog"):

@@ -1,4 +1,4 @@
-"""t/matrix: what of it needs no root. The rest of it is run by ./make.sh matrix alone, as it takes an hour."""
+"""The parts of t/matrix that need no root. Only `./make.sh matrix` runs the rest, because it takes hours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KNOWN = ["debian-11", "debian-12", "deb-12"]
 
 
 def a_test(name: str, output: str, ending: str = "Test Passed.") -> str:
-    """A part of ctest's log, as ctest 3.18 to 4.3 write it."""
+    """Returns a part of the log of ctest, in the format of ctest 3.18 to 4.3."""
     line = "-" * 58
     return (
         f'1/9 Testing: {name}\n1/9 Test: {name}\nCommand: "{name}"\nDirectory: /\n"{name}" start time: Nov 22 15:38 UTC\n'
@@ -41,7 +41,7 @@ def test_table() -> None:
     assert Row("a|b\nc").columns()[0] == "a\\|b c"
 
 
-def test_only_a_whole_row_is_good() -> None:
+def test_incomplete_rows_fail() -> None:
     assert Row("x", passed=3, total=3).is_good
     assert not Row("x").is_good
     assert not Row("x", passed=2, total=3).is_good
@@ -57,7 +57,7 @@ def test_chosen_rows() -> None:
         chosen(KNOWN, ["debian-11", "debian-10"])
 
 
-def test_every_package_has_a_release_to_be_built_on() -> None:
+def test_every_package_has_a_build_release() -> None:
     assert set(matrix.PACKAGES.values()) <= set(matrix.RELEASES)
     listed = subprocess.run([sys.executable, str(MATRIX / "matrix.py"), "list"], capture_output=True, text=True)
     assert listed.returncode == 0
@@ -65,11 +65,11 @@ def test_every_package_has_a_release_to_be_built_on() -> None:
 
 
 def test_fresh_rows() -> None:
-    """Each oldest and newest release that is built on has one."""
+    """The oldest and the newest release of each kind has one."""
     assert set(matrix.FRESH.values()) == set(matrix.RELEASES.values()) - {"sid"}
 
 
-def test_fresh_machine_has_nothing_that_others_have() -> None:
+def test_fresh_machine_is_minimal() -> None:
     command = roots.command_in_fresh(Path("/root-of-it"), ["./make.sh", "test"], "/clone")
     entering, environment = command.index("sh"), command.index("env")
     assert "tracefs" not in command[entering + 2] and "rbind" not in command[entering + 2]
@@ -86,7 +86,7 @@ def test_processes_of_a_root(tmp_path: Path) -> None:
 
 @pytest.fixture
 def type_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[str, str]]:
-    """Types a command, as into a root that is this machine's; what it printed, and the log."""
+    """Types a command as into the console of a root. Returns its output and the log."""
     monkeypatch.setattr(roots, "command_in_fresh", lambda root, words, cwd: list(words))
 
     def type_(command: str) -> tuple[str, str]:
@@ -104,7 +104,7 @@ def test_typing(type_here: Callable[[str], tuple[str, str]], tmp_path: Path) -> 
         type_here("exit 3")
 
 
-def test_what_is_left_running_fails_a_row(
+def test_remaining_processes_fail_a_row(
     type_here: Callable[[str], tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matrix, "processes_in", lambda root: ["7 ./server"])
@@ -112,7 +112,7 @@ def test_what_is_left_running_fails_a_row(
         type_here("true")
 
 
-def test_counting_what_passed() -> None:
+def test_counting_passed_tests() -> None:
     log = "Start testing: Nov 22 15:38 UTC\n" + "-" * 58 + "\n"
     log += a_test("e2e-http", ".......  [100%]\n18 passed in 11.77s")
     log += a_test("misc-generator", "= 100 passed, 3 warnings in 75.01s (0:01:15) =")
@@ -126,17 +126,17 @@ def test_counting_what_passed() -> None:
     [
         ("FAILED x\n1 failed, 17 passed in 11.77s", "Test Failed.", (17, 18)),
         ("2 passed, 1 skipped, 1 xfailed, 1 error in 1.00s", "Test Failed.", (2, 5)),
-        ("17 passed, 1 skipped in 11.77s", "Test Passed.", (17, 18)),  # green to pytest, but not tested
+        ("17 passed, 1 skipped in 11.77s", "Test Passed.", (17, 18)),  # successful for pytest, but not tested
         ("[  PASSED  ] 12 test(s).\n[  SKIPPED ] 2 test(s), listed below:", "Test Passed.", (12, 14)),
         ("[  PASSED  ] 12 test(s).\n[  FAILED  ] 1 test(s), listed below:", "Test Failed.", (12, 13)),
         ("[  PASSED  ] 0 test(s).\n[  FAILED  ] tests: 13 test(s), listed below:", "Test Failed.", (0, 13)),  # cmocka 2
-        ("[  PASSED  ] 12 test(s).", "Test Failed.", (12, 13)),  # a leak, found at the end
+        ("[  PASSED  ] 12 test(s).", "Test Failed.", (12, 13)),  # a leak that was found at the end
         ("no tests ran in 0.01s", "Test Failed.", (0, 1)),
         ("SEGV", "Test Failed.", (0, 1)),
         ("...", "Test timeout computed to be: 600", (0, 1)),
     ],
 )
-def test_counting_what_did_not(output: str, ending: str, counts: tuple[int, int]) -> None:
+def test_counting_failed_tests(output: str, ending: str, counts: tuple[int, int]) -> None:
     log = a_test("unit-text", "[  PASSED  ] 21 test(s).") + a_test("bad", output, ending)
     assert count_tests(log) == (21 + counts[0], 21 + counts[1], ["bad"])
 
@@ -153,8 +153,9 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "chosen").is_dir()
 
 
-def test_what_an_emulated_machine_has_told(tmp_path: Path) -> None:
-    """A test that does not apply counts for itself; one that is skipped for another reason has not passed."""
+def test_results_of_an_emulated_machine(tmp_path: Path) -> None:
+    """A test that is not applicable is counted separately.
+    A test that was skipped for another reason has not passed."""
     (tmp_path / "test_life.xml").write_text(
         '<testsuites><testsuite><testcase classname="t.e2e.test_life" name="test_a[1]"/>'
         '<testcase classname="t.e2e.test_life" name="test_b"><failure message="x">y</failure></testcase>'

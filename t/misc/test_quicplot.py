@@ -1,4 +1,4 @@
-"""misc/quicplot: what is in the pictures, point by point, and what it says where there is nothing to draw."""
+"""misc/quicplot: the points of its pictures, and its messages if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ACCEPT = other("accept", 0, dcid="00")
 @pytest.mark.parametrize("connection", [None, 12])
 @pytest.mark.parametrize("trace", [trace_2020, trace_2026, trace_truth])
 def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -> None:
-    """What the server says of itself is drawn, nothing else; with h2olog 2's number of the connection, and without."""
+    """The picture shows exactly what the server logged about itself, with and without the `connection` of h2olog 2."""
     events = trace() if connection is None else numbered(trace(), connection)
     picture = draw(events)
     begin, end = span(events)
@@ -88,7 +88,7 @@ def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -
 
 
 def test_bytes_in_flight() -> None:
-    """What was sent counts until the server says how much is in flight; acknowledgements alone do not."""
+    """Sent bytes are added until the server reports the bytes in flight. Acknowledgements alone do not change them."""
     events = [
         ACCEPT, sent(1, 0), sent(1, 1, 500), sent(2, 2, 40, **{"ack-only": 1}), ack(5, 9000, 700), sent(6, 3),
         other("packet-acked", 7, pn=0), ack(7, 9500, 600), sent(8, 4), other("pto", 9, inflight=1600, cwnd=9500),
@@ -103,7 +103,7 @@ def test_bytes_in_flight() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_derived_bytes_in_flight(whole: bool) -> None:
-    """Where the server never says it, packets are counted; and the picture says that they were."""
+    """If the server never reports bytes in flight, packets are counted, and the picture says so."""
     events = [
         sent(1, 0), sent(1, 1, 500), sent(1, 2), other("packet-acked", 3, pn=1), other("packet-lost", 4, pn=0),
         other("packet-acked", 5, pn=0), other("packet-acked", 6, pn=2), other("free", 9),
@@ -119,14 +119,14 @@ def test_derived_bytes_in_flight(whole: bool) -> None:
 
 
 def test_connection_older_than_the_trace() -> None:
-    """What was in flight before is not known until the server says it: nothing is drawn from that time."""
+    """Bytes in flight are unknown, and not drawn, until the server reports them."""
     picture = draw([sent(1, 90), sent(2, 91), ack(5, 90000, 50000), sent(6, 92), other("free", 10)])
     check_curve(picture.steps("bytes-in-flight"), [(5, 50000), (6, 51000), (10, 51000)])
     assert picture.says("older than the trace") and picture.says("its first event in the trace")
 
 
 def test_2020_names() -> None:
-    """Two events tell of each packet that is sent or lost: each packet counts once."""
+    """Two events report each sent or lost packet. The packet counts once."""
     events = [ACCEPT]
     for number in range(3):
         commit = {**sent(number, number), "type": "packet-commit"}
@@ -137,7 +137,7 @@ def test_2020_names() -> None:
     assert picture.says("3.00 kB sent in 3 packets") or picture.says("3 kB sent in 3 packets")
     assert picture.says("packets lost: 1")
     check_curve(picture.steps("bytes-in-flight"), [(0, 1000), (1, 2000), (2, 3000), (5, 2000)])
-    # each alone, as -t does
+    # each event alone, as with -t
     alone = draw([event for event in events if event["type"] in ("quictrace-sent", "quictrace-lost")])
     assert alone.says("sent in 3 packets") and alone.says("packets lost: 1")
 
@@ -151,7 +151,7 @@ def test_losses_and_timeouts() -> None:
     events.append(other("free", 1500))
     picture = draw(events)
     assert picture.says("packets lost: 6") and picture.says("probe timeouts (PTO): 2")
-    assert picture.says("per 10 ms")  # 1.5 s in 250 stretches at most
+    assert picture.says("per 10 ms")  # at most 250 intervals in 1.5 s
     bars = picture.paths("packets-lost")
     assert len(bars) == 4 and all(len(bar) == 2 and bar[0][0] == bar[1][0] for bar in bars)
     heights = [bar[0][1] - bar[1][1] for bar in bars]
@@ -161,7 +161,7 @@ def test_losses_and_timeouts() -> None:
 
 
 def test_no_rtt_before_a_sample() -> None:
-    """quicly's minimum is all ones until then."""
+    """quicly's minimum is all ones until the first sample."""
     events = [
         ACCEPT,
         *(
@@ -176,7 +176,8 @@ def test_no_rtt_before_a_sample() -> None:
 
 
 def test_gaps() -> None:
-    """Where h2olog lost events, the curves are interrupted, and bytes in flight unknown until the server says them."""
+    """Where h2olog lost events, curves are interrupted,
+    and bytes in flight are unknown until the server reports them."""
     lost = {"type": "h2olog-event-lost", "time": BEGIN + 60, "lost": 1234}
     events = [ACCEPT, ack(10, 100, 10), ack(50, 200, 20), lost, sent(70, 5), ack(80, 150, 15), ack(90, 160, 16)]
     picture = draw(events)
@@ -193,7 +194,7 @@ def test_gaps() -> None:
     assert min(x for x, _ in gap) == pytest.approx(xs[1], abs=0.01)
     assert max(x for x, _ in gap) == pytest.approx(xs[1] + 10 * scale, abs=0.01)
     assert picture.says("h2olog lost 1,234 events")
-    # it is of no concern to a connection that began later
+    # the gap does not affect a connection that began later
     assert picture.says("at least 1 kB sent")
     after = [{**ACCEPT, "conn": 8, "time": BEGIN + 100}, {**ack(120, 1, 1), "conn": 8}]
     later = draw([*events, *after], "-c", "8")
@@ -201,7 +202,7 @@ def test_gaps() -> None:
 
 
 def test_few_events() -> None:
-    """Nothing to draw is said, not drawn; and one moment is a picture, too."""
+    """If there is nothing to draw, a message says so. A connection with a single moment gives a picture."""
     picture = draw([ACCEPT])
     assert not set(SERIES) & set(picture.groups)
     for words in ("no congestion window and no bytes in flight", "no RTT", "no packet lost and no probe timeout"):
@@ -213,7 +214,7 @@ def test_few_events() -> None:
 
 
 def test_times() -> None:
-    """0 is no time, and the clock of h2o's own events is another one; time does not go back."""
+    """The time 0 is not a time, events of h2o have another clock, and time never decreases."""
     events = [
         ACCEPT, {**ack(0, 100, 1), "time": 0}, ack(20, 200, 2), ack(10, 300, 3),
         {"type": "send-response-header", "conn-id": 1, "conn": 7, "time": BEGIN + 5000}, ack(40, 400, 4),
@@ -224,7 +225,7 @@ def test_times() -> None:
 
 
 def test_hostile_values() -> None:
-    """Nothing in a trace is believed: neither kinds, nor sizes, nor texts."""
+    """The trace is not trusted: types, sizes and text can be anything."""
     odd: list[Any] = [None, "x", -5, 2**70, 1.5, [1], {"a": 1}, True]
     events = [ACCEPT, other("new-path", 0, **{"path-index": 1, "remote": "$\\frac</text><script>"})]
     for value in odd:
@@ -256,7 +257,7 @@ def load() -> ModuleType:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_thinning(seed: int) -> None:
-    """Of each slice of time the extremes stay, with the first and the last value, in order; interruptions, too."""
+    """Each slice of time keeps its extremes, its first and its last value, in order, and interruptions."""
     quicplot, dice = load(), make_dice(seed)
     times = array("d", sorted(dice.uniform(BEGIN, BEGIN + 50000) for _ in range(50000)))
     values = array("d", (dice.expovariate(1 / 50000) for _ in times))
@@ -268,7 +269,7 @@ def test_thinning(seed: int) -> None:
     assert kept_times == sorted(kept_times)
     assert (kept_times[0], kept_times[-1]) == (begin, end)
     remaining = iter(zip(times, values))
-    for point in zip(kept_times, kept):  # each is a point of the data, and they come in the same order
+    for point in zip(kept_times, kept):  # each point is from the data, in the same order
         assert any(point == other or (point[0] == other[0] and math.isnan(other[1])) for other in remaining)
     assert sum(map(math.isnan, kept)) == sum(map(math.isnan, values))
     width = (end - begin) / quicplot.SLICES
@@ -285,13 +286,13 @@ def test_thinning(seed: int) -> None:
 
 
 def test_many_events(tmp_path: Path) -> None:
-    """A single peak among 200,000 events is in the picture, and the picture small."""
+    """The picture of 200,000 events is small, and shows a single peak."""
     with (tmp_path / "trace").open("w") as file:
         for nth in range(100000):
             window = 9_000_000 if nth == 54321 else 100_000 + nth % 1000
             events = [ack(nth // 5, window, nth % 977), sent(nth // 5, nth)]
             file.writelines(json.dumps({"seq": nth, **event}) + "\n" for event in events)
-    result = run(QUICPLOT, tmp_path / "trace")  # which has its time
+    result = run(QUICPLOT, tmp_path / "trace")  # the peak has its time
     assert result.returncode == 0
     assert len(result.stdout) < 2_000_000
     picture = Picture(result.stdout)
@@ -323,7 +324,7 @@ def test_same_trace_same_picture() -> None:
 
 
 def test_without_matplotlib(tmp_path: Path) -> None:
-    """One sentence, before anything is read; and without a picture, there is no need for it."""
+    """A message is printed before the trace is read. Without a picture, matplotlib is not needed."""
     (tmp_path / "matplotlib.py").write_text("raise ImportError('none here')\n")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     result = run(QUICPLOT, "/nonexistent", env=environment)
@@ -338,7 +339,7 @@ def test_without_matplotlib(tmp_path: Path) -> None:
 
 
 def test_choosing() -> None:
-    """The busiest one, unless told otherwise. A number that is used again is another connection."""
+    """The default is the connection with the most events. A number that is used again is another connection."""
     events = [
         ACCEPT, sent(1, 0), other("free", 2), other("conn-stats", 2), other("delete-path", 2),
         {**ACCEPT, "conn": 8}, *({**sent(3, n), "conn": 8} for n in range(9)),
@@ -365,7 +366,8 @@ def test_choosing() -> None:
 
 
 def test_threads() -> None:
-    """Each thread of a server counts for itself. With the thread in each line they are told apart; else it is said."""
+    """Each thread of a server counts connections. They are distinguished if lines have the thread; otherwise a message
+    says so."""
     events = []
     for n in range(3):
         for tid in (100, 200):
@@ -380,7 +382,7 @@ def test_threads() -> None:
 
 
 def client(connection: int, conn: int = 7) -> list[Event]:
-    """A connection as h2olog 2 prints it."""
+    """Returns a connection as h2olog 2 prints it."""
     remote = f"192.0.2.{connection}:443"
     path = other("new-path", 0, **{"path-index": 0, "remote": remote, "conn": 0})
     own = [ACCEPT]
@@ -394,7 +396,7 @@ def title(picture: Picture) -> str:
 
 
 def test_two_clients() -> None:
-    """One number of quicly's, two connections: each picture is of one of them, with its own address."""
+    """Two connections with the same number of quicly: each picture shows one of them, with its own address."""
     events = of_two_clients([client(1), client(2)])
     for connection in (1, 2):
         picture = draw(events, "-c", str(connection))
@@ -404,14 +406,14 @@ def test_two_clients() -> None:
 
 
 def old_picture(events: list[Event], name: str, doubt: str | None, stderr: bytes) -> Picture:
-    """What is drawn of a trace by h2olog 1."""
+    """Returns what is drawn of a trace of h2olog 1."""
     result = run(QUICPLOT, "-c", name, text=lines_of(events))
     assert result.returncode == 0
     assert result.stderr == b"" if stderr == b"" else stderr in result.stderr, result.stderr
     picture = Picture(result.stdout)
     assert ("doubt" in picture.groups) == (doubt is not None)
     assert doubt is None or picture.says(doubt)
-    assert doubt is None or len(next(text for text in picture.texts if doubt in text)) < 115  # it fits
+    assert doubt is None or len(next(text for text in picture.texts if doubt in text)) < 115  # the first path fits
     return picture
 
 
@@ -419,7 +421,7 @@ MIXED = "Possibly several connections in one"
 
 
 def test_two_clients_by_h2olog_1() -> None:
-    """Two accepts of one number: the picture says that it can be of several, and no address."""
+    """Two accepts of one number: the picture says that it may show several connections, and has no address."""
     events = without_connection(of_two_clients([client(1), client(2)]))
     for name in ("7", "7.2"):
         picture = old_picture(events, name, MIXED, b"connections 7, 7.2 may have events of others")
@@ -427,7 +429,7 @@ def test_two_clients_by_h2olog_1() -> None:
 
 
 def test_first_paths_by_h2olog_1() -> None:
-    """That of the one connection that is being accepted is its own. Of two, nobody knows."""
+    """If one connection is being accepted, the first path is its own. If there are two, it is unknown."""
     first, second = without_connection(client(1, 3)), without_connection(client(2, 4))
     third = without_connection(client(5, 5))
     third = [{**event, "time": event["time"] + 2000} for event in third]
@@ -449,23 +451,23 @@ def test_first_paths_by_h2olog_1() -> None:
 @pytest.mark.parametrize(
     "events",
     [
-        # both are older than the trace: packet numbers go back
+        # both are older than the trace: packet numbers decrease
         [sent(1, 100), sent(1, 5), sent(2, 101), sent(2, 6)],
-        # one ends, and another one goes on
+        # one ends, and another one continues
         [ACCEPT, sent(1, 0), other("free", 2), sent(3, 70)],
-        # one is older, the other one is accepted
+        # one is older than the trace, the other one is accepted
         [sent(1, 100), ACCEPT, sent(2, 0)],
         [{**sent(1, 100), "tid": 9}, {**ACCEPT, "tid": 9}, {**sent(2, 0), "tid": 9}],
     ],
 )
 def test_one_number_by_h2olog_1(events: list[Event]) -> None:
-    """What tells that there are two, if not two accepts; of h2olog 2, they are two."""
+    """Signs of two connections other than two accepts. With h2olog 2, there are two connections."""
     picture = old_picture(events, "7", MIXED, b"may have events of others")
     assert title(picture) == "QUIC connection 7"
 
 
 def test_certain_by_h2olog_1() -> None:
-    """What is of one connection for sure has no mark: packet numbers are of a type, and a number is used again."""
+    """Connections that are certain have no mark: packet numbers of different types, and a number that is used again."""
     events = [
         ACCEPT, sent(0, 0), {**sent(0, 3), "packet-type": 0}, {**sent(0, 1), "packet-type": 2}, sent(1, 1),
         other("free", 2), other("conn-stats", 2), {**ACCEPT, "time": BEGIN + 3}, sent(4, 0),
@@ -478,15 +480,15 @@ def test_certain_by_h2olog_1() -> None:
 
 
 def test_bad_lines() -> None:
-    """They are counted, and nothing else happens."""
+    """Bad lines are counted and ignored."""
     good = lines_of([sent(1, 0)])
     bad = ["{", "x\n", "[1]\n", '"text"\n', "null\n", '{"type":5,"seq":1}\n', '{"type":"a"}\n', "\udcff\n"]
     bad.append("[" * 5000 + "\n")
     text = "{\n" + "\n" + good + "".join(bad[1:]) + lines_of([sent(1, 1)]) + "{"
     result = run(QUICPLOT, "-l", text=text)
     assert result.returncode == 0
-    assert result.stderr == b"quicplot: 10 lines are not of h2olog, and left out; the first is line 1 of stdin\n"
-    assert run(QUICPLOT, "-l", text="x\n" + good).stderr.startswith(b"quicplot: 1 line is not of h2olog")
+    assert result.stderr == b"quicplot: 10 lines are not from h2olog and ignored; the first is line 1 of stdin\n"
+    assert run(QUICPLOT, "-l", text="x\n" + good).stderr.startswith(b"quicplot: 1 line is not from h2olog")
 
 
 @pytest.mark.parametrize(
@@ -505,7 +507,7 @@ def test_no_trace(text: str, words: str) -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    """Several files are one trace. What cannot be read or written is named."""
+    """Several files are one trace. Messages name a file that cannot be read or written."""
     for nth in range(2):
         (tmp_path / str(nth)).write_text(lines_of([ack(nth, 5 + nth, 1)]))
     result = run(QUICPLOT, "-l", tmp_path / "0", "-", tmp_path / "1", text=lines_of([ack(7, 7, 7)]))
@@ -529,7 +531,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 
 def test_terminal() -> None:
-    """Neither a picture on a terminal, nor lines from a keyboard."""
+    """quicplot neither writes a picture to a terminal nor reads lines from one."""
     terminal, other_side = os.openpty()
     command = [sys.executable, "-B", str(QUICPLOT)]
     typed = subprocess.run(command, stdin=other_side, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
@@ -541,7 +543,7 @@ def test_terminal() -> None:
 
 
 def test_broken_pipe() -> None:
-    """`quicplot | head` is no error."""
+    """`quicplot | head` is not an error."""
     list_fonts()
     reading, writing = os.pipe()
     os.close(reading)
@@ -554,13 +556,13 @@ def test_broken_pipe() -> None:
 
 
 def test_ctrl_c_behind_a_pipe() -> None:
-    """Ctrl-C reaches all of a pipeline: h2olog ends, and then the picture is drawn."""
+    """Ctrl-C reaches the whole pipeline: h2olog ends, then the picture is drawn."""
     process = subprocess.Popen(
         [sys.executable, "-B", str(QUICPLOT), "-l"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(b"\n" * 1_000_000)  # more than a pipe holds: it has begun to read
+    process.stdin.write(b"\n" * 1_000_000)  # more than a pipe holds, so quicplot has begun to read
     process.stdin.write(lines_of([ACCEPT]).encode())
     process.stdin.flush()
     process.send_signal(signal.SIGINT)

@@ -83,6 +83,36 @@ static void json_prints_each_byte(void **state)
     }
 }
 
+/* The two kinds of ASCII: columns and access logs. */
+static void columns_and_logs_have_each_byte(void **state)
+{
+    (void)state;
+    for (unsigned byte = 0; byte != 256; ++byte) {
+        const uint8_t bytes[] = {(uint8_t)byte, 'z'};
+        const bool in_column = byte > 0x20 && byte < 0x7f;
+        const bool in_log = byte >= 0x20 && byte <= 0x7c && byte != '"';
+        char what[32], expected[8];
+        snprintf(what, sizeof(what), "byte 0x%02x", byte);
+        snprintf(expected, sizeof(expected), in_column ? "%cz" : "\\x%02xz", byte);
+        check(escape_print_column, what, bytes, 2, expected);
+        snprintf(expected, sizeof(expected), in_log ? "%cz" : "\\x%02xz", byte);
+        check(escape_print_log, what, bytes, 2, expected);
+    }
+}
+
+/* `\` before the quote behind a value would make it a quote in the value. */
+static void logs_do_not_end_with_a_backslash(void **state)
+{
+    static const struct string_case cases[] = {{"", ""},
+                                               {"\\", "\\x5c"},
+                                               {"a\\b\\", "a\\b\\x5c"},
+                                               {"\\\\", "\\\\x5c"},
+                                               {"\\\"", "\\\\x22"}};
+
+    (void)state;
+    CHECK_STRINGS(escape_print_log, cases);
+}
+
 /* U+0080 to U+00FF: the first half are control characters. */
 static void c1_is_escaped(void **state)
 {
@@ -273,6 +303,10 @@ static void long_values_are_printed_whole(void **state)
             for (size_t prefix = 0; prefix != 5; ++prefix) {
                 check_long(escape_print, units[i].unit, units[i].text, prefix, sizes[j]);
                 check_long(escape_print_json, units[i].unit, units[i].json, prefix, sizes[j]);
+                if (strlen(units[i].unit) == 1) {
+                    check_long(escape_print_column, units[i].unit, units[i].text, prefix, sizes[j]);
+                    check_long(escape_print_log, units[i].unit, units[i].text, prefix, sizes[j]);
+                }
             }
         }
     }
@@ -393,6 +427,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_prints_each_byte),
         cmocka_unit_test(json_prints_each_byte),
+        cmocka_unit_test(columns_and_logs_have_each_byte),
+        cmocka_unit_test(logs_do_not_end_with_a_backslash),
         cmocka_unit_test(c1_is_escaped),
         cmocka_unit_test(valid_text_passes),
         cmocka_unit_test(nothing_is_forged),

@@ -40,6 +40,8 @@ static void prints_values(void **state)
     /* a character that was cut in the middle is missing; a byte that is none is not */
     check_value("a\xc3", 2, 3, "a [+2 bytes]\n", "\"a\"\n");
     check_value("a\xc3", 2, 2, "a\\xc3\n", "\"a\xef\xbf\xbd\"\n");
+    check_value("\xc3", 1, 3, "[+3 bytes]\n", "\"\"\n");
+    check_value("", 0, 3, "[+3 bytes]\n", "\"\"\n");
     check_value("a\xff", 2, 3, "a\\xff [+1 bytes]\n", "\"a\xef\xbf\xbd\"\n");
 }
 

@@ -444,6 +444,152 @@ static void guesses_are_refused(void **state)
     }
 }
 
+/* A request of the stand-in, with headers that cannot be read or were cut. */
+static void grouped_request(void **state)
+{
+    struct request_printer printer;
+
+    (void)state;
+    request_printer_open(&printer, text_open);
+    request_printer_pseudo(&printer, "/a b");
+    request_printer_header(&printer, REQUEST_SIDE, "x\n", "v\t\x1b");
+    request_printer_bytes(&printer, RESPONSE_SIDE, "etag", "abc", 3, 15);
+    request_printer_bytes(&printer, RESPONSE_SIDE, "vary", NULL, 3, 3);
+    request_printer_check(&printer, "1292 39 RxProtocol HTTP/2.0\n"
+                                    "1292 39 RxHeader   :authority example.com\n"
+                                    "1292 39 RxHeader   :method GET\n"
+                                    "1292 39 RxHeader   :path /a b\n"
+                                    "1292 39 RxHeader   :scheme https\n"
+                                    "1292 39 RxHeader   x\\x0a v\t\\x1b\n"
+                                    "1292 39 TxStatus   200\n"
+                                    "1292 39 TxHeader   etag abc [+12 bytes]\n"
+                                    "1292 39 TxHeader   vary [unreadable]\n"
+                                    "\n");
+    request_printer_close(&printer);
+}
+
+/* A state that is not complete has the last line. What is not known has none. */
+static void states_of_requests(void **state)
+{
+    struct request_printer printer;
+
+    (void)state;
+    request_printer_open(&printer, text_open);
+    printer.request = (struct request){.conn = 1, .req = 2, .version = 0x101};
+    request_printer_check(&printer, "1 2 RxProtocol HTTP/1.1\n\n");
+    printer.request.state = REQUEST_UNFINISHED;
+    request_printer_check(&printer, "1 2 RxProtocol HTTP/1.1\n1 2 State      unfinished\n\n");
+    printer.request.state = REQUEST_INCOMPLETE;
+    printer.request.version = 0;
+    request_printer_check(&printer, "1 2 State      incomplete\n\n");
+    printer.request.state = REQUEST_BEGUN;
+    printer.request.status = 404;
+    request_printer_check(&printer, "1 2 TxStatus   404\n1 2 State      begun-before-trace\n\n");
+    request_printer_close(&printer);
+}
+
+/* Rx lines have the time of the request, Tx lines that of the response, a state the latest. */
+static void times_of_requests(void **state)
+{
+    struct request_printer printer;
+
+    (void)state;
+    setenv("TZ", "UTC0", 1);
+    request_printer_open(&printer, text_open);
+    printer.settings.timestamps = true;
+    request_printer_header(&printer, REQUEST_SIDE, "a", "b");
+    request_printer_header(&printer, RESPONSE_SIDE, "c", "d");
+    printer.request.state = REQUEST_INCOMPLETE;
+    request_printer_check(&printer, "10:29:34.120318 1292 39 RxProtocol HTTP/2.0\n"
+                                    "10:29:34.120318 1292 39 RxHeader   a b\n"
+                                    "10:29:34.621518 1292 39 TxStatus   200\n"
+                                    "10:29:34.621518 1292 39 TxHeader   c d\n"
+                                    "10:29:34.621518 1292 39 State      incomplete\n"
+                                    "\n");
+    request_printer_restart(&printer);
+    printer.request.state = REQUEST_INCOMPLETE;
+    printer.request.responded_ns = 0;
+    printer.request.ended_ns = REQUEST_CLOCK_NS + 999999999;
+    request_printer_check(&printer, "10:29:34.120318 1292 39 RxProtocol HTTP/2.0\n"
+                                    "-               1292 39 TxStatus   200\n"
+                                    "10:29:34.999999 1292 39 State      incomplete\n"
+                                    "\n");
+    printer.request.ended_ns = 0;
+    printer.request.status = 0;
+    request_printer_check(&printer, "10:29:34.120318 1292 39 RxProtocol HTTP/2.0\n"
+                                    "10:29:34.120318 1292 39 State      incomplete\n"
+                                    "\n");
+    request_printer_close(&printer);
+}
+
+static bool has_tag(const char *line)
+{
+    static const char *const tags[] = {"RxProtocol ", "RxHeader   ", "TxStatus   ", "TxHeader   ",
+                                       "State      "};
+
+    for (size_t i = 0; i != sizeof(tags) / sizeof(tags[0]); ++i) {
+        if (strncmp(line, tags[i], strlen(tags[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Whatever a client sends, each line begins with the numbers and a tag. */
+static void random_requests_are_tame(void **state)
+{
+    struct request_printer printer;
+    uint32_t seed = random_seed();
+
+    (void)state;
+    request_printer_open(&printer, text_open);
+    for (size_t i = 0; i != 20000; ++i) {
+        char *text, *rest, *line;
+        request_printer_random(&printer, &seed);
+        text = rest = request_printer_take(&printer);
+        if (!is_tame(text, true))
+            fail_msg("request %zu is printed as %s", i, text);
+        while ((line = strsep(&rest, "\n"))[0] != '\0') {
+            if (strncmp(line, "1292 39 ", 8) != 0 || !has_tag(line + 8))
+                fail_msg("a line of request %zu is %s", i, line);
+        }
+        check_string("the end", rest, "");
+        free(text);
+    }
+    request_printer_close(&printer);
+}
+
+/* The lines of events have the time of their event, if the capture has added it. */
+static void times_of_events(void **state)
+{
+    const struct signature *plain = signature_on("h2o:send_response", 20260629);
+    struct field fields[RECORD_FIELDS_MAX];
+    struct signature timed = *plain;
+    struct bench bench = {.traced = {.signature = &timed}};
+
+    (void)state;
+    setenv("TZ", "UTC0", 1);
+    memcpy(fields, plain->fields, plain->num_fields * sizeof(fields[0]));
+    fields[plain->num_fields] =
+        (struct field){.key = "time", .kind = FIELD_STAMP, .width = 8, .place = plain->size};
+    timed.fields = fields;
+    timed.num_fields = plain->num_fields + 1;
+    timed.size = (uint16_t)(plain->size + 8);
+    printed_open(&bench.output);
+    printer_open(&bench.http, text_open, &bench.output, &bench.traced, 1, 0);
+    bench.http.clock.wall_ns = (int64_t)(REQUEST_WALL_NS - REQUEST_CLOCK_NS);
+    new_event(&bench, 11, 0);
+    draft_number(&bench.draft, "status", 200);
+    draft_number(&bench.draft, "time", REQUEST_CLOCK_NS + 120318999);
+    check_line(&bench, "11 0 TxStatus   200\n");
+    bench.http.settings.timestamps = true;
+    check_line(&bench, "10:29:34.120318 11 0 TxStatus   200\n");
+    bench_close(&bench);
+    bench_open(&bench, "h2o:send_response", 20260629);
+    bench.http.settings.timestamps = true;
+    check_line(&bench, "-               0 0 TxStatus   0\n");
+    bench_close(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +607,11 @@ int main(void)
         cmocka_unit_test(unknown_ids_are_refused),
         cmocka_unit_test(ids_choose_the_probe),
         cmocka_unit_test(guesses_are_refused),
+        cmocka_unit_test(grouped_request),
+        cmocka_unit_test(states_of_requests),
+        cmocka_unit_test(times_of_requests),
+        cmocka_unit_test(random_requests_are_tame),
+        cmocka_unit_test(times_of_events),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,7 +15,8 @@ SCRIPT = "".join(
     f"quicly:accept conn={conn} at=now\nh2o:h3s_accept conn_id={1000 + conn} quic={conn}\n"
     f"quicly:packet_sent conn={conn} at=now pn=1 len=1200 packet_type=3\n"
     f"quicly:cc_ack_received conn={conn} at=now largest_acked=1 bytes_acked=1200 cwnd=14720 inflight=413\n"
-    f"quicly:packet_lost conn={conn} at=now pn=1 packet_type=3\nquicly:pto conn={conn} at=now inflight=1 cwnd=14720\n"
+    f"quicly:packet_lost conn={conn} at=now pn=1 packet_type=3\n"
+    f"quicly:pto conn={conn} at=now inflight=1 cwnd=14720\n"
     for conn in (1, 2, 3)
 ) + "".join(
     Exchange(

@@ -16,16 +16,11 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, soon_enough, wait_until
-from exchanges import Connection, Exchange, Record, checked, records_of, untimed, wait_records
+from exchanges import QUIET, Connection, Exchange, Record, checked, records_of, untimed, wait_records
 from support import Memory, Serve, Trace, stopped
 
 VERSIONS = ["2020-06", "2026-06"]
 RUNS = [("h2olog", "2020-06"), ("h2olog", "2026-06"), ("h2olog-single", "2026-06")]
-
-
-# A response that nothing follows is complete after 100 ms. One that the end of the trace comes sooner after may lack
-# something, so it counts as unfinished.
-QUIET = 0.2 * SLOWNESS
 
 
 def columns(line: str) -> list[str]:

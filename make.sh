@@ -55,7 +55,7 @@ need() {
 }
 
 need_for_building() {
-    need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libseccomp-dev
+    need gcc libc6-dev make cmake pkg-config python3 libbpfcc-dev libpcre2-dev libseccomp-dev
 }
 
 need_for_testing() {

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "event/assembler.h"
 #include "print/escape.h"
 
 /* The longest time from an event to its line on a quiet server. */
@@ -77,8 +78,36 @@ static void drain(struct loop *loop)
     const struct source_reader reader = {take_event, take_loss, loop};
 
     session->source->drain(session->source, &reader);
+}
+
+static void tick(const struct session *session, uint64_t now_ns)
+{
     if (session->sink->tick != NULL)
-        session->sink->tick(session->sink->state, session->source->clock.now_ns);
+        session->sink->tick(session->sink->state, now_ns);
+    output_flush(session->output);
+}
+
+/*
+ * Detaches, and prints the rest. A server that has ended fires no more events, so its last response
+ * is complete. If it still runs, closing the gate can cut a response: silence counts only up to
+ * that time.
+ */
+static void end(struct loop *loop)
+{
+    const struct session *session = loop->session;
+    const struct sink *sink = session->sink;
+    uint64_t closed_ns;
+
+    clock_read(&session->source->clock);
+    closed_ns = session->source->clock.now_ns;
+    if (process_has_ended(session->process))
+        closed_ns += ASSEMBLER_QUIET_NS;
+    maps_close_gate(session->maps);
+    attach_close(session->attached);
+    drain(loop); /* also after a failed write: it counts the lost lines */
+    tick(session, closed_ns);
+    if (sink->finish != NULL)
+        sink->finish(sink->state);
     output_flush(session->output);
 }
 
@@ -190,17 +219,12 @@ int session_run(struct session *session)
         ends = wait_for_events(session, &failure);
         now_ns = clock_now_ns();
         drain(&loop);
+        tick(session, session->source->clock.now_ns);
         ends |= plan_is_done(session->plan) ||
                 (session->for_ns != 0 && now_ns - begun_ns >= session->for_ns);
         if (session->reports && now_ns - loop.reported_ns >= REPORT_NS)
             report(&loop, now_ns);
     }
-    maps_close_gate(session->maps);
-    attach_close(session->attached);
-    drain(&loop); /* also after a failed write: it counts the lost lines */
-    if (session->sink->finish != NULL) {
-        session->sink->finish(session->sink->state);
-        output_flush(session->output);
-    }
+    end(&loop);
     return conclude(&loop, failure);
 }

@@ -286,14 +286,14 @@ int query_lex(struct query_lexer *lexer)
 {
     struct query_token *token = &lexer->token;
     const char *begin = token->end + strspn(token->end, " \t\r\n");
-    const char first = *begin == '-' ? begin[1] : *begin;
+    const char *first = begin + (*begin == '-');
 
     *token = (struct query_token){.kind = TOKEN_END, .begin = begin, .end = begin};
     if (*begin == '\0')
         return 0;
     if (*begin == '"' || *begin == '\'')
         return lex_string(lexer);
-    if (first >= '0' && first <= '9')
+    if (*first >= '0' && *first <= '9')
         return lex_number(lexer);
     if (strchr(LETTERS, *begin) != NULL)
         return lex_name(lexer);

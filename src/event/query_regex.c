@@ -19,6 +19,9 @@
 #define HEAP_LIMIT  4096    /* KiB */
 #define TIME_LIMIT  3000000 /* nanoseconds of this thread */
 
+/* Values of at most this size need little memory. */
+#define SMALL_SIZE 512
+
 /* The time is read after so many callouts: reading it costs as much as 20 of them. */
 #define CALLOUTS_PER_LOOK 128
 
@@ -26,6 +29,7 @@
 struct query_matcher {
     pcre2_match_context *context;
     pcre2_match_data *data; /* and the memory that a match needs */
+    bool is_ready;          /* for large values: that memory was used before */
     unsigned callouts;      /* since the match began */
     uint64_t begin_ns;      /* at the first look */
 };
@@ -57,25 +61,6 @@ static int look_at_time(pcre2_callout_block *block, void *state)
     return now_ns - matcher->begin_ns > TIME_LIMIT ? PCRE2_ERROR_CALLOUT : 0;
 }
 
-/*
- * Matches a value of the largest size that needs much memory. The first use of that memory takes
- * up to 10 ms, in which the first values of a run would be given up.
- */
-static void touch_memory(struct query_matcher *matcher)
-{
-    char reason[1];
-    size_t place;
-    struct query_regex *regex =
-        query_regex_open("^(?:a|b)*$", strlen("^(?:a|b)*$"), reason, sizeof(reason), &place);
-    uint8_t value[EVENT_TEXT_MAX];
-
-    if (regex == NULL)
-        return;
-    memset(value, 'a', sizeof(value));
-    query_regex_match(matcher, regex, value, sizeof(value));
-    query_regex_close(regex);
-}
-
 struct query_matcher *query_matcher_open(void)
 {
     struct query_matcher *matcher = memory_grow(NULL, 1, sizeof(*matcher));
@@ -89,7 +74,6 @@ struct query_matcher *query_matcher_open(void)
     pcre2_set_match_limit(matcher->context, MATCH_LIMIT);
     pcre2_set_depth_limit(matcher->context, DEPTH_LIMIT);
     pcre2_set_heap_limit(matcher->context, HEAP_LIMIT);
-    touch_memory(matcher);
     pcre2_set_callout(matcher->context, look_at_time, matcher);
     return matcher;
 }
@@ -129,11 +113,36 @@ void query_regex_close(struct query_regex *regex)
     free(regex);
 }
 
+/*
+ * Matches a value of the largest size that needs much memory. The first use of that memory takes
+ * up to 10 ms, which must not count as time of the first match that needs it.
+ */
+static void touch_memory(struct query_matcher *matcher)
+{
+    static const char pattern[] = "^(?:a|b)*$";
+    char reason[1];
+    size_t place;
+    struct query_regex *regex =
+        query_regex_open(pattern, strlen(pattern), reason, sizeof(reason), &place);
+    uint8_t value[EVENT_TEXT_MAX];
+
+    matcher->is_ready = true;
+    if (regex == NULL)
+        return;
+    memset(value, 'a', sizeof(value));
+    pcre2_set_callout(matcher->context, NULL, NULL);
+    pcre2_match(regex->code, value, sizeof(value), 0, 0, matcher->data, matcher->context);
+    pcre2_set_callout(matcher->context, look_at_time, matcher);
+    query_regex_close(regex);
+}
+
 enum query_outcome query_regex_match(struct query_matcher *matcher, const struct query_regex *regex,
                                      const uint8_t *bytes, size_t size)
 {
     int result;
 
+    if (size > SMALL_SIZE && !matcher->is_ready)
+        touch_memory(matcher);
     matcher->callouts = 0;
     result = pcre2_match(regex->code, bytes, size, 0, 0, matcher->data, matcher->context);
     if (result >= 0)

@@ -640,9 +640,33 @@ def idle(bench: Bench) -> Row:
     return Row("CPU of an idle h2olog on an idle server, of a core", 100 * share, 0.5, "%")
 
 
+def play_assembler(what: str) -> list[list[float]]:
+    """Runs the program of assembler.c. Returns the numbers of its lines."""
+    words = [str(BUILD / "t" / "bench" / "bench_assembler"), what]
+    with Child(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
+        lines = Lines(child.process.stdout, "bench_assembler").all().splitlines()
+        if child.process.wait(PATIENCE) != 0:
+            raise Trouble(f"bench_assembler fails: {lines}")
+    return [[float(number) for number in line.split()] for line in lines]
+
+
+def assembler_memory(_: Bench) -> Row:
+    mebibytes = play_assembler("memory")[0][0] / (1 << 20)
+    what = "Memory of 10,000 open requests with 20 headers of 60 bytes"
+    return Row(what, mebibytes, 32, "MiB", digits=1)
+
+
+def assembler_cpu(_: Bench) -> Row:
+    rounds = play_assembler("cpu")
+    extra = median(after - before for before, after in rounds)
+    note = f"{median(before for before, _ in rounds):.0f} ns an event without it, decoding included"
+    what = "h2olog's own CPU time of the request assembler, an event"
+    return Row(what, extra / 1000, 0.1, "µs", digits=3, note=note, rounds=rounds)
+
+
 ROWS: list[Callable[[Bench], Row]] = [
     attach_http, attach_quic_2020, attach_quic_2026, header_cost, quic_cost, cpu_text, cpu_json, losses, order,
-    order_text, delay, memory, detach, neighbour, idle,
+    order_text, delay, memory, detach, neighbour, idle, assembler_memory, assembler_cpu,
 ]  # fmt: skip
 
 

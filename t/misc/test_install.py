@@ -168,7 +168,7 @@ def test_deb_control(deb: Path) -> None:
     assert fields["Section"] == "net" and fields["Priority"] == "optional"
     needed = {dependency.partition(" ")[0] for dependency in fields["Depends"].split(", ")}
     # the packages of the libraries that the program is linked with
-    assert {"libc6", "libseccomp2"} < needed and len(needed) == 3
+    assert {"libc6", "libpcre2-8-0", "libseccomp2"} < needed and len(needed) == 4
     assert any(re.fullmatch(r"libbpfcc(t64)?|libbcc0?", name) for name in needed), needed
 
 
@@ -212,7 +212,7 @@ def test_rpm_files(rpm: Path) -> None:
 def test_rpm_needs(rpm: Path) -> None:
     """The libraries, by their sonames."""
     needed = {line.partition("(")[0] for line in call("rpm", "-qp", "--requires", rpm).split("\n")}
-    assert {"libbcc.so.0", "libseccomp.so.2", "libc.so.6"} <= needed
+    assert {"libbcc.so.0", "libpcre2-8.so.0", "libseccomp.so.2", "libc.so.6"} <= needed
 
 
 def test_rpm_fields(rpm: Path) -> None:

@@ -412,6 +412,19 @@ static void ids_choose_the_probe(void **state)
     printed_close(&output);
 }
 
+/* There is no line for the end of a connection. */
+static void other_kinds_are_refused(void **state)
+{
+    struct bench bench;
+    struct event event;
+
+    (void)state;
+    bench_open(&bench, "h2o:h1_close", 20260629);
+    event = draft_event(&bench.draft);
+    check_refused(&bench, &event);
+    bench_close(&bench);
+}
+
 /*
  * A probe with the same name but other fields is not printed, not even partly.
  */
@@ -564,7 +577,7 @@ static void times_of_events(void **state)
     const struct signature *plain = signature_on("h2o:send_response", 20260629);
     struct field fields[RECORD_FIELDS_MAX];
     struct signature timed = *plain;
-    struct bench bench = {.traced = {.signature = &timed}};
+    struct bench bench = {.server_probe = {.signature = &timed}};
 
     (void)state;
     setenv("TZ", "UTC0", 1);
@@ -575,7 +588,7 @@ static void times_of_events(void **state)
     timed.num_fields = plain->num_fields + 1;
     timed.size = (uint16_t)(plain->size + 8);
     printed_open(&bench.output);
-    printer_open(&bench.http, text_open, &bench.output, &bench.traced, 1, 0);
+    printer_open(&bench.http, text_open, &bench.output, &bench.server_probe, 1, 0);
     bench.http.clock.wall_ns = (int64_t)(REQUEST_WALL_NS - REQUEST_CLOCK_NS);
     new_event(&bench, 11, 0);
     draft_number(&bench.draft, "status", 200);
@@ -612,6 +625,7 @@ int main(void)
         cmocka_unit_test(times_of_requests),
         cmocka_unit_test(random_requests_are_tame),
         cmocka_unit_test(times_of_events),
+        cmocka_unit_test(other_kinds_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

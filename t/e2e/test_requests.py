@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, soon_enough, wait_until
 from exchanges import QUIET, Connection, Exchange, Record, checked, records_of, untimed, wait_records
-from support import Memory, Serve, Trace, stopped
+from support import Memory, Serve, Trace, anonymous_kib, header_line, stopped
 
 VERSIONS = ["2020-06", "2026-06"]
 RUNS = [("h2olog", "2020-06"), ("h2olog", "2026-06"), ("h2olog-single", "2026-06")]
@@ -311,7 +311,7 @@ def stats(conn: int, req: int, bytes_: int) -> str:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_http3(serve: Serve, trace: Trace, version: str) -> None:
-    """The end of a stream is known, and the bytes of servers since 2026-06. The request is complete then, not before."""
+    """The end of a stream is known, and of servers since 2026-06 the bytes. The request is complete then."""
     state, _ = H3[version]
     first, second = stream(1, 0, 0x300), stream(1, 4, 0x300)
     script = first.fire_request() + second.fire_request() + first.fire_response() + f"sleep {300 * SLOWNESS}\n"
@@ -357,6 +357,24 @@ def test_early_response(serve: Serve, trace: Trace) -> None:
     early, other = stream(1, 1), stream(1, 3)
     script = early.fire() + f"sleep {200 * SLOWNESS}\n" + other.fire()
     checked(printed(serve, trace, script, 2), [early, other])
+
+
+@pytest.mark.parametrize("missing", ["status", "protocol"])
+def test_trace_that_begins_in_the_middle(serve: Serve, trace: Trace, missing: str) -> None:
+    """Of a loop that fires headers: what is known is shown, and not as if it was all."""
+    torn, whole = stream(1, 1), stream(1, 3)
+    expected: Record = {"conn": 1, "req": 1, "state": "begun-before-trace"}
+    answered = [list(field) for field in torn.answered]
+    if missing == "status":
+        events = torn.fire_response().split("\n", 1)[1]
+        expected["response-headers"] = answered
+    else:
+        events = torn.fire().split("\n", 4)[4]  # without the protocol, :authority, :method and :path
+        expected.update({"scheme": "https", "status": 200, "response-headers": answered})
+        expected["request-headers"] = [list(field) for field in torn.headers]
+    first, second = printed(serve, trace, events + whole.fire(), 2)
+    assert untimed(first) == expected
+    checked([second], [whole])
 
 
 def test_values_that_are_cut(serve: Serve, trace: Trace) -> None:
@@ -518,6 +536,25 @@ def test_no_more_memory_than_that(serve: Serve, trace: Trace) -> None:
     records = records_of(tracer)
     assert [untimed(record) for record in records] == [exchange.record("unfinished") for exchange in exchanges]
     assert re.search(r"^h2olog: \d+ .*--max-memory", tracer.messages(), re.M), tracer.messages()
+
+
+def test_memory_is_bounded_by_default(serve: Serve, trace: Trace) -> None:
+    """
+    HTTP/2 says nothing of connections that close, so requests without a response would be kept for ever. Each event is
+    one of another request here.
+    """
+    count = 60_000
+    header = header_line("receive_request_header", 1, "#", b"x-long", b"x" * 200)
+    fire = f"h2o:receive_request conn_id=1 req_id=# http_version=512\n{header}"
+    server = serve(script=f"rate 200000\nrepeat {count}\n{fire}end\n")
+    tracer = trace(server, "requests", "-j")
+    before = anonymous_kib(tracer.process.pid)
+    assert server.play() == (2 * count, 0)
+    wait_until(lambda: tracer.out.read_bytes().count(b"\n") >= 2 * count - 100_000, "requests that fall out")
+    assert anonymous_kib(tracer.process.pid) - before < 1.2 * 64 * 1024
+    assert tracer.stop() == 0
+    assert tracer.out.read_bytes().count(b"\n") == 2 * count
+    assert "--max-" in tracer.messages()
 
 
 # --- load ---

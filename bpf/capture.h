@@ -114,22 +114,14 @@ struct submission {
 };
 
 /*
-<<<<<<< HEAD
  * Puts an event into the ring. The order in the ring is the order of the calls on all CPUs.
  *
  * The reader is woken for a batch, because waking it for each event costs many times the event. An
  * event wakes it if the reader waits and the ring has a batch. It is not enough to test whether
  * this event crosses the watermark: two CPUs can cross it together, and neither alone.
-=======
- * Puts an event into the ring. The order in the ring is the order of the events: it is the one of
- * the calls, whatever CPU they are made on. The reader is woken when a batch is there, not for each
- * event: that costs many times the event. Whoever first finds a batch and the reader waiting wakes it.
- * To look whether this event makes the batch full is not enough: of two CPUs' events at the same time,
- * neither may do so alone.
  *
- * It is a function of its own: a copy of it in each of 100 captures would take a third of the
- * compiler's time. src/kernel/load.c puts one behind each program that calls it.
->>>>>>> real
+ * This function is not inlined: a copy in each of 100 captures would take a third of the compiler's
+ * time. src/kernel/load.c appends it to each program that calls it.
  */
 int put_event(struct submission *submission)
 {
@@ -138,7 +130,7 @@ int put_event(struct submission *submission)
     int wakes = GATE->reader_waits &&
                 ringbuf_query(MAP(RING_MAP), 0 /* BPF_RB_AVAIL_DATA */) + record >= WATERMARK;
 
-    if (size > EVENT_MAX) /* never: for verifiers before 5.11, which do not know it of a stored size */
+    if (size > EVENT_MAX) /* never true; verifiers before 5.11 lose the bound of a stored size */
         return 0;
     head->id = submission->id;
     head->lost = ((u64 *)MAP_VALUE(LOST_MAP))[NUM_PROBES];
@@ -153,13 +145,10 @@ int put_event(struct submission *submission)
     return 0;
 }
 
-<<<<<<< HEAD
-/* `silent`: the probe is traced only for its ties. */
-=======
+/* The number stands for put_event: src/kernel/load.c resolves these calls. */
 static long (*put)(struct submission *submission) = (void *)10000; /* PROGRAM_PUT_CALL */
 
-/* A probe that is traced for the ties only is `silent`. */
->>>>>>> real
+/* `silent`: the probe is traced only for its ties. */
 #define submit(id, event, size)                                                                    \
     do {                                                                                           \
         if (!silent) {                                                                             \

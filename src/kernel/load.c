@@ -36,20 +36,15 @@ bool load_uses_one_link(void)
  */
 #define ATTEMPTS 20
 
-<<<<<<< HEAD
-    /* Returns a descriptor, or -1 with errno. `log`, unless NULL, gets the verifier's reasons. */
-=======
-    static bool
-    is_put_call(const struct bpf_insn *instruction)
+static bool is_put_call(const struct bpf_insn *instruction)
 {
     return instruction->code == (BPF_JMP | BPF_CALL) && instruction->src_reg == 0 &&
            instruction->imm == PROGRAM_PUT_CALL;
 }
 
 /*
- * Returns the instructions of a function, and behind them those of PROGRAM_PUT, with the calls of it
- * resolved. libbcc cannot do that: it compiles each function into a section of its own.
- * `start` of the result is to be freed.
+ * Returns the instructions of a function, followed by those of PROGRAM_PUT, with the calls of it
+ * resolved. libbcc cannot do that: it compiles each function into its own section. Free `start`.
  */
 static struct instructions link_put(const struct compiled *compiled, const char *name)
 {
@@ -71,8 +66,7 @@ static struct instructions link_put(const struct compiled *compiled, const char 
     return (struct instructions){linked, caller.count + (calls != 0 ? put.count : 0)};
 }
 
-/* Returns a descriptor, or -1 with errno. `log` gets the verifier's reasons, unless it is NULL. */
->>>>>>> real
+/* Returns a descriptor, or -1 with errno. `log`, unless NULL, gets the verifier's reasons. */
 static int load(const struct instructions *instructions, const char *name, bool one_link, char *log,
                 size_t log_size)
 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -41,9 +42,12 @@ def endless(rate: int) -> str:
     return f"rate {rate}\nrepeat 100000000\nh2o:send_response conn_id=1 req_id=# status=200\nend\n"
 
 
+ESCAPES = [chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\x{byte:02x}" for byte in range(256)]
+
+
 def quote(content: bytes) -> str:
     """Returns bytes as an argument in a script of the stand-in."""
-    return '"' + "".join(f"\\x{byte:02x}" for byte in content) + '"'
+    return '"' + "".join(map(ESCAPES.__getitem__, content)) + '"'
 
 
 def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
@@ -298,17 +302,20 @@ def run_recipe(
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
     )  # fmt: skip
 
-    def has_ended() -> bool:
-        return shell.poll() is not None
+    def is_ready() -> bool:
+        """Whether h2olog prints, or the shell has ended."""
+        try:
+            return prints(int(file.read_text())) or shell.poll() is not None
+        except (OSError, ValueError):  # it has not begun, or has ended already
+            return shell.poll() is not None
 
     try:
         if "sudo h2olog" in command:
-            wait_until(lambda: has_ended() or (file.exists() and file.read_text().endswith("\n")), "h2olog to start")
-            h2olog = Path(f"/proc/{file.read_text().strip()}")
-            wait_until(lambda: has_ended() or not h2olog.exists() or prints(int(h2olog.name)), "h2olog to print")
+            wait_until(is_ready, "h2olog to print")
             traffic()
-            if h2olog.exists() and not has_ended():
-                os.kill(int(h2olog.name), signal.SIGINT)
+            if shell.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(file.read_text()), signal.SIGINT)
         out, err = shell.communicate(timeout=PATIENCE)
     finally:
         shell.kill()

@@ -9,23 +9,30 @@ from conftest import SLOWNESS, Server
 from exchanges import Connection, Exchange
 from support import Serve, recipes, run_recipe
 
-# What happens on the server meanwhile: each recipe finds something in it. Three QUIC connections, and HTTP/3 requests
-# on the third one.
+# What happens on the server meanwhile, so that each recipe finds something: three QUIC connections, and HTTP/3 requests
+# of the third one.
+PATHS = [("/", 200), ("/app/z?q=1", 200), ("/api/orders?id=7", 503), ("/old", 404)]
+HEADERS = [("user-agent", "tester"), ("cookie", "a=b"), ("x-request-id", "7"), ("x-tenant", "acme")]
+ANSWERED = [("content-length", "13"), ("content-type", "text/html"), ("set-cookie", "a=b"), ("x-cache", "hit")]
+
+
+def request(req: int, path: str, status: int) -> str:
+    exchange = Exchange(1003, req, path, authority="www.example.com", scheme="https", version=0x300, headers=HEADERS)
+    ends = f"h2o:h3s_stream_set_state conn_id=1003 req_id={req} state=7\n"
+    ends += f"h2o:h3s_stream_stats conn_id=1003 stream_id={req} response_body_bytes=13\n"
+    return exchange.answer(status, ANSWERED).fire() + ends
+
+
 SCRIPT = "".join(
     f"quicly:accept conn={conn} at=now\nh2o:h3s_accept conn_id={1000 + conn} quic={conn}\n"
     f"quicly:packet_sent conn={conn} at=now pn=1 len=1200 packet_type=3\n"
     f"quicly:cc_ack_received conn={conn} at=now largest_acked=1 bytes_acked=1200 cwnd=14720 inflight=413\n"
-    f"quicly:packet_lost conn={conn} at=now pn=1 packet_type=3\nquicly:pto conn={conn} at=now inflight=1 cwnd=14720\n"
+    f"quicly:packet_lost conn={conn} at=now pn=1 packet_type=3\n"
+    f"quicly:pto conn={conn} at=now inflight=1 cwnd=14720\n"
     for conn in (1, 2, 3)
-) + "".join(
-    Exchange(
-        1003, 4 * nth, path, authority="www.example.com", scheme="https", version=0x300,
-        headers=[("user-agent", "tester"), ("cookie", "a=b"), ("x-request-id", "7"), ("x-tenant", "acme")],
-    ).answer(status, [("content-length", "13"), ("content-type", "text/html"), ("set-cookie", "a=b")]).fire()
-    + f"h2o:h3s_stream_set_state conn_id=1003 req_id={4 * nth} state=7\n"
-    + f"h2o:h3s_stream_stats conn_id=1003 stream_id={4 * nth} response_body_bytes=13\n"
-    for nth, (path, status) in enumerate([("/", 200), ("/app/z?q=1", 200), ("/api/orders?id=7", 503), ("/old", 404)])
-) + "".join(f"quicly:conn_stats conn={conn} at=now\nquicly:free conn={conn} at=now\n" for conn in (1, 2, 3))  # fmt: skip
+)
+SCRIPT += "".join(request(4 * nth, path, status) for nth, (path, status) in enumerate(PATHS))
+SCRIPT += "".join(f"quicly:conn_stats conn={conn} at=now\nquicly:free conn={conn} at=now\n" for conn in (1, 2, 3))
 
 
 def make_traffic(server: Server) -> None:

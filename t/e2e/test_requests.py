@@ -16,16 +16,11 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PATIENCE, SLOWNESS, Server, Tracer, soon_enough, wait_until
-from exchanges import Connection, Exchange, Record, checked, records_of, untimed
-from support import Memory, Serve, Trace, stopped
+from exchanges import QUIET, Connection, Exchange, Record, checked, records_of, untimed, wait_records
+from support import Memory, Serve, Trace, anonymous_kib, header_line, stopped
 
 VERSIONS = ["2020-06", "2026-06"]
 RUNS = [("h2olog", "2020-06"), ("h2olog", "2026-06"), ("h2olog-single", "2026-06")]
-
-
-def wait_records(tracer: Tracer, count: int) -> list[Record]:
-    tracer.wait_lines(count)
-    return records_of(tracer)
 
 
 def columns(line: str) -> list[str]:
@@ -76,7 +71,7 @@ def test_line(serve: Serve, trace: Trace) -> None:
     texts = [("/", 200, "GET"), ("/status/503?id=7", 503, "GET"), ("/delay/30", 200, "POST")]
     for nth, (line, (path, status, method)) in enumerate(zip(lines, texts), 1):
         match = re.fullmatch(
-            rf"(\d\d:\d\d:\d\d\.\d{{6}})  {status}  ([ \d.]+)(us|ms|s)  {method:4}  (\S+) +  HTTP/1\.1   +1/{nth}", line
+            rf"(\d\d:\d\d:\d\d\.\d{{6}})  {status}  ([ \d.]+)(us|ms|s)  {method:4}  (\S+) +  HTTP/1\.1  1/{nth}", line
         )
         assert match is not None, line
         assert len(line) <= 120 and match.group(4) == f"http://{client.authority}{path}"
@@ -120,35 +115,42 @@ def test_line_comes_at_once(serve: Serve, trace: Trace) -> None:
 
 def test_time_to_first_byte(serve: Serve, trace: Trace) -> None:
     """
-    What is printed lies between the delay and what the client saw, always. What the client saw in addition is at most
-    0.2 ms in the median, and what the quickest responses take this client, which is the noise of the machine. As others
-    may use the machine meanwhile, that is measured several times, see soon_enough().
+    What is printed lies between the delay and what the client saw, always. What the client saw in addition is, in the
+    median, at most 0.2 ms and the noise of the machine: what the same client sees in addition to the delay, untraced.
+    As others may use the machine meanwhile, that is measured several times, see soon_enough().
     """
     server = serve(threads=2)
-    tracer = trace(server, "requests", "-j")
     times = {0: 40, 5: 20, 50: 6, 500: 1}
     clients = {delay: Connection(server, number) for number, delay in enumerate(times, 1)}
-    count = 0
 
-    def ask(delay: int, exchanges: list[Exchange]) -> None:
-        exchanges += [clients[delay].ask(f"/delay/{delay}") for _ in range(times[delay])]
+    def ask() -> dict[int, list[Exchange]]:
+        asked: dict[int, list[Exchange]] = {delay: [] for delay in times}
+
+        def ask_for(delay: int) -> None:
+            asked[delay] += [clients[delay].ask(f"/delay/{delay}") for _ in range(times[delay])]
+
+        slow = threading.Thread(target=ask_for, args=(500,))
+        slow.start()
+        for delay in (0, 5, 50):
+            ask_for(delay)
+        slow.join(PATIENCE)
+        return asked
+
+    untraced = ask()
+    tracer = trace(server, "requests", "-j")
+    count = 0
 
     def measure() -> float:
         """The worst of the delays, in milliseconds."""
         nonlocal count
-        exchanges: dict[int, list[Exchange]] = {delay: [] for delay in times}
-        slow = threading.Thread(target=ask, args=(500, exchanges[500]))
-        slow.start()
-        for delay in (0, 5, 50):
-            ask(delay, exchanges[delay])
-        slow.join(PATIENCE)
+        asked = ask()
         records = wait_records(tracer, count + sum(times.values()))[count:]
         count += len(records)
-        printed = {(record["conn"], record["req"]): record["ttfb-us"] / 1000 for record in records}
-        noise, late = statistics.median(exchange.ttfb for exchange in exchanges[0]) * 1000, []
-        for delay, asked in exchanges.items():
+        printed, late = {(record["conn"], record["req"]): record["ttfb-us"] / 1000 for record in records}, []
+        for delay, exchanges in asked.items():
+            noise = statistics.median(exchange.ttfb for exchange in untraced[delay]) * 1000 - delay
             differences = []
-            for exchange in asked:
+            for exchange in exchanges:
                 ttfb = printed.pop((exchange.conn, exchange.req))
                 assert delay <= ttfb + 0.001 <= exchange.ttfb * 1000 + 0.002
                 differences.append(exchange.ttfb * 1000 - ttfb)
@@ -182,7 +184,8 @@ def test_client_that_goes_away(serve: Serve, trace: Trace) -> None:
 def test_request_that_is_open_at_the_end(serve: Serve, trace: Trace, end: str) -> None:
     server = serve()
     tracer, text = trace(server, "requests", "-j"), trace(server, "requests")
-    opened = [Connection(server, number).send(f"/delay/{60000 + number}") for number in (1, 2, 3)]
+    clients = [Connection(server, number) for number in (1, 2, 3)]
+    opened = [client.send(f"/delay/6000{client.number}") for client in clients]
     whole = Connection(server, 4).ask("/")
     checked(wait_records(tracer, 1), [whole])
     text.wait_lines(1)
@@ -195,9 +198,11 @@ def test_request_that_is_open_at_the_end(serve: Serve, trace: Trace, end: str) -
     assert sorted(record["conn"] for record in records[1:]) == [1, 2, 3]
     for record in records[1:]:
         assert untimed(record) == opened[record["conn"] - 1].record("unfinished")
-    for line, exchange in zip(sorted(text.lines()[1:], key=lambda line: line.split("60")[-1]), opened):
-        assert columns(line)[1:3] == ["-", "-"] and "unfinished" in line
-        assert exchange.pseudo["path"] in line
+    lines = text.lines()[1:]
+    assert len(lines) == 3
+    for exchange in opened:
+        (line,) = (line for line in lines if exchange.pseudo["path"] in line)
+        assert columns(line)[1:3] == ["-", "-"] and line.endswith("  unfinished")
 
 
 def test_request_that_began_before(serve: Serve, trace: Trace) -> None:
@@ -216,7 +221,7 @@ def test_request_that_began_before(serve: Serve, trace: Trace) -> None:
     assert "ttfb-us" not in records[0]
     checked(records[1:], [following])
     line = text.wait_lines(2)[0]
-    assert columns(line)[1:3] == ["200", "-"] and "before" in line and "1/2" in line
+    assert columns(line)[1:3] == ["200", "-"] and line.endswith("  1/2  begun before the trace")
     assert tracer.stop() == text.stop() == 0
     assert len(tracer.lines()) == len(text.lines()) == 2
 
@@ -224,14 +229,17 @@ def test_request_that_began_before(serve: Serve, trace: Trace) -> None:
 # --- states, by scripts ---
 
 
-def printed(serve: Serve, trace: Trace, script: str, version: str = "2026-06", *words: str) -> list[Record]:
-    """All records that a script leads to."""
+def printed(serve: Serve, trace: Trace, script: str, count: int, version: str = "2026-06") -> list[Record]:
+    """All records that a script leads to, which are `count`."""
     server = serve(version, script=script)
-    tracer = trace(server, "requests", "-j", *words)
+    tracer = trace(server, "requests", "-j")
     fired, skipped = server.play()
     assert fired > 0 and skipped == 0
+    tracer.wait_lines(count)
     assert tracer.stop() == 0
-    return records_of(tracer)
+    records = records_of(tracer)
+    assert len(records) == count
+    return records
 
 
 def stream(conn: int, req: int, version: int = 0x200, status: int = 200) -> Exchange:
@@ -257,7 +265,7 @@ def test_streams_of_a_connection(serve: Serve, trace: Trace, version: str) -> No
         else:
             answered.append(order.pop(random.randrange(len(order))))
             script += answered[-1].fire_response()
-    checked(printed(serve, trace, script, version), answered)
+    checked(printed(serve, trace, script, len(answered), version), answered)
 
 
 def test_streams_of_threads(serve: Serve, trace: Trace) -> None:
@@ -269,9 +277,8 @@ def test_streams_of_threads(serve: Serve, trace: Trace) -> None:
         f"{second.fire_response('thread')}{first.fire_response('thread')}"
         for first, second in zip(exchanges[::2], exchanges[1::2])
     )
-    records = printed(serve, trace, f"hop every 7\nthreads {threads}\nrepeat 1\n{script}end\n")
+    records = printed(serve, trace, f"hop every 7\nthreads {threads}\n{script}", threads * count)
     order = [exchange for pair in zip(exchanges[1::2], exchanges[::2]) for exchange in pair]
-    assert len(records) == threads * count
     for thread in range(1, threads + 1):
         own = [{**untimed(record), "conn": 0} for record in records if record["conn"] == thread]
         assert own == [exchange.record() for exchange in order]
@@ -281,16 +288,18 @@ def test_requests_of_a_connection_in_turn(serve: Serve, trace: Trace) -> None:
     """HTTP/1, as fast as can be; the connection ends at once behind the last one."""
     exchanges = [stream(conn, req, version=0x101) for conn in range(1, 50) for req in range(1, 5)]
     script = "".join(exchange.fire() for exchange in exchanges)
-    checked(printed(serve, trace, script + "".join(f"h2o:h1_close conn_id={n}\n" for n in range(1, 50))), exchanges)
+    script += "".join(f"h2o:h1_close conn_id={n}\n" for n in range(1, 50))
+    checked(printed(serve, trace, script, len(exchanges)), exchanges)
 
 
 def test_numbers_of_a_connection_come_again(serve: Serve, trace: Trace) -> None:
     """Never in one process; but a request that was never answered does not give its headers to another one."""
     first, second = stream(1, 1), stream(1, 1)
     second.pseudo["path"], second.headers = "/other", [("x-other", "1")]
-    records = printed(serve, trace, first.fire_request() + second.fire())
-    assert [untimed(record) for record in records][-1] == second.record()
-    assert [record["state"] for record in records] in (["unfinished", "complete"], ["complete"])
+    unanswered, answered = printed(serve, trace, first.fire_request() + second.fire(), 2)
+    first.status, first.answered = None, []
+    assert untimed(unanswered) == first.record("unfinished")
+    assert untimed(answered) == second.record()
 
 
 H3 = {"2020-06": ("h3_stream_set_state", "h3_close"), "2026-06": ("h3s_stream_set_state", "h3s_destroy")}
@@ -302,7 +311,7 @@ def stats(conn: int, req: int, bytes_: int) -> str:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_http3(serve: Serve, trace: Trace, version: str) -> None:
-    """The end of a stream is known, and the bytes of servers since 2026-06. The request is complete then, not before."""
+    """The end of a stream is known, and of servers since 2026-06 the bytes. The request is complete then."""
     state, _ = H3[version]
     first, second = stream(1, 0, 0x300), stream(1, 4, 0x300)
     script = first.fire_request() + second.fire_request() + first.fire_response() + f"sleep {300 * SLOWNESS}\n"
@@ -312,7 +321,7 @@ def test_http3(serve: Serve, trace: Trace, version: str) -> None:
     script += stats(1, 4, 1234) if version == "2026-06" else ""
     script += f"h2o:{state} conn_id=1 req_id=0 state=7\n"
     script += stats(1, 0, 2**40) if version == "2026-06" else ""
-    later, earlier = printed(serve, trace, script, version)
+    later, earlier = printed(serve, trace, script, 2, version)
     assert later["ttfb-us"] >= 300_000 * SLOWNESS > earlier["ttfb-us"]
     assert later["duration-us"] >= later["ttfb-us"] and earlier["duration-us"] >= 300_000 * SLOWNESS
     bytes_ = [{"bytes": 1234}, {"bytes": 2**40}] if version == "2026-06" else [{}, {}]
@@ -325,7 +334,7 @@ def test_http3_connection_has_a_number(serve: Serve, trace: Trace) -> None:
     """That of `quic`, if its begin was traced."""
     script = "h2o:h3s_accept conn_id=7 quic=5\n" + stream(7, 0, 0x300).fire()
     script += "h2o:h3s_stream_set_state conn_id=7 req_id=0 state=7\n" + stats(7, 0, 1)
-    (record,) = printed(serve, trace, "quicly:accept conn=5\n" + script)
+    (record,) = printed(serve, trace, "quicly:accept conn=5\n" + script, 1)
     assert record["connection"] == 1 and record["conn"] == 7
 
 
@@ -336,7 +345,7 @@ def test_http3_connection_that_closes(serve: Serve, trace: Trace, version: str) 
     script = unanswered.fire_request() + other.fire_request() + f"h2o:{close} conn_id=1\nsleep {300 * SLOWNESS}\n"
     script += other.fire_response() + f"h2o:{H3[version][0]} conn_id=2 req_id=0 state=7\n"
     script += stats(2, 0, 5) if version == "2026-06" else ""
-    records = printed(serve, trace, script, version)
+    records = printed(serve, trace, script, 2, version)
     assert [(record["conn"], record["state"]) for record in records] == [(1, "unfinished"), (2, "complete")]
     unanswered.status = None
     unanswered.answered = []
@@ -347,7 +356,25 @@ def test_early_response(serve: Serve, trace: Trace) -> None:
     """Before the body is read; another request of the connection comes meanwhile."""
     early, other = stream(1, 1), stream(1, 3)
     script = early.fire() + f"sleep {200 * SLOWNESS}\n" + other.fire()
-    checked(printed(serve, trace, script), [early, other])
+    checked(printed(serve, trace, script, 2), [early, other])
+
+
+@pytest.mark.parametrize("missing", ["status", "protocol"])
+def test_trace_that_begins_in_the_middle(serve: Serve, trace: Trace, missing: str) -> None:
+    """Of a loop that fires headers: what is known is shown, and not as if it was all."""
+    torn, whole = stream(1, 1), stream(1, 3)
+    expected: Record = {"conn": 1, "req": 1, "state": "begun-before-trace"}
+    answered = [list(field) for field in torn.answered]
+    if missing == "status":
+        events = torn.fire_response().split("\n", 1)[1]
+        expected["response-headers"] = answered
+    else:
+        events = torn.fire().split("\n", 4)[4]  # without the protocol, :authority, :method and :path
+        expected.update({"scheme": "https", "status": 200, "response-headers": answered})
+        expected["request-headers"] = [list(field) for field in torn.headers]
+    first, second = printed(serve, trace, events + whole.fire(), 2)
+    assert untimed(first) == expected
+    checked([second], [whole])
 
 
 def test_values_that_are_cut(serve: Serve, trace: Trace) -> None:
@@ -355,7 +382,7 @@ def test_values_that_are_cut(serve: Serve, trace: Trace) -> None:
     whole.headers.append(("x-long", "v" * 4096))
     cut.headers.append(("x-long", "v" * 5000))
     name.answered.append(("n" * 300, "v"))
-    records = printed(serve, trace, whole.fire() + cut.fire() + name.fire())
+    records = printed(serve, trace, whole.fire() + cut.fire() + name.fire(), 3)
     cut.headers[-1], name.answered[-1] = ("x-long", "v" * 4096), ("n" * 256, "v")
     assert [untimed(record) for record in records] == [
         whole.record(), {**cut.record(), "truncated": True}, {**name.record(), "truncated": True},
@@ -367,14 +394,14 @@ def test_hostile_bytes(serve: Serve, trace: Trace) -> None:
     hostile = 'a"b\\c\n99:99:99.999999  200\r\x1b[2J\0\x07\x7f\u009b31m\u2028'
     exchange = Exchange(1, 1, hostile, hostile, hostile, hostile, 0x200, [(hostile, hostile)])
     exchange.answer(500, [(hostile, hostile)])
-    (record,) = printed(serve, trace, exchange.fire())
+    (record,) = printed(serve, trace, exchange.fire(), 1)
     assert untimed(record) == exchange.record()
     for words in ([], ["-F", "%m %U %V %r %{x}i %{x}o combined"], ["-F", "combined"]):
         server = serve(script=exchange.fire())
         tracer = trace(server, "requests", *words)
         server.play()
+        (line,) = tracer.wait_lines(1)
         assert tracer.stop() == 0
-        (line,) = tracer.lines()
         assert line.isprintable(), ascii(line)
 
 
@@ -421,10 +448,10 @@ def test_losses(serve: Serve, trace: Trace, program: str) -> None:
     check_losses(kept, count)
     whole = [record for record in kept if record["state"] == "complete"]
     torn = [record for record in kept if record["state"] == "incomplete"]
-    assert len(whole) > 100 and len(torn) >= 1
+    assert len(whole) > 50 and len(torn) >= 1
     assert len(whole) + len(torn) < count
-    events_of_a_request = 9
-    assert events_of_a_request * (count - len(whole)) >= lost > events_of_a_request * (count - len(kept)) - 9
+    events_of_a_request = 8
+    assert events_of_a_request * (count - len(whole)) >= lost > events_of_a_request * (count - len(kept)) - 8
     incomplete = [line for line in text.lines() if line.endswith("  incomplete")]
     assert len(incomplete) >= 1
 
@@ -441,6 +468,7 @@ def test_losses_again_and_again(serve: Serve, trace: Trace) -> None:
         tracer.process.send_signal(signal.SIGCONT)
         time.sleep(0.03 * SLOWNESS)
     server.wait_played()
+    time.sleep(QUIET)
     assert tracer.stop() == 0
     records = records_of(tracer)
     check_losses([record for record in records if "lost" not in record], count)
@@ -510,6 +538,25 @@ def test_no_more_memory_than_that(serve: Serve, trace: Trace) -> None:
     assert re.search(r"^h2olog: \d+ .*--max-memory", tracer.messages(), re.M), tracer.messages()
 
 
+def test_memory_is_bounded_by_default(serve: Serve, trace: Trace) -> None:
+    """
+    HTTP/2 says nothing of connections that close, so requests without a response would be kept for ever. Each event is
+    one of another request here.
+    """
+    count = 60_000
+    header = header_line("receive_request_header", 1, "#", b"x-long", b"x" * 200)
+    fire = f"h2o:receive_request conn_id=1 req_id=# http_version=512\n{header}"
+    server = serve(script=f"rate 200000\nrepeat {count}\n{fire}end\n")
+    tracer = trace(server, "requests", "-j")
+    before = anonymous_kib(tracer.process.pid)
+    assert server.play() == (2 * count, 0)
+    wait_until(lambda: tracer.out.read_bytes().count(b"\n") >= 2 * count - 100_000, "requests that fall out")
+    assert anonymous_kib(tracer.process.pid) - before < 1.2 * 64 * 1024
+    assert tracer.stop() == 0
+    assert tracer.out.read_bytes().count(b"\n") == 2 * count
+    assert "--max-" in tracer.messages()
+
+
 # --- load ---
 
 
@@ -542,6 +589,7 @@ def test_load(serve: Serve, trace: Trace) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert len(done) == connections
+    tracer.wait_lines(connections * each)
     assert tracer.stop() == 0
     assert tracer.messages().count("\n") == 1, tracer.messages()
     found, keys = set(), set()

@@ -17,11 +17,8 @@
 #include "server/operand.h"
 
 /* The helpers that the program calls, by number. capture_kernel.c has the replacements. */
-<<<<<<< HEAD
-static const unsigned helpers[] = {1, 2, 3, 5, 12, 14, 112, 114, 120, 130, 134, 174};
-=======
-static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174, PROGRAM_PUT_CALL};
->>>>>>> real
+static const unsigned helpers[] = {1,   2,   3,   5,   12,  14,              112,
+                                   114, 120, 130, 134, 174, PROGRAM_PUT_CALL};
 
 enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
 

@@ -43,7 +43,7 @@ static int check_places(struct run *run)
 
     for (size_t i = 0; i != run->program.num_functions; ++i) {
         const struct program_function *function = &run->program.functions[i];
-        if (function->printed && selection_is_main(&run->options, function->traced->probe))
+        if (function->printed && selection_is_main(&run->options, function->server_probe->probe))
             return check_size(run);
         any_printed |= function->printed;
     }

@@ -54,7 +54,7 @@ struct program_settings {
 /* A function of the program: one probe, at all locations with the same operands. */
 struct program_function {
     char name[16];
-    const struct server_probe *traced;
+    const struct server_probe *server_probe;
     bool printed; /* its events are printed */
     bool silent;  /* it only ties connections, and writes no event */
     const struct location **locations;

@@ -207,9 +207,9 @@ static size_t count_probes(const struct program *program, const struct places *r
         size_t left = function->num_locations;
         for (size_t j = 0; j != refusals->count; ++j)
             left -= refusals->list[j].function == i ? 1 : 0;
-        if (!function->printed || left == 0 || function->traced == latest)
+        if (!function->printed || left == 0 || function->server_probe == latest)
             continue;
-        latest = function->traced;
+        latest = function->server_probe;
         ++count;
     }
     return count;
@@ -239,8 +239,8 @@ static int report_refusals(const struct attempt *attempt, attach_refused *refuse
             "that tracer and start again");
     }
     for (size_t i = 0; i != refusals->count; ++i)
-        refused(program->functions[refusals->list[i].function].traced, refusals->list[i].location,
-                held);
+        refused(program->functions[refusals->list[i].function].server_probe,
+                refusals->list[i].location, held);
     return 0;
 }
 

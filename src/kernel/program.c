@@ -162,8 +162,8 @@ static int print_function(FILE *text, enum operand_arch arch,
                           const struct program_settings *settings,
                           const struct program_function *function)
 {
-    const struct signature *signature = function->traced->signature;
-    const size_t id = (size_t)(function->traced - settings->probes);
+    const struct signature *signature = function->server_probe->signature;
+    const size_t id = (size_t)(function->server_probe - settings->probes);
     const char *operands = function->locations[0]->arguments;
 
     fprintf(text, "/* %s\n * %.*s */\n", signature->declaration,
@@ -193,7 +193,7 @@ static struct program_function *find_function(struct program *program, size_t fi
     program->functions =
         memory_grow(program->functions, program->num_functions + 1, sizeof(*function));
     function = &program->functions[program->num_functions];
-    *function = (struct program_function){.traced = server_probe};
+    *function = (struct program_function){.server_probe = server_probe};
     snprintf(function->name, sizeof(function->name), "probe_%zu", program->num_functions);
     ++program->num_functions;
     return function;
@@ -232,7 +232,7 @@ void program_open(struct program *program, enum operand_arch arch,
         add_functions(program, arch, &settings->probes[i], skipped);
     for (size_t i = 0; i != program->num_functions; ++i) {
         struct program_function *function = &program->functions[i];
-        const size_t id = (size_t)(function->traced - settings->probes);
+        const size_t id = (size_t)(function->server_probe - settings->probes);
         function->printed = id < settings->num_printed;
         function->silent = id >= settings->num_printed + settings->num_followed;
     }

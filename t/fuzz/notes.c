@@ -185,7 +185,7 @@ static void expect_function(const char **at, enum operand_arch arch,
                             const struct program_settings *selection,
                             const struct program_function *function)
 {
-    const struct server_probe *server_probe = function->traced;
+    const struct server_probe *server_probe = function->server_probe;
     const struct signature *signature = server_probe->signature;
     const size_t id = (size_t)(server_probe - selection->probes);
     const char *operands = function->locations[0]->arguments;

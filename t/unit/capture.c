@@ -17,8 +17,8 @@
 #include "server/operand.h"
 
 /* The helpers that the program calls, by number. capture_kernel.c has the replacements. */
-static const unsigned helpers[] = {1,   2,   3,   5,   12,  14,              112,
-                                   114, 120, 130, 134, 174, PROGRAM_PUT_CALL};
+static const unsigned helpers[] = {
+    1, 2, 3, 5, 12, 14, 112, 114, 120, 130, 134, 174, PROGRAM_PUT_CALL};
 
 enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
 
@@ -369,7 +369,7 @@ static void run(struct bench *bench, const struct signature *signature)
 
     *bench->num_events = 0;
     *bench->has_leaked = 0;
-    assert_ptr_equal(bench->program.functions[id].traced, &bench->server_probes[id]);
+    assert_ptr_equal(bench->program.functions[id].server_probe, &bench->server_probes[id]);
     bench->call(find(bench, bench->program.functions[id].name), (uintptr_t)bench->stack);
     if (*bench->has_leaked)
         fail_msg("%s: a secret is read", signature->declaration);

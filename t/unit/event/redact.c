@@ -46,7 +46,7 @@ static void check_record(const struct redaction *redaction, const char *probe, u
                          const char *name, const char *value, uint64_t full_size,
                          const char *expected)
 {
-    const struct server_probe traced = {.signature = signature_on(probe, 20260629)};
+    const struct server_probe server_probe = {.signature = signature_on(probe, 20260629)};
     struct decoder decoder;
     struct draft draft;
     struct event event;
@@ -56,8 +56,8 @@ static void check_record(const struct redaction *redaction, const char *probe, u
     char *text;
 
     printed_open(&output);
-    decoder_open(&decoder, &traced, 1, 1, false);
-    draft_open(&draft, traced.signature, 0);
+    decoder_open(&decoder, &server_probe, 1, 1, false);
+    draft_open(&draft, server_probe.signature, 0);
     draft_head(&draft, flags, 0);
     if (name != NULL) {
         draft_string(&draft, "name", name);

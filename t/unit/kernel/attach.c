@@ -125,7 +125,7 @@ static int bench_open(void **state)
         struct program_function *function = &bench->functions[i];
         bench->server_probes[i].probe = &bench->probes[i];
         bench->lists[i] = &bench->locations[i];
-        *function = (struct program_function){.traced = &bench->server_probes[i],
+        *function = (struct program_function){.server_probe = &bench->server_probes[i],
                                               .printed = true,
                                               .locations = &bench->lists[i],
                                               .num_locations = 1};
@@ -249,7 +249,7 @@ static void counts_printed_probes(void **state)
     struct bench *bench = *state;
 
     child_needs_root();
-    bench->functions[1].traced = &bench->server_probes[0];
+    bench->functions[1].server_probe = &bench->server_probes[0];
     bench->functions[3].printed = false;
     attach_some(bench);
     assert_int_equal(bench->attached.num_probes, 2);

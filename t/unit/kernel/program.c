@@ -102,8 +102,9 @@ static void check_functions(const struct bench *bench)
         assert_true(function->num_locations != 0);
         for (size_t j = 0; j != function->num_locations; ++j) {
             const struct location *location = function->locations[j],
-                                  *all = function->traced->probe->locations;
-            assert_true(location >= all && location < all + function->traced->probe->num_locations);
+                                  *all = function->server_probe->probe->locations;
+            assert_true(location >= all &&
+                        location < all + function->server_probe->probe->num_locations);
             check_string(function->name, location->arguments, function->locations[0]->arguments);
             for (size_t k = 0; k != j; ++k)
                 assert_true(function->locations[k] != location);
@@ -111,7 +112,7 @@ static void check_functions(const struct bench *bench)
         for (size_t j = 0; j != i; ++j) {
             const struct program_function *other = &bench->program.functions[j];
             assert_string_not_equal(other->name, function->name);
-            if (other->traced == function->traced)
+            if (other->server_probe == function->server_probe)
                 assert_string_not_equal(other->locations[0]->arguments,
                                         function->locations[0]->arguments);
         }
@@ -128,7 +129,7 @@ static void check_ids(const struct bench *bench)
 {
     for (size_t i = 0; i != bench->program.num_functions; ++i) {
         const struct program_function *function = &bench->program.functions[i];
-        size_t id = (size_t)(function->traced - bench->selection.probes);
+        size_t id = (size_t)(function->server_probe - bench->selection.probes);
         char *text = function_text(&bench->program, function->name), expected[64];
         assert_true(id < bench->selection.num_probes);
         snprintf(expected, sizeof(expected), "id = %zu, silent = %d ", id,
@@ -182,7 +183,7 @@ static bool is_secret(const struct argument *argument)
 static void check_arguments(const struct bench *bench, const struct program_function *function,
                             const char *text)
 {
-    const struct signature *signature = function->traced->signature;
+    const struct signature *signature = function->server_probe->signature;
     const char *operands = function->locations[0]->arguments;
     unsigned reads = signature->reads |
                      (bench->wanted.application_data ? signature->reads_application_data : 0u);
@@ -436,7 +437,7 @@ static void unknown_arguments_are_not_in_the_text(void **state)
             .probes = bench.selection.probes, .num_probes = 4, .num_printed = 4};
         write_program(&bench);
         assert_int_equal(num_skipped, 0);
-        server_probe = bench.program.functions[bench.program.num_functions - 1].traced;
+        server_probe = bench.program.functions[bench.program.num_functions - 1].server_probe;
         assert_string_equal(server_probe->probe->name,
                             "receive_request"); /* which was added last */
         assert_int_equal(server_probe->num_ignored, cases[i].count);
@@ -492,8 +493,9 @@ static void a_probe_can_be_unreadable(void **state)
     program_open(&program, OPERAND_X86_64, &wanted, &maps, note_skipped);
     assert_int_equal(num_skipped, 2);
     assert_int_equal(program.num_functions, 1);
-    assert_string_equal(program.functions[0].traced->probe->name, "send_response");
-    assert_ptr_equal(program.functions[0].traced, &selection.probes[1]); /* its id is unchanged */
+    assert_string_equal(program.functions[0].server_probe->probe->name, "send_response");
+    assert_ptr_equal(program.functions[0].server_probe,
+                     &selection.probes[1]); /* its id is unchanged */
     program_dispose(&program);
     selection_dispose(&selection);
     version_dispose(&version);

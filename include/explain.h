@@ -33,4 +33,9 @@ void explain_selection(const struct run *run);
 /* -d: prints that everything is attached. */
 void explain_attached(struct run *run);
 
+/*
+ * Says that the output cannot be opened, emptied or written (`what`). Returns the exit status.
+ */
+int explain_output(struct run *run, const char *what, const char *reason);
+
 #endif

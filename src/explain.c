@@ -117,3 +117,13 @@ void explain_attached(struct run *run)
                (int)run->process.pid, run->process.command, run->attached.num_probes,
                run->attached.num_probes != 1 ? "s" : "");
 }
+
+int explain_output(struct run *run, const char *what, const char *reason)
+{
+    const char *file = run->output.name;
+    char *name = escape_string(file != NULL ? file : "standard output");
+
+    output_say(&run->messages, "h2olog: cannot %s %s: %s", what, name, reason);
+    free(name);
+    return ERROR_FAILED;
+}

@@ -13,10 +13,10 @@
 
 #include "memory.h"
 
-/* A write of this size costs little a line; a line in the making may follow it. */
+/* The size of a write: large enough to cost little per line. An incomplete line can follow it. */
 #define BATCH_SIZE (size_t)(128 * 1024)
 
-/* Room for a line. The buffer grows for a longer one, such as a request with many headers. */
+/* Room for a line. The buffer grows for a longer line, such as a request with many headers. */
 #define LINE_SIZE (size_t)(128 * 1024)
 
 #define WRITE_FLAGS (O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY)
@@ -28,7 +28,7 @@ static const char *last_part(const char *path)
     return slash != NULL ? slash + 1 : path;
 }
 
-/* The folder of a file; `path` is relative to `base`. Returns -1 with errno. */
+/* Opens the folder of a file. `path` is relative to `base`. Returns -1 with errno. */
 static int open_folder(int base, const char *path)
 {
     char *folder = memory_format("%.*s", (int)(last_part(path) - path), path);
@@ -40,7 +40,7 @@ static int open_folder(int base, const char *path)
     return fd;
 }
 
-/* A folder like /tmp: everybody can add entries, and only their owner can replace them. */
+/* Whether it is a folder like /tmp: any user can add entries, and only their owner can remove them. */
 static bool is_shared(const struct stat *folder)
 {
     const mode_t shared = S_ISVTX | S_IWOTH;
@@ -48,7 +48,7 @@ static bool is_shared(const struct stat *folder)
     return (folder->st_mode & shared) == shared;
 }
 
-/* Where a link leads that is open itself (O_PATH), to be freed; NULL: it is no link. */
+/* Returns the target of a link that is open with O_PATH, to be freed; NULL if it is no link. */
 static char *read_link(int fd)
 {
     char path[PATH_MAX];
@@ -58,11 +58,11 @@ static char *read_link(int fd)
 }
 
 /*
- * Opens an entry of a folder with O_PATH. In a shared one, that is the link itself, if it is one, and
- * `planted` says whether another user has put it there: a file or a FIFO would show that user what
- * strangers sent to the server, a link would make h2olog empty another file. These are the rules of
- * the kernel's fs.protected_symlinks, _regular and _fifos, which can be off. What is checked is what
- * is opened, whatever becomes of its name meanwhile.
+ * Opens an entry of a folder with O_PATH. In a shared folder, a link is not followed, and `planted`
+ * says whether the entry belongs to another user. A file or a FIFO of another user would show that
+ * user the data of the server's clients; a link would make h2olog empty another file. The kernel has
+ * the same rules (fs.protected_symlinks, _regular and _fifos), but they can be off. The descriptor
+ * that is checked is the one that is used, so the name can change in between.
  */
 static int open_entry(int folder, const char *name, uid_t caller, bool *planted)
 {
@@ -79,12 +79,11 @@ static int open_entry(int folder, const char *name, uid_t caller, bool *planted)
     return fd;
 }
 
-/* As many links as the kernel follows. */
+/* The kernel follows as many links. */
 #define LINKS_MAX 40
 
 /*
- * The same of a path, relative to `base`, following what links open_entry leaves. Returns -1 with
- * errno.
+ * Does the same for a path that is relative to `base`, and follows links. Returns -1 with errno.
  */
 static int find_entry(int base, const char *path, uid_t caller, int links, bool *planted)
 {
@@ -105,7 +104,7 @@ static int find_entry(int base, const char *path, uid_t caller, int links, bool 
     return fd;
 }
 
-/* Opens once more what is open, in another way. Returns -1 with errno. */
+/* Opens an open file again, with other flags. Returns -1 with errno. */
 static int reopen(int fd, int flags)
 {
     char path[32];
@@ -114,12 +113,12 @@ static int reopen(int fd, int flags)
     return open(path, flags);
 }
 
-/* How often a FIFO without a reader is tried: poll(2) cannot wait for one. */
+/* How often a FIFO without a reader is opened: poll(2) cannot wait for a reader. */
 #define READER_MS 20
 
 /*
- * Opens what find_entry has found. A FIFO or a terminal could keep open(2) waiting, and a signal that
- * is blocked would not end that. Returns -1 with errno; ECANCELED, if there was an interrupt.
+ * Opens the entry that find_entry has found. open(2) of a FIFO or a terminal can wait, and blocked
+ * signals do not end that. Returns -1 with errno; ECANCELED after an interrupt.
  */
 static int open_entry_for_writing(int entry, int interrupt)
 {
@@ -138,7 +137,7 @@ static int open_entry_for_writing(int entry, int interrupt)
     return fd;
 }
 
-/* Opens the file that is there, for writing. Returns -1 with errno; with `planted`, if it is one. */
+/* Opens an existing file for writing. Returns -1 with errno, or with `planted` set. */
 static int open_existing(const struct output *output, bool *planted)
 {
     int entry = find_entry(output->folder, last_part(output->name), output->caller.uid, 0, planted);
@@ -151,7 +150,7 @@ static int open_existing(const struct output *output, bool *planted)
     return fd;
 }
 
-/* Opens or creates the file. Returns NULL, or why that failed. */
+/* Opens or creates the file. Returns NULL, or the reason of the failure. */
 static const char *open_file(struct output *output)
 {
     const char *name = last_part(output->name);
@@ -164,14 +163,14 @@ static const char *open_file(struct output *output)
     output->folder = open_folder(AT_FDCWD, output->name);
     if (output->folder < 0)
         return strerror(errno);
-    for (int i = 0; i != 10 && output->fd < 0; ++i) { /* it can go between the one and the other */
+    for (int i = 0; i != 10 && output->fd < 0; ++i) { /* the file can disappear in between */
         output->fd = openat(output->folder, name, WRITE_FLAGS | O_CREAT | O_EXCL, 0600);
         output->created = output->fd >= 0;
         if (output->fd >= 0 || errno != EEXIST)
             break;
         output->fd = open_existing(output, &planted);
         if (planted)
-            return "it is another user's, in a folder where everybody can put files";
+            return "it belongs to another user, in a folder where every user can create files";
         if (output->fd < 0 && errno != ENOENT)
             break;
     }
@@ -188,8 +187,9 @@ static void close_folder(struct output *output)
 }
 
 /*
- * Takes over a descriptor. A write to a pipe or a terminal must not wait, as poll(2) does not say
- * how much they take: opened once more, it can be told not to without changing it for others.
+ * Takes over a descriptor. A write to a pipe or a terminal must not wait, because poll(2) does not
+ * say how many bytes fit. The file is opened again with O_NONBLOCK, because that flag would also
+ * change the descriptors of other processes.
  */
 static void begin(struct output *output, int fd)
 {
@@ -206,7 +206,7 @@ static void begin(struct output *output, int fd)
     output->buffer = memory_grow(NULL, output->allocated, 1);
 }
 
-/* A descriptor of our own, so that close(2) can be asked whether everything is written. */
+/* Copies a descriptor, so that close(2) reports whether everything was written. */
 static int copy(int fd)
 {
     int ours = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -214,7 +214,7 @@ static int copy(int fd)
     return ours >= 0 ? ours : fd;
 }
 
-/* The descriptor that a name such as /dev/stdout or /dev/fd/3 stands for; -1: it is a file's name. */
+/* Returns the descriptor that a name such as /dev/stdout or /dev/fd/3 means; -1 for other names. */
 static int named_descriptor(const char *name)
 {
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
@@ -233,7 +233,7 @@ static int named_descriptor(const char *name)
     return -1;
 }
 
-/* Not what is open for reading alone: opened once more by root, it could be written. */
+/* Refuses a descriptor that is open only for reading: root could open it again for writing. */
 static bool is_writable(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -241,14 +241,14 @@ static bool is_writable(int fd)
     return flags >= 0 && (flags & O_PATH) == 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-/* Opens, and gets ready, a file of that name as the caller. Returns NULL, or why that failed. */
+/* Opens a file with the rights of the caller. Returns NULL, or the reason of the failure. */
 static const char *open_named(struct output *output)
 {
     struct caller_entered entered;
     const char *reason;
 
     if (caller_enter(&output->caller, &entered) != 0)
-        return "it takes CAP_SETUID and CAP_SETGID to open it as the user who called";
+        return "this needs CAP_SETUID and CAP_SETGID, to open it as the user who called";
     reason = open_file(output);
     if (reason == NULL)
         begin(output, output->fd);
@@ -380,13 +380,13 @@ void output_drop_line(struct output *output)
     output->used = output->line;
 }
 
-/* Nobody is waited for any longer than this once there was an interrupt. */
+/* The longest wait for the reader after an interrupt. */
 #define LAST_CHANCE_MS 500
 #define RETRY_MS       10
 
 /*
- * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or the errno of a poll(2)
- * that failed; ECANCELED, if there was an interrupt and the reader has stopped for good.
+ * Waits until PIPE_BUF bytes can be written without waiting. Returns 0, or an errno: that of
+ * poll(2), or ECANCELED if there was an interrupt and the reader takes nothing.
  */
 static int wait_for_reader(const struct output *output)
 {
@@ -400,12 +400,12 @@ static int wait_for_reader(const struct output *output)
         ready = poll(fds, 1, LAST_CHANCE_MS);
     if (ready < 0)
         return errno;
-    return ready > 0 ? 0 : ECANCELED; /* an error of the reader's is the write's to tell */
+    return ready > 0 ? 0 : ECANCELED; /* write(2) reports an error of the reader */
 }
 
 /*
- * A file takes everything at once; a pipe, as much as never makes a write wait. Where poll(2) fails,
- * what there is room for is written all the same: it may be the message that says so.
+ * Writes everything to a file, at most PIPE_BUF bytes to a pipe, so that the write does not wait. If
+ * poll(2) fails, it writes nevertheless: the bytes can be the message about that failure.
  */
 static ssize_t write_some(struct output *output, const char *bytes, size_t size)
 {
@@ -421,7 +421,7 @@ static ssize_t write_some(struct output *output, const char *bytes, size_t size)
     return written;
 }
 
-/* What to do about a write that failed. */
+/* Handles a write that failed. */
 static void consider(struct output *output, int code)
 {
     struct pollfd interrupt = {.fd = output->interrupt, .events = POLLIN};
@@ -430,7 +430,7 @@ static void consider(struct output *output, int code)
         output->error = code;
     if (code != EAGAIN)
         return;
-    poll(NULL, 0, RETRY_MS); /* a terminal that has room for something has none for a newline */
+    poll(NULL, 0, RETRY_MS); /* a terminal can have room, but not for a newline */
     if (poll(&interrupt, 1, 0) > 0 && ++output->refusals > LAST_CHANCE_MS / RETRY_MS)
         output->error = ECANCELED;
 }
@@ -473,10 +473,10 @@ void output_hung_up(struct output *output)
 {
     const bool fails = write(output->fd, "", 0) < 0 && errno != EINTR && errno != EAGAIN;
 
-    output->error = fails ? errno : EPIPE; /* a pipe takes nothing without an error */
+    output->error = fails ? errno : EPIPE; /* write(2) of 0 bytes reports no error of a pipe */
 }
 
-/* Whether the name is still that of the file that is open. */
+/* Whether the name still leads to the open file. */
 static bool is_there(const struct output *output)
 {
     struct stat named, opened;
@@ -503,7 +503,7 @@ int output_close(struct output *output)
 
     free(output->buffer);
     output->buffer = NULL;
-    if (output->created && output->lines == 0) /* nothing was to be written */
+    if (output->created && output->lines == 0) /* there was nothing to write */
         remove_created(output);
     close_folder(output);
     if (output->fd > STDERR_FILENO && close(output->fd) != 0 && errno != EINTR)

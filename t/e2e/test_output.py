@@ -28,7 +28,7 @@ GROUP = 4321
 
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2
 
-PLANTED = "it is another user's, in a folder where everybody can put files"
+PLANTED = "it belongs to another user, in a folder where every user can create files"
 DENIED = "Permission denied for the user who called"
 
 
@@ -232,7 +232,7 @@ def test_ids_of_the_caller_cannot_be_set(serve: Serve, home: Path) -> None:
         without(6, 7)()  # CAP_SETGID, CAP_SETUID
         calling_as(CALLER)()
 
-    reason = "it takes CAP_SETUID and CAP_SETGID to open it as the user who called"
+    reason = "this needs CAP_SETUID and CAP_SETGID, to open it as the user who called"
     refused(serve(), home / "out", reason, "-r", before=before)
     assert list(home.iterdir()) == []
 

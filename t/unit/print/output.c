@@ -552,7 +552,7 @@ static void own_links_are_followed(void **state)
     check_file(folder->file, "new\n");
 }
 
-#define PLANTED "it is another user's, in a folder where everybody can put files"
+#define PLANTED "it belongs to another user, in a folder where every user can create files"
 
 /* Checks whether the link of another user in a folder is followed, and its target emptied. */
 static void check_link(const struct folder *folder, mode_t mode, uid_t folder_owner,

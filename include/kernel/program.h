@@ -74,6 +74,13 @@ struct program {
 #define PROGRAM_DISPATCH "dispatch"
 
 /*
+ * The function that puts an event into the ring (see bpf/capture.h), and the number by which the
+ * other functions call it, as if it were a helper of the kernel.
+ */
+#define PROGRAM_PUT      "put_event"
+#define PROGRAM_PUT_CALL 10000
+
+/*
  * Writes the program. Leaves out locations that cannot fire, or have an operand that cannot be
  * read, and calls `skipped` for each. Call program_dispose.
  */

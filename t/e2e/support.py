@@ -27,7 +27,7 @@ PROGRAMS = ["h2olog", "h2olog-single"]
 STRANGER = 1234
 
 
-# --- what is traced ---
+# --- scripts ---
 
 
 HTTP_PROBES = {"receive_request", "receive_request_header", "send_response", "send_response_header"}
@@ -46,12 +46,17 @@ ESCAPES = [chr(byte) if chr(byte).isalnum() and byte < 128 else f"\\x{byte:02x}"
 
 
 def quote(content: bytes) -> str:
-    """As an argument in a script of the stand-in."""
+    """Returns bytes as an argument in a script of the stand-in."""
     return '"' + "".join(map(ESCAPES.__getitem__, content)) + '"'
 
 
+def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
+    """Returns a line of a script that fires a header of the request 2 of the connection 1."""
+    return header_line(probe, 1, 2, name, value)
+
+
 def header_line(probe: str, conn: object, req: object, name: bytes, value: bytes) -> str:
-    """A line of a script that fires a header."""
+    """Returns a line of a script that fires a header."""
     return (
         f"h2o:{probe} conn_id={conn} req_id={req} name={quote(name)} name_len={len(name)} "
         f"value={quote(value)} value_len={len(value)}\n"
@@ -62,7 +67,7 @@ def check_played(server: Server, count: int = COUNT) -> None:
     assert server.play() == (count, 0)
 
 
-# --- what tracing changes in a server, and what the kernel holds for a tracer ---
+# --- changes in a server, and objects of a tracer in the kernel ---
 
 
 class Memory:
@@ -318,7 +323,7 @@ def run_recipe(
     return subprocess.CompletedProcess(command, shell.returncode, out, err)
 
 
-# --- where the kernel refuses a file system that nobody sees ---
+# --- if the kernel refuses a file system in memory ---
 
 
 # As in a container: the kernel refuses mounts.

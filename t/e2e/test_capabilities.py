@@ -88,7 +88,7 @@ def check_traced(server: Server, tracer: Tracer) -> None:
     assert re.fullmatch(rf"\S+ Attaching: tracing PID {server.pid} \(.*\): \d+ probes? attached\n", tracer.messages()), tracer.messages()
 
 
-# --- what is enough ---
+# --- sufficient capabilities ---
 
 
 @pytest.mark.parametrize("options", [[], ["-r"]])
@@ -182,7 +182,7 @@ def test_sudo_uid_is_ignored(serve: Serve, tmp_path: Path, anywhere: Path) -> No
     check_traced(server, tracer)
 
 
-# --- what lacks ---
+# --- missing capabilities ---
 
 
 def refusal(tracer: Tracer) -> str:

@@ -160,7 +160,7 @@ def test_h2olog_in_a_container(serve: Serve, tmp_path: Path, program: str, more:
     assert left_in_tracefs(tracer.process.pid) == []
 
 
-# --- uprobes by name, which outlive who made them ---
+# --- named uprobes, which do not end with their creator ---
 
 
 def left_in_tracefs(pid: int) -> list[str]:

@@ -262,7 +262,7 @@ def test_process_without_the_probes_of_http(serve: Serve, tmp_path: Path) -> Non
     fails(COULD_NOT_TRACE, sentence, "-p", str(serve(binary=binary).pid))
 
 
-# --- who may not ---
+# --- missing privileges ---
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -306,7 +306,7 @@ def test_file_that_cannot_be_opened(serve: Serve, tmp_path: Path) -> None:
     fails(COULD_NOT_TRACE, sentence, "-p", str(server.pid), "-w", f"{tmp_path}/\x1b[2J\n/file")
 
 
-# --- a kernel that refuses ---
+# --- refusals of the kernel ---
 
 
 SYS_PTRACE, SYS_ADMIN, SYS_RESOURCE, PERFMON, BPF = 19, 21, 24, 38, 39

@@ -12,7 +12,7 @@ from typing import Sequence
 
 import pytest
 from conftest import PATIENCE, SLOWNESS, Server, soon_enough
-from support import Serve, Trace, header_line
+from support import Serve, Trace, header
 
 VERSIONS = ["2020-06", "2026-06"]
 # For kernels without links, this program attaches and detaches one location after another.
@@ -56,11 +56,6 @@ class Client:
             f"{begin}TxStatus   {response.status}",
             *(f"{begin}TxHeader   {name} {value}" for name, value in answered),
         ]
-
-
-def header(name: bytes, value: bytes, probe: str = "send_response_header") -> str:
-    """Returns a line of a script that fires a header."""
-    return header_line(probe, 1, 2, name, value)
 
 
 def printed(serve: Serve, trace: Trace, script: str, version: str = "2026-06", program: str = "h2olog") -> list[str]:
@@ -133,7 +128,7 @@ def test_requests_before_and_after_the_trace(serve: Serve, trace: Trace) -> None
     assert expected[0] == "1 2 RxProtocol HTTP/1.1"
 
 
-# --- what cannot be asked for over HTTP/1.1 ---
+# --- events that requests over HTTP/1.1 cannot cause ---
 
 
 @pytest.mark.parametrize("program, version", RUNS)
@@ -263,7 +258,7 @@ def test_truncation_splits_no_character(serve: Serve, trace: Trace) -> None:
     assert printed(serve, trace, script) == [f"1 2 TxHeader   {text[3840:]} " for _, text in cases]
 
 
-# --- in time ---
+# --- delays ---
 
 
 def read_lines(fd: int, count: int, rest: bytes) -> tuple[list[str], bytes]:

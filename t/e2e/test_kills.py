@@ -101,7 +101,7 @@ def test_killed_at_a_stage_of_the_start(
     assert server.curl("/") == "Hello, world\n"
 
 
-# --- where the kernel refuses a file system that nobody sees, and the headers are in a folder ---
+# --- the headers are in a folder, because the kernel refuses a file system in memory ---
 
 
 def start_until_folder(room: Room, server: Server, number: int) -> tuple[subprocess.Popen[bytes], Path]:

@@ -24,7 +24,7 @@ from support import (
     start_until, stopped,
 )  # fmt: skip
 
-# --- what tracing changes in a server ---
+# --- changes in a server ---
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

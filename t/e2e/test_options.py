@@ -12,18 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PATIENCE, Server, Tracer, run, wait_until
-from support import HTTP_PROBES, PROGRAMS, Serve, Trace, quote
+from support import HTTP_PROBES, PROGRAMS, Serve, Trace, header
 
 # The characters that the name of a header can have (RFC 9110, 5.6.2).
 TOKENS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~"
-
-
-def header(name: bytes, value: str, probe: str = "send_response_header") -> str:
-    """Returns a line of a script that fires a header."""
-    return (
-        f"h2o:{probe} conn_id=1 req_id=2 name={quote(name)} name_len={len(name)} "
-        f'value="{value}" value_len={len(value)}\n'
-    )
 
 
 def play_to_end(server: Server, tracer: Tracer) -> list[str]:
@@ -61,7 +53,7 @@ def test_one_response_header(serve: Serve, trace: Trace, program: str, version: 
 
 
 RESPONSE = "".join(
-    header(name.encode(), "v")
+    header(name.encode(), b"v")
     for name in ("server", "Server", "SERVER", "date", "DATE", "x-server", "vary", ":status")
 )
 
@@ -82,7 +74,7 @@ RESPONSE = "".join(
     ],
 )
 def test_response_headers(serve: Serve, trace: Trace, options: list[str], names: list[str]) -> None:
-    server = serve(script=RESPONSE + header(b"last", "v", "receive_request_header"))
+    server = serve(script=RESPONSE + header(b"last", b"v", "receive_request_header"))
     tracer = trace(server, *options)
     assert play_to_end(server, tracer) == [
         *(f"1 2 TxHeader   {name} v" for name in names),
@@ -114,7 +106,7 @@ def near_names(name: bytes) -> list[tuple[bytes, bool]]:
 def test_similar_names_are_left_out(serve: Serve, trace: Trace, length: int) -> None:
     near = near_names(long_name(length))
     assert any(wanted for _, wanted in near) and not all(wanted for _, wanted in near)
-    server = serve(script="".join(header(name, str(number)) for number, (name, _) in enumerate(near)))
+    server = serve(script="".join(header(name, str(number).encode()) for number, (name, _) in enumerate(near)))
     tracer = trace(server, "-s", long_name(length).decode())
     expected = [f"1 2 TxHeader   {name.decode()} {number}" for number, (name, wanted) in enumerate(near) if wanted]
     assert play_to_end(server, tracer) == expected
@@ -123,7 +115,7 @@ def test_similar_names_are_left_out(serve: Serve, trace: Trace, length: int) -> 
 def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
     """One -s per character; the script fires names with every byte."""
     letters = [character for character in TOKENS if not character.isupper()]
-    server = serve(script="".join(header(b"x" + bytes([byte]), "v") for byte in range(256)))
+    server = serve(script="".join(header(b"x" + bytes([byte]), b"v") for byte in range(256)))
     tracer = trace(server, *(word for character in letters for word in ("-s", "x" + character)))
     expected = [f"1 2 TxHeader   x{chr(byte)} v" for byte in range(256) if chr(byte) in TOKENS]
     assert play_to_end(server, tracer) == expected
@@ -131,7 +123,7 @@ def test_every_character_of_a_name(serve: Serve, trace: Trace) -> None:
 
 def test_unwanted_headers_take_no_room(serve: Serve, trace: Trace) -> None:
     """The kernel side applies -s: a ring that is too small for all headers loses nothing."""
-    script = "repeat 20000\n" + header(b"x-other", "v" * 100) + "end\n" + header(b"x-this", "v")
+    script = "repeat 20000\n" + header(b"x-other", b"v" * 100) + "end\n" + header(b"x-this", b"v")
     server = serve(script=script)
     tracer = trace(server, "-s", "x-this", "-b", "4K")
     tracer.process.send_signal(signal.SIGSTOP)
@@ -270,7 +262,7 @@ def test_missing_probe_is_reported(serve: Serve, trace: Trace, tmp_path: Path, p
     content = (BUILD / "t" / "standin" / "standin-2026-06").read_bytes()
     binary.write_bytes(content.replace(b"h2o\0receive_request\0", b"h2o\0receive_requesX\0"))
     binary.chmod(0o755)
-    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n" + header(b"name", "v"), binary=binary)
+    server = serve(script="h2o:send_response conn_id=1 req_id=2 status=200\n" + header(b"name", b"v"), binary=binary)
     tracer = trace(server, program=program)
     assert play_to_end(server, tracer) == ["1 2 TxStatus   200", "1 2 TxHeader   name v"]
     missing, lacks, attaching = tracer.messages().splitlines()

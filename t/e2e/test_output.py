@@ -87,7 +87,7 @@ def refused(server: Server, file: Path | str, reason: str, *options: str, before
     assert memory.switched_on() == set()
 
 
-# --- a caller who may run h2olog as root, and no more ---
+# --- a caller who may only run h2olog as root ---
 
 
 @pytest.mark.parametrize("options", [[], ["-r"]])
@@ -248,7 +248,7 @@ def test_file_of_a_failed_run(serve: Serve, trace: Trace, home: Path) -> None:
     assert file.read_text().splitlines() == LINES and file.stat().st_uid == CALLER
 
 
-# --- what another user has put into a folder like /tmp ---
+# --- files of another user in a folder like /tmp ---
 
 
 @pytest.mark.parametrize("sudo", [None, CALLER])
@@ -302,7 +302,7 @@ def test_own_link_is_followed(serve: Serve, trace: Trace, shared: Path, folder: 
     assert file.read_text().splitlines() == LINES and (shared / "link").is_symlink()
 
 
-# --- a reader that leaves, while nothing happens ---
+# --- a reader that leaves without an event ---
 
 
 class Reader:
@@ -568,7 +568,7 @@ def test_standard_output_is_not_emptied(serve: Serve, trace: Trace, tmp_path: Pa
     assert file.read_text().splitlines() == ["before", *LINES]
 
 
-# --- what is no end of the server, and what is ---
+# --- errors and the end of the server ---
 
 
 def test_poll_fails(serve: Serve) -> None:

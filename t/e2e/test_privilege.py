@@ -26,7 +26,7 @@ def as_sudo(uid: object = CALLER, gid: object = GROUP) -> Before:
     return environment(SUDO_UID=str(uid), SUDO_GID=str(gid), SUDO_USER="somebody", SUDO_COMMAND="h2olog")
 
 
-# --- what is left of root when there is a line ---
+# --- privileges at the first line ---
 
 
 NO_SUDO, SUDO, ROOTS_SUDO = None, (CALLER, GROUP), (0, 0)
@@ -226,7 +226,7 @@ def test_hostile_environment(serve: Serve, trace: Trace, tmp_path: Path, name: s
     assert not mark.exists()
 
 
-# --- what a process calls itself ---
+# --- names of processes ---
 
 
 class Renamed(Server):

@@ -116,7 +116,7 @@ def stats_layouts() -> dict[Layout, list[StatsField]]:
     return layouts
 
 
-# --- the model: what the rules say of an event ---------------------------------------------------------
+# --- the model: the expected output of an event --------------------------------------------------------
 
 
 @dataclass
@@ -314,7 +314,7 @@ class Model:
         return begin + fields_of(firing, self.application_data) + end
 
 
-# --- values that tell one mistake from another ---------------------------------------------------------
+# --- values that show mistakes -------------------------------------------------------------------------
 
 ALL_BYTES = bytes(range(256))
 HOSTILE = (
@@ -475,7 +475,7 @@ def make_firings(version: str) -> list[Firing]:
     return firings
 
 
-# --- what was printed ----------------------------------------------------------------------------------
+# --- the output ----------------------------------------------------------------------------------------
 
 
 def no_key_twice(pairs: Pairs) -> Pairs:

@@ -218,7 +218,7 @@ def test_server_of_2019(serve: Serve, trace: Trace, standin: Binary) -> None:
     assert traced(serve, trace, binary, "all", "-t", "receive_request", script=script)[1] == []
 
 
-# --- places that cannot fire ---------------------------------------------------------------------------
+# --- locations that cannot fire ------------------------------------------------------------------------
 
 
 def notes_of(binary: Path, folder: Path) -> bytes:
@@ -394,7 +394,7 @@ int main(int argc, char **argv)
 {
     int own = open(argv[0], O_RDONLY), library = open(argv[argc - 1], O_RDONLY);
     char *room = mmap(NULL, 5 << 20, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    /* the library, the program itself, and the library once more, none beside another one of its kind */
+    /* the library, the program, and the library again, with gaps, so that the kernel does not merge them */
     for (int i = 0; i != 3; ++i) {
         if (mmap(room + (i << 20), 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, i == 1 ? own : library, 0) ==
             MAP_FAILED)

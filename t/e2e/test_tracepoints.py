@@ -285,7 +285,7 @@ def test_application_data(serve: Serve, trace: Trace) -> None:
     assert short == long_ == [{**send, "data": "c0ffee"}, {**cid, "stateless-reset-token": "cd"}, *rest]
 
 
-# --- what was decided ----------------------------------------------------------------------------------
+# --- reported decisions --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -308,7 +308,7 @@ def test_version_and_selection_are_reported(serve: Serve, trace: Trace, version:
         assert (f"\n{declaration(probe)} (only for numbers of connections)\n" in messages) is is_followed
 
 
-# --- probes that no list knows -------------------------------------------------------------------------
+# --- probes that are in no list ------------------------------------------------------------------------
 
 # A server of a later h2o: a new probe, a probe with other arguments, and an unchanged one.
 LATER = r"""

@@ -98,9 +98,15 @@ def run_file(file: Path) -> None:
     say(f"{name}: status {status}, {time.monotonic() - start:.0f} s: {''.join(last)}")
 
 
+UNIT_TESTS = (
+    "headers", "maps", "load", "attach", "attach-single", "process", "generations", "list", "notes", "drop", "diagnose",
+)  # fmt: skip
+
+
 def run_unit_tests() -> None:
     """Runs the unit tests that depend on the kernel. cmocka writes its results as pytest does."""
-    for name in ("unit-headers", "unit-maps", "unit-process", "unit-generations", "unit-drop", "unit-diagnose"):
+    for module in UNIT_TESTS:
+        name = f"unit-{module}"
         variables = {"CMOCKA_MESSAGE_OUTPUT": "xml", "CMOCKA_XML_FILE": f"{RESULTS}/{name}.xml"}
         status = subprocess.run([str(BUILD / "t/unit" / name)], env={**os.environ, **variables}).returncode
         keep_results()

@@ -143,7 +143,7 @@ def complete(request: pytest.FixtureRequest, folder: Folder) -> Complete:
     return lambda line, **how: SHELLS[request.param](folder, line, **how)
 
 
-# --- what is offered -----------------------------------------------------------------------------------
+# --- completions ---------------------------------------------------------------------------------------
 
 
 def test_modes(complete: Complete) -> None:
@@ -231,7 +231,7 @@ def test_bash_in_the_middle(folder: Folder) -> None:
     assert ask(folder, "bash", "--norc", "--noprofile", "-c", script, "bash", line, point, *words) == ["packet_lost"]
 
 
-# --- bash: what becomes of the word --------------------------------------------------------------------
+# --- bash: the completed word --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_bash_words(folder: Folder, line: str, replies: list[str]) -> None:
     assert complete_bash(folder, line) == replies
 
 
-# --- a keyboard ----------------------------------------------------------------------------------------
+# --- typing --------------------------------------------------------------------------------------------
 
 
 class Terminal:

@@ -550,7 +550,7 @@ def test_plain_at_an_invalid_date(date: str) -> None:
     assert date in done.stderr and "Traceback" not in done.stderr
 
 
-# --- a list out of an h2o source tree ------------------------------------------------------------------
+# --- a list from an h2o source tree --------------------------------------------------------------------
 
 ANNOTATED = """\
 /* @appdata
@@ -1065,7 +1065,7 @@ def test_missing_stats(write: Callable[..., Path], tmp_path: Path) -> None:
     assert re.fullmatch(rf"{tmp_path}/none.tsv:\d+: [^\n]*No such file[^\n]*\n", done.stderr)
 
 
-# --- any list at all -----------------------------------------------------------------------------------
+# --- random lists --------------------------------------------------------------------------------------
 
 ROUNDS = 3000
 

@@ -310,7 +310,7 @@ def test_others() -> None:
     ]  # fmt: skip
 
 
-# --- traces that lack something ------------------------------------------------------------------------
+# --- incomplete traces ---------------------------------------------------------------------------------
 
 
 def test_lost_events() -> None:
@@ -522,7 +522,7 @@ def test_memory_is_bounded_for_long_traces(tmp_path: Path) -> None:
     assert measure(tmp_path / "much") - measure(tmp_path / "little") < 25_000
 
 
-# --- what goes wrong -----------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------
 
 
 def test_hostile_members() -> None:

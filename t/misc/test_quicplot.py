@@ -84,7 +84,7 @@ def test_real_traces(trace: Callable[[], list[Event]], connection: int | None) -
     assert picture.says("since the connection began (ms)")
 
 
-# --- what is drawn -------------------------------------------------------------------------------------
+# --- curves and marks ----------------------------------------------------------------------------------
 
 
 def test_bytes_in_flight() -> None:
@@ -241,7 +241,7 @@ def test_hostile_values() -> None:
     Picture(result.stdout)
 
 
-# --- much ----------------------------------------------------------------------------------------------
+# --- long traces ---------------------------------------------------------------------------------------
 
 
 def load() -> ModuleType:
@@ -476,7 +476,7 @@ def test_certain_by_h2olog_1() -> None:
         old_picture(events, name, None, b"")
 
 
-# --- what goes wrong -----------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------------
 
 
 def test_bad_lines() -> None:

@@ -17,7 +17,8 @@
 #include "server/operand.h"
 
 /* The helpers that the program calls, by number. capture_kernel.c has the replacements. */
-static const unsigned helpers[] = {1, 2, 3, 5, 12, 112, 114, 120, 130, 134, 174};
+static const unsigned helpers[] = {1,   2,   3,   5,   12,  14,              112,
+                                   114, 120, 130, 134, 174, PROGRAM_PUT_CALL};
 
 enum { MAP_RING = 11, MAP_LOST, MAP_SCRATCH, MAP_TIES, MAP_ENTRIES, MAP_GATE };
 
@@ -185,7 +186,7 @@ static struct bench *bench_make(enum widths widths)
         .probes = bench->server_probes,
         .num_probes = num_signatures,
         .num_printed = num_signatures,
-        .additions = {.connections = true, .times = true, .threads = true},
+        .additions = {.connections = true, .times = true, .threads = THREADS_SERVER},
         .pid_device = 7,
         .pid_inode = 8,
         .watermark = WATERMARK_BYTES,

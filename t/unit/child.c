@@ -1,8 +1,10 @@
 #include "child.h"
 
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,6 +58,20 @@ void child_check(const char *what, int status)
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         fail_msg("%s: ended with %s %d", what, WIFEXITED(status) ? "status" : "signal",
                  WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status));
+}
+
+int child_drop_capabilities(uint64_t capabilities)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2];
+
+    if (syscall(SYS_capget, &header, data) != 0)
+        return -1;
+    for (size_t i = 0; i != 2; ++i) {
+        data[i].effective &= ~(uint32_t)(capabilities >> 32 * i);
+        data[i].permitted &= data[i].effective;
+    }
+    return (int)syscall(SYS_capset, &header, data);
 }
 
 void child_needs_root(void)

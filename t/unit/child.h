@@ -4,6 +4,7 @@
 #ifndef H2OLOG_UNIT_CHILD_H
 #define H2OLOG_UNIT_CHILD_H
 
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "error.h"
@@ -26,6 +27,12 @@ void child_end(pid_t child);
 
 /* Ends the test, unless a child has ended with status 0. `what` says what it did. */
 void child_check(const char *what, int status);
+
+/*
+ * Drops capabilities, given as bits, for good; UINT64_MAX drops all. Call this in a child. Returns
+ * 0, or -1 with errno.
+ */
+int child_drop_capabilities(uint64_t capabilities);
 
 /* Skips the test if this is not root. */
 void child_needs_root(void);

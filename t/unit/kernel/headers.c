@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kernel/embedded.h"
@@ -140,13 +139,7 @@ static void tree_is_the_root_folder(void **state)
 /* Without these capabilities, the kernel refuses the file system in memory, and chroot(2). */
 static int drop_capabilities(void)
 {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-
-    if (syscall(SYS_capget, &header, data) != 0)
-        return -1;
-    data[0].effective &= ~((1u << CAP_SYS_ADMIN) | (1u << CAP_SYS_CHROOT));
-    return (int)syscall(SYS_capset, &header, data);
+    return child_drop_capabilities(1u << CAP_SYS_ADMIN | 1u << CAP_SYS_CHROOT);
 }
 
 static int use_folder(const void *argument)

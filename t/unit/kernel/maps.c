@@ -2,10 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "event.h"
@@ -139,13 +137,11 @@ static void names_the_size_of_a_refused_ring(void **state)
 
 static int open_without_capabilities(const void *argument)
 {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    const struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
     struct maps maps;
     int result;
 
     (void)argument;
-    if (syscall(SYS_capset, &header, none) != 0)
+    if (child_drop_capabilities(UINT64_MAX) != 0)
         return 2;
     result = maps_open(&maps, NUM_PROBES, RING_SIZE, child_error);
     maps_close(&maps);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,15 +24,7 @@
 
 static int check_capabilities(const void *argument)
 {
-    const uint64_t lacking = *(const uint64_t *)argument;
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
-
-    if (syscall(SYS_capget, &header, data) != 0)
-        return 90;
-    for (size_t i = 0; i != 2; ++i)
-        data[i].effective &= ~(uint32_t)(lacking >> 32 * i);
-    if (syscall(SYS_capset, &header, data) != 0)
+    if (child_drop_capabilities(*(const uint64_t *)argument) != 0)
         return 91;
     return diagnose_capabilities(child_error) == 0 ? 0 : 1;
 }
@@ -77,25 +68,17 @@ struct refusal {
 static int refuse(const void *argument)
 {
     const struct refusal *refusal = argument;
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
 
     /* otherwise, on kernels that count maps as locked memory, that is the reason */
     (void)!setrlimit(RLIMIT_MEMLOCK, &unlimited);
-    if (syscall(SYS_capget, &header, data) != 0)
-        return 1;
-    for (size_t i = 0; i != 2; ++i) {
-        data[i].effective &= ~(uint32_t)(refusal->lacking >> 32 * i);
-        data[i].permitted &= data[i].effective;
-    }
     if (refusal->filtered &&
         (seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 0) != 0 ||
          seccomp_load(filter) != 0))
         return 2;
     seccomp_release(filter);
-    if (syscall(SYS_capset, &header, data) != 0)
+    if (child_drop_capabilities(refusal->lacking) != 0)
         return 3;
     diagnose_refusal("BPF maps", refusal->code, child_error);
     return 0;

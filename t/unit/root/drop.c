@@ -301,15 +301,9 @@ static void needed_calls_are_allowed(void **state)
 static int drop_without_setuid(const void *argument)
 {
     const struct identity identity = {CALLER, GROUP, CALLER, GROUP};
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
-    struct __user_cap_data_struct data[2];
 
     (void)argument;
-    if (syscall(SYS_capget, &header, data) != 0)
-        return 1;
-    data[0].effective &= ~((1U << CAP_SETUID) | (1U << CAP_SETGID));
-    data[0].permitted = data[0].effective;
-    if (syscall(SYS_capset, &header, data) != 0)
+    if (child_drop_capabilities(1u << CAP_SETUID | 1u << CAP_SETGID) != 0)
         return 2;
     return drop_root(&identity, false, -1, -1, child_error) == -1 ? 0 : 3;
 }

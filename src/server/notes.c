@@ -172,6 +172,21 @@ static int find_mapped(pid_t pid, const char *line, char *path, size_t size, str
     return -1;
 }
 
+/*
+ * Whether a line of /proc/PID/maps is of the program itself. That was opened by another way, which
+ * needs fewer rights than map_files.
+ */
+static bool is_program(const struct notes *notes, const char *line)
+{
+    uint64_t inode = 0;
+    struct stat program;
+
+    sscanf(line, "%*s %*s %*s %*s %" SCNu64, &inode);
+    return notes->num_modules != 0 && fstat(notes->modules[0].fd, &program) == 0 &&
+           program.st_ino == inode && notes->modules[0].file != NULL &&
+           strcmp(strchr(line, '/'), notes->modules[0].file) == 0;
+}
+
 /* Whether a file is a module already. A file can be mapped more than once. */
 static bool is_module(const struct notes *notes, const struct stat *file)
 {
@@ -195,7 +210,7 @@ static void read_libraries(struct notes *notes, pid_t pid)
     while (maps != NULL && (line = strsep(&rest, "\n")) != NULL) {
         char mode[5];
         if (sscanf(line, "%*s %4s", mode) != 1 || strchr(mode, 'x') == NULL ||
-            strchr(line, '/') == NULL)
+            strchr(line, '/') == NULL || is_program(notes, line))
             continue;
         if (find_mapped(pid, line, path, sizeof(path), &mapped) != 0) {
             notes->num_unread += errno == EPERM;

@@ -41,6 +41,7 @@ def as_user(capabilities: Iterable[str], uid: int = USER) -> Callable[[], None]:
     numbers = [NUMBERS[name] for name in capabilities]
 
     def become() -> None:
+        os.chdir("/")  # the user may not be allowed to enter the present folder, and libbcc reports that with -d
         libc = ctypes.CDLL(None, use_errno=True)
         header, data = CapabilityHeader(0x20080522, 0), (CapabilityData * 2)()
         for number in numbers:
@@ -115,6 +116,20 @@ def test_other_modes_without_root(serve: Serve, start: Callable[..., Tracer], mo
     assert server.play() == (1, 0)
     assert '"type":"free"' in tracer.wait_lines(1)[0]
     assert tracer.stop() == 0
+
+
+def test_server_in_a_private_folder(start: Callable[..., Tracer], anywhere: Path) -> None:
+    """The user cannot reach the binary by its name, only through /proc. It does not count as an unreadable library."""
+    private = anywhere / "private"
+    private.mkdir(0o700)
+    (private / "script").write_text(SCRIPT)
+    (private / "server").write_bytes(STANDIN.read_bytes())
+    (private / "server").chmod(0o755)
+    server = Server("2026-06", script=private / "script", binary=private / "server")
+    try:
+        check_traced(server, start(server.pid, ENOUGH))
+    finally:
+        server.stop()
 
 
 def test_as_the_user_of_the_server(anywhere: Path, tmp_path: Path) -> None:

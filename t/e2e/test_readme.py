@@ -12,7 +12,7 @@ from support import Serve, recipes, run_recipe
 # What happens on the server meanwhile, so that each recipe finds something: three QUIC connections, and HTTP/3 requests
 # of the third one.
 PATHS = [("/", 200), ("/app/z?q=1", 200), ("/api/orders?id=7", 503), ("/old", 404)]
-HEADERS = [("user-agent", "tester"), ("cookie", "a=b"), ("x-request-id", "7"), ("x-tenant", "acme")]
+HEADERS = [("user-agent", "curl/8.0"), ("cookie", "a=b"), ("x-request-id", "7"), ("x-tenant", "acme")]
 ANSWERED = [("content-length", "13"), ("content-type", "text/html"), ("set-cookie", "a=b"), ("x-cache", "hit")]
 
 
@@ -37,7 +37,7 @@ SCRIPT += "".join(f"quicly:conn_stats conn={conn} at=now\nquicly:free conn={conn
 
 def make_traffic(server: Server) -> None:
     client = Connection(server, 1)
-    headers = [("User-Agent", "tester/1.0"), ("Cookie", "a=b"), ("X-Tenant", "acme"), ("X-Request-Id", "7")]
+    headers = [("User-Agent", "curl/8.0"), ("Cookie", "a=b"), ("X-Tenant", "acme"), ("X-Request-Id", "7")]
     for path in ("/", "/status/503", "/api/orders?id=7", f"/delay/{350 * SLOWNESS}", "/header/x-cache/4"):
         client.ask(path, headers=headers)
     client.ask("/index.html", "POST", headers, b"a body")

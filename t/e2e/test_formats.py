@@ -110,9 +110,7 @@ def test_goaccess(serve: Serve, trace: Trace, tmp_path: Path) -> None:
         ([], {"NO_COLOR": ""}, True),
         (["--color", "never"], {}, False),
         (["--color", "always"], {"NO_COLOR": "1"}, True),
-        (["--color", "auto"], {}, True),
         (["-F", "%s"], {}, False),
-        (["-j"], {}, False),
     ],
 )
 def test_colours_of_a_terminal(
@@ -159,7 +157,6 @@ def test_chosen_headers(serve: Serve, trace: Trace) -> None:
         "grouped": trace(server, *chosen, *query),
         "json": trace(server, "requests", "-j", *chosen),
         "queried": trace(server, "requests", "-j", *chosen, *query),
-        "lines": trace(server, "requests", *chosen),
     }
     client = Connection(server, 1)
     headers = [("User-Agent", "tester"), ("Cookie", "secret"), ("x-number", "5"), ("user-agent", "again")]
@@ -168,7 +165,7 @@ def test_chosen_headers(serve: Serve, trace: Trace) -> None:
     texts = [["RxHeader   user-agent tester", "RxHeader   user-agent again"]] * 2 + [[]]
     for name, tracer in tracers.items():
         assert tracer.stop() == 0
-        assert name == "lines" or "secret" not in tracer.out.read_text(), name
+        assert "secret" not in tracer.out.read_text(), name
     expected = [
         f"1 {n} {text}"
         for n, (exchange, own) in enumerate(zip(exchanges, texts), 1)
@@ -188,8 +185,6 @@ def test_chosen_headers(serve: Serve, trace: Trace) -> None:
         exchange.answered = [field for field in exchange.answered if field[0] == "content-type"]
     checked(records_of(tracers["json"]), exchanges)
     checked(records_of(tracers["queried"]), exchanges[:1])
-    assert [f"http://{client.authority}{path}  " in line for path, line in zip(
-        ("/status/404", "/other", "/"), tracers["lines"].lines())] == [True] * 3  # fmt: skip
 
 
 # --- what is hidden ---
@@ -210,9 +205,9 @@ def test_redaction(serve: Serve, trace: Trace) -> None:
     server = serve()
     modes = {
         "http": [], "queried": ["-q", "rx.cookie ~ 'topsecret1$'"], "requests": ["requests"],
-        "json": ["requests", "-j"], "json queried": ["requests", "-j", "-q", "rx.authorization ~ '^Bearer top'"],
+        "json": ["requests", "-j", "-q", "rx.authorization ~ '^Bearer top'"],
         "log": ["requests", "-F", "%{cookie}i|%{authorization}i|%{Proxy-Authorization}i|%{set-cookie}o|%{x-open}i"],
-        "all": ALL, "all queried": [*ALL, "-q", "value ~ 'topsecret'"],
+        "all": [*ALL, "-q", "name ~ '(?i)cookie|authorization' or value ~ 'topsecret'"],
     }  # fmt: skip
     tracers = {name: trace(server, *words, "--redact", "-d") for name, words in modes.items()}
     fields = [*SECRETS.items(), ("x-open", "open"), ("cookie", "")]
@@ -228,17 +223,14 @@ def test_redaction(serve: Serve, trace: Trace) -> None:
     ]
     assert tracers["http"].lines() == exchange.lines()
     assert tracers["queried"].lines() == [*exchange.lines(), ""]
-    for name in ("json", "json queried"):
-        (record,) = records_of(tracers[name])
-        record.pop("truncated", None)
-        checked([record], [exchange])
+    (record,) = records_of(tracers["json"])
+    record.pop("truncated", None)
+    checked([record], [exchange])
     secrets = [hidden(value) for value in SECRETS.values()]
     assert tracers["log"].lines() == ["|".join([*secrets, hidden("x" * 5000), "open"])]
     assert len(tracers["requests"].lines()) == 1
-    for name in ("all", "all queried"):
-        events = [json.loads(line) for line in tracers[name].lines()]
-        values = [event["value"] for event in events if event.get("name", "").lower() in map(str.lower, SECRETS)]
-        assert values == secrets + ([hidden("")] if name == "all" else []), name
+    values = [json.loads(line)["value"] for line in tracers["all"].lines()]
+    assert values == [*secrets, hidden(""), hidden("x" * 5000)]
 
 
 def test_redaction_of_quic(serve: Serve, trace: Trace) -> None:
@@ -275,7 +267,7 @@ def test_chosen_redaction(serve: Serve, trace: Trace) -> None:
 def test_paths_without_queries(serve: Serve, trace: Trace) -> None:
     server = serve()
     modes = {
-        "http": [], "grouped": ["-g", "-q", "path ~ 'topsecret'"], "requests": ["requests"],
+        "http": [], "grouped": ["-g", "-q", "path ~ 'topsecret'"],
         "json": ["requests", "-j", "-q", "path ~ 'topsecret'"], "log": ["requests", "-F", "%U|%q|%r|%{referer}i"],
         "all": ALL,
     }  # fmt: skip
@@ -289,7 +281,6 @@ def test_paths_without_queries(serve: Serve, trace: Trace) -> None:
     assert tracers["http"].lines() == exchange.lines()
     assert tracers["grouped"].lines() == [*exchange.lines(), ""]
     checked(records_of(tracers["json"]), [exchange])
-    assert "/status/200  " in tracers["requests"].lines()[0]
     assert tracers["log"].lines() == ["/status/200||GET /status/200 HTTP/1.1|/a?b=c"]
     events = [json.loads(line) for line in tracers["all"].lines()]
     (path,) = (event for event in events if event.get("name") == ":path")

@@ -47,8 +47,11 @@ def test_requests(serve: Serve, trace: Trace, program: str, version: str) -> Non
         first.ask("/header/x-long/4096", headers=[("X-Quoted", 'a "b" \\ c')]),
     ]
     records = wait_records(tracer, len(exchanges))
-    checked(records, exchanges)
-    for record, exchange in zip(records, exchanges):
+    for conn in (1, 2):  # which may be of two threads of the server
+        own = [exchange for exchange in exchanges if exchange.conn == conn]
+        checked([record for record in records if record["conn"] == conn], own)
+    for record in records:
+        (exchange,) = (each for each in exchanges if (each.conn, each.req) == (record["conn"], record["req"]))
         assert exchange.sent - 0.001 <= record["time"] / 1000 <= exchange.sent + exchange.ttfb + 0.001
         assert 0 <= record["ttfb-us"] <= exchange.ttfb * 1e6
         assert begun <= exchange.sent
@@ -147,6 +150,7 @@ def test_time_to_first_byte(serve: Serve, trace: Trace) -> None:
         records = wait_records(tracer, count + sum(times.values()))[count:]
         count += len(records)
         printed, late = {(record["conn"], record["req"]): record["ttfb-us"] / 1000 for record in records}, []
+        microseconds = {record["ttfb-us"] % 1000 for record in records}  # not rounded
         for delay, exchanges in asked.items():
             noise = statistics.median(exchange.ttfb for exchange in untraced[delay]) * 1000 - delay
             differences = []
@@ -155,7 +159,7 @@ def test_time_to_first_byte(serve: Serve, trace: Trace) -> None:
                 assert delay <= ttfb + 0.001 <= exchange.ttfb * 1000 + 0.002
                 differences.append(exchange.ttfb * 1000 - ttfb)
             late.append(statistics.median(differences) - noise)
-        assert printed == {}
+        assert printed == {} and len(microseconds) > 10
         return max(late)
 
     soon_enough(measure, 0.2 * SLOWNESS)
@@ -392,17 +396,18 @@ def test_values_that_are_cut(serve: Serve, trace: Trace) -> None:
 def test_hostile_bytes(serve: Serve, trace: Trace) -> None:
     """In every field; each request is one line, of nothing but printable characters."""
     hostile = 'a"b\\c\n99:99:99.999999  200\r\x1b[2J\0\x07\x7f\u009b31m\u2028'
-    exchange = Exchange(1, 1, hostile, hostile, hostile, hostile, 0x200, [(hostile, hostile)])
-    exchange.answer(500, [(hostile, hostile)])
-    (record,) = printed(serve, trace, exchange.fire(), 1)
-    assert untimed(record) == exchange.record()
-    for words in ([], ["-F", "%m %U %V %r %{x}i %{x}o combined"], ["-F", "combined"]):
-        server = serve(script=exchange.fire())
-        tracer = trace(server, "requests", *words)
-        server.play()
+    exchange = Exchange(1, 1, hostile, hostile, hostile, hostile, 0x200, [(hostile, hostile), ("referer", hostile)])
+    exchange.answer(500, [(hostile, hostile), ("x", hostile)])
+    server = serve(script=exchange.fire())
+    formats = ([], ["-F", '%m %U%q %V "%r" "%{referer}i" %{x}o'], ["-F", "combined"])
+    tracers = [trace(server, "requests", *words) for words in (["-j"], *formats)]
+    server.play()
+    for tracer in tracers:
         (line,) = tracer.wait_lines(1)
         assert tracer.stop() == 0
-        assert line.isprintable(), ascii(line)
+        assert line.isprintable() or tracer is tracers[0], ascii(line)
+    (record,) = records_of(tracers[0])
+    assert untimed(record) == exchange.record()
 
 
 # --- losses ---
@@ -429,12 +434,12 @@ def check_losses(records: list[Record], count: int) -> None:
             assert fields in ([], [["x-number", number]], [["x-number", number]] * 2)
 
 
-@pytest.mark.parametrize("program", ["h2olog", "h2olog-single"])
-def test_losses(serve: Serve, trace: Trace, program: str) -> None:
+@pytest.mark.parametrize("program, words", [("h2olog", ["requests"]), ("h2olog-single", ["http", "-g"])])
+def test_losses(serve: Serve, trace: Trace, program: str, words: list[str]) -> None:
     count = 3000
     server = serve(script=numbered(count))
     tracer = trace(server, "requests", "-j", "-b", "64K", program=program)
-    text = trace(server, "requests", "-b", "64K", program=program)
+    text = trace(server, *words, "-b", "64K", program=program)
     stopped(tracer.process, lambda: stopped(text.process, server.play))
     wait_until(lambda: b'"lost":' in tracer.out.read_bytes() and "lost here" in text.messages(), "the losses")
     after = Connection(server, 1).ask("/after")
@@ -452,8 +457,13 @@ def test_losses(serve: Serve, trace: Trace, program: str) -> None:
     assert len(whole) + len(torn) < count
     events_of_a_request = 8
     assert events_of_a_request * (count - len(whole)) >= lost > events_of_a_request * (count - len(kept)) - 8
-    incomplete = [line for line in text.lines() if line.endswith("  incomplete")]
-    assert len(incomplete) >= 1
+    if words == ["requests"]:
+        assert any(line.endswith("  incomplete") for line in text.lines())
+    else:
+        groups = [group.split("\n") for group in "\n".join(text.lines()).split("\n\n")]
+        groups_of_whole = [group for group in groups if not group[-1].endswith(" State      incomplete")]
+        assert len(groups) > len(groups_of_whole) > 50
+        assert all(len(group) == events_of_a_request for group in groups_of_whole[:-1])
 
 
 def test_losses_again_and_again(serve: Serve, trace: Trace) -> None:
@@ -512,11 +522,11 @@ def test_no_older_than_that(serve: Serve, trace: Trace) -> None:
     server = serve()
     tracer = trace(server, "requests", "-j", "--max-age", f"{200 * SLOWNESS}ms")
     client = Connection(server, 1)
-    exchange = client.send("/index.html", "POST", body_size=4)
     begun = time.monotonic()
+    exchange = client.send("/index.html", "POST", body_size=4)
     record = exchange.record("unfinished")
     assert [untimed(got) for got in wait_records(tracer, 1)] == [record]
-    assert time.monotonic() - begun >= 0.19 * SLOWNESS
+    assert time.monotonic() - begun >= 0.2 * SLOWNESS
     client.socket.sendall(b"body")
     client.hear(exchange)
     following = client.ask("/")
@@ -546,7 +556,7 @@ def test_memory_is_bounded_by_default(serve: Serve, trace: Trace) -> None:
     count = 60_000
     header = header_line("receive_request_header", 1, "#", b"x-long", b"x" * 200)
     fire = f"h2o:receive_request conn_id=1 req_id=# http_version=512\n{header}"
-    server = serve(script=f"rate 200000\nrepeat {count}\n{fire}end\n")
+    server = serve(script=f"rate 100000\nrepeat {count}\n{fire}end\n")
     tracer = trace(server, "requests", "-j")
     before = anonymous_kib(tracer.process.pid)
     assert server.play() == (2 * count, 0)
@@ -581,7 +591,7 @@ def test_load(serve: Serve, trace: Trace) -> None:
     """As many records as requests, none twice, each with its own headers."""
     connections, each = 8, 2500
     server = serve(threads=2)
-    tracer = trace(server, "requests", "-j")
+    tracer = trace(server, "requests", "-j", "-b", "64M")
     done: dict[int, str] = {}
     threads = [threading.Thread(target=load, args=(server, n, each, done)) for n in range(connections)]
     for thread in threads:

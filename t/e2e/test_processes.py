@@ -188,7 +188,7 @@ def attaches(folder: Path, pid: int) -> str:
 def test_keeper_of_the_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
     """It has the server's program, hence its probes, and would never fire one."""
     parent, child = start_forker(family, name, word)
-    sentence = f"process {child} ({name}) keeps the private keys of process {parent} (neverbleed) and does not serve"
+    sentence = f"process {child} ({name}) keeps the private keys (neverbleed) of process {parent} and does not serve"
     fails(child, f"{sentence}; trace that: -p {parent}", *words)
     assert "h2olog: process " not in attaches(tmp_path / "parent", parent)
 

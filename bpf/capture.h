@@ -120,7 +120,7 @@ int put_event(struct submission *submission)
     int wakes = GATE->reader_waits &&
                 ringbuf_query(MAP(RING_MAP), 0 /* BPF_RB_AVAIL_DATA */) + record >= WATERMARK;
 
-    if (size > EVENT_MAX) /* never: for verifiers before 5.11, which do not know it of a stored size */
+    if (size > EVENT_MAX) /* never. Verifiers before 5.11 forget the bound of a stored size. */
         return 0;
     head->id = submission->id;
     head->lost = ((u64 *)MAP_VALUE(LOST_MAP))[NUM_PROBES];

@@ -152,7 +152,7 @@ static int check_key_keeper(const struct process *process, struct error *error)
     if (!runs_same_program(pid, parent))
         return 0;
     return error_set(error, ERROR_FAILED,
-                     "process %d (%s) keeps the private keys of process %d (neverbleed) and does "
+                     "process %d (%s) keeps the private keys (neverbleed) of process %d and does "
                      "not serve; trace that: -p %d",
                      (int)pid, process->name, (int)parent, (int)parent);
 }

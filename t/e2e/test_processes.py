@@ -189,7 +189,7 @@ def attaches(folder: Path, pid: int) -> str:
 def test_child_with_the_private_keys(family: Family, tmp_path: Path, name: str, word: str, words: list[str]) -> None:
     """It runs the server's program, so it has the probes, but never fires one."""
     parent, child = start_forker(family, name, word)
-    sentence = f"process {child} ({name}) keeps the private keys of process {parent} (neverbleed) and does not serve"
+    sentence = f"process {child} ({name}) keeps the private keys (neverbleed) of process {parent} and does not serve"
     fails(child, f"{sentence}; trace that: -p {parent}", *words)
     assert "h2olog: process " not in attaches(tmp_path / "parent", parent)
 

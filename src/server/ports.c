@@ -1,6 +1,7 @@
 #include "server/ports.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,7 @@ static struct ports find_open(const struct ports *sockets, pid_t pid)
 
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
     folder = opendir(path);
-    found.unreadable = folder == NULL;
+    found.unreadable = folder == NULL && errno == EACCES;
     while (folder != NULL && sockets->count != 0 && (entry = readdir(folder)) != NULL) {
         char target[64];
         struct port key = {.inode = 0};

@@ -24,17 +24,25 @@ static char *format_generation(unsigned long generation)
     return generation != 0 ? memory_format("%lu", generation) : memory_format("-");
 }
 
+#define NS_PER_SECOND INT64_C(1000000000)
+
+static int64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
+}
+
 /* Returns local time, without a blank: "2026-11-27T10:29:34". */
 static char *format_since(uint64_t start_time)
 {
-    const uint64_t ticks = (uint64_t)sysconf(_SC_CLK_TCK);
-    struct timespec boot;
+    const int64_t tick_ns = NS_PER_SECOND / sysconf(_SC_CLK_TCK);
+    const int64_t boot_ns = now_ns(CLOCK_REALTIME) - now_ns(CLOCK_BOOTTIME);
+    const time_t since = (boot_ns + (int64_t)start_time * tick_ns) / NS_PER_SECOND;
     struct tm local;
     char text[32];
-    time_t since;
 
-    clock_gettime(CLOCK_BOOTTIME, &boot);
-    since = time(NULL) - (boot.tv_sec - (time_t)(start_time / ticks));
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", localtime_r(&since, &local));
     return memory_format("%s", text);
 }

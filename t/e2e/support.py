@@ -246,3 +246,29 @@ NO_MOUNTS = refusing("fsopen", errno.EPERM)
 
 def folders_of(room: Room, pid: int) -> list[Path]:
     return [path for path in room.left() if path.name.startswith(f"h2olog.{pid}.")]
+
+
+# --- a supervisor ---
+
+
+# h2o's own supervisor is a Perl script of this name. This one starts a server for each SIGHUP, and ends all with SIGTERM;
+# if its first argument is "restart", it starts the newest anew when that has ended.
+START_SERVER = """
+my ($policy, @command) = @ARGV;
+my ($newest, %servers);
+sub start {
+    $ENV{SERVER_STARTER_GENERATION}++;
+    $newest = fork;
+    exec { $command[0] } @command if $newest == 0;
+    $servers{$newest} = 1;
+}
+$SIG{HUP} = \\&start;
+$SIG{TERM} = sub { kill 'TERM', keys %servers; exit 0 };
+start();
+while (1) {
+    my $ended = wait;
+    select undef, undef, undef, 0.01 if $ended < 0;
+    delete $servers{$ended};
+    start() if $ended == $newest && $policy eq 'restart';
+}
+"""

@@ -11,33 +11,12 @@ from typing import Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, Tracer, children_of, run, wait_until
+from support import START_SERVER
 
 COULD_NOT_TRACE, WRONG_USAGE = 1, 2
 STANDIN = BUILD / "t" / "standin" / "standin-2026-06"
 FORKER = BUILD / "t" / "standin" / "standin-forker"
 KINDS = [[], ["-l"]]
-
-# h2o's own supervisor is a Perl script of this name. This one starts a server for each SIGHUP, and ends all with SIGTERM;
-# if its first argument is "restart", it starts the newest anew when that has ended.
-START_SERVER = """
-my ($policy, @command) = @ARGV;
-my ($newest, %servers);
-sub start {
-    $newest = fork;
-    exec { $command[0] } @command if $newest == 0;
-    $servers{$newest} = 1;
-}
-$SIG{HUP} = \\&start;
-$SIG{TERM} = sub { kill 'TERM', keys %servers; exit 0 };
-start();
-while (1) {
-    my $ended = wait;
-    select undef, undef, undef, 0.01 if $ended < 0;
-    delete $servers{$ended};
-    start() if $ended == $newest && $policy eq 'restart';
-}
-"""
-
 
 class Family:
     """Starts processes, and ends them with all that they have started."""
@@ -118,17 +97,16 @@ def fails(pid: int, sentence: str, *words: str) -> None:
 # --- which process to trace ---
 
 
-@pytest.mark.parametrize("words", KINDS)
-def test_supervisor(family: Family, words: list[str]) -> None:
-    """It is what `pid-file` holds."""
+def test_supervisor(family: Family, tmp_path: Path) -> None:
+    """It is what `pid-file` holds. Its newest server is traced."""
     supervisor = family.supervise()
+    begin = f"h2olog: process {supervisor.pid} is a supervisor (start_server); "
     server = supervisor.wait_server()
-    begin = f"process {supervisor.pid} (perl) is not the server, but its supervisor (start_server); "
-    fails(supervisor.pid, f"{begin}the server is process {server}; trace that: -p {server}", *words)
-    second = supervisor.renew()
+    assert attaches(tmp_path / "one", supervisor.pid, server) == f"{begin}tracing its server, process {server}\n"
+    assert run("-l", "-p", str(supervisor.pid)).stderr == f"{begin}listing its server, process {server}\n"
+    supervisor.renew()
     third = supervisor.renew()
-    servers = f"the servers are processes {third}, {second} and {server}, newest first"
-    fails(supervisor.pid, f"{begin}{servers}; trace one of them: -p {third}", *words)
+    assert attaches(tmp_path / "all", supervisor.pid, third) == f"{begin}tracing its newest server, process {third}\n"
 
 
 def test_other_supervisors(family: Family) -> None:
@@ -175,11 +153,12 @@ def start_forker(family: Family, name: str, word: str) -> tuple[int, int]:
     return parent.pid, wait_child(parent.pid, name)
 
 
-def attaches(folder: Path, pid: int) -> str:
-    """What h2olog says, without -d, on a process that it traces until Ctrl-C."""
+def attaches(folder: Path, pid: int, traced: int | None = None) -> str:
+    """What h2olog says, without -d, on a process that it traces until Ctrl-C; or on `traced`, in its place."""
     folder.mkdir()
     tracer = Tracer(folder, "-d", "-p", str(pid))
     assert tracer.stop() == 0
+    assert f" Attaching: tracing PID {traced or pid} (" in tracer.messages()
     return "".join(line + "\n" for line in tracer.messages().splitlines() if " Attaching: " not in line)
 
 

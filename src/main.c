@@ -225,7 +225,8 @@ static int run_tracer(struct run *run)
 {
     int status;
 
-    if (caller_find(&run->invoker, &run->error) != 0)
+    if (plan_open(&run->plan, &run->options, &run->error) != 0 ||
+        caller_find(&run->invoker, &run->error) != 0)
         return explain_error(&run->error);
     drop_harden();
     run->signals = interrupt_open();
@@ -276,8 +277,6 @@ int main(int argc, char **argv)
         status = explain_error(&run.error);
     else if (run.options.help || run.options.version || run.options.list || run.options.servers)
         status = inform(&run);
-    else if (plan_open(&run.plan, &run.options, &run.error) != 0)
-        status = explain_error(&run.error);
     else
         status = run_tracer(&run);
     run_dispose(&run);

@@ -119,7 +119,7 @@ demo() {
     kill "$server_pid" # h2olog ends with the server
     wait $tracer_pid
     server_pid=
-    show '\nThat was h2olog. For your own server: sudo build/h2olog lists servers; sudo build/h2olog -p PID traces one\n'
+    show '\nThat was h2olog. For your own server: sudo build/h2olog\n'
 }
 
 case ${1:-build} in

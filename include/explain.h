@@ -12,8 +12,11 @@
 /* Prints the sentence of an error. Returns the exit status. */
 int explain_error(const struct error *error);
 
-/* Lists the servers of this machine, because -p is missing. Returns the exit status. */
-int explain_no_pid(void);
+/* Prints why no server was found, and a table of those to choose from. Returns the exit status. */
+int explain_not_found(const struct run *run);
+
+/* Prints which process is traced, if it is not the one that was named, or one of several. */
+void explain_found(const struct run *run);
 
 /* Prints warnings about the server that do not prevent tracing. */
 void explain_doubts(const struct run *run);

@@ -1,4 +1,4 @@
-/* Prints the output of -h, -V and -l on standard output. */
+/* Prints the output of -h, -V, -l and --servers on standard output. */
 #ifndef H2OLOG_INFORM_H
 #define H2OLOG_INFORM_H
 

@@ -26,6 +26,7 @@ enum options_color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 struct options {
     const struct view *view; /* the mode */
     pid_t pid;               /* 0: not given */
+    uint16_t port;           /* 0: not given */
     const char *query;       /* NULL: not given */
     bool group, timestamps, json;
     const char *format; /* NULL: not given */
@@ -43,7 +44,7 @@ struct options {
     struct assembler_limits limits; /* of open requests */
     bool keep_root;
     int debug; /* how often -d was given */
-    bool list, help, version;
+    bool list, servers, help, version;
 };
 
 /*

@@ -11,6 +11,7 @@
 #include "plan.h"
 #include "print/output.h"
 #include "root/caller.h"
+#include "server/find.h"
 #include "server/generations.h"
 #include "server/notes.h"
 #include "server/process.h"
@@ -23,6 +24,7 @@ struct run {
     struct identity invoker;
     int signals; /* signalfd of the signals that end the run; -1: not open */
     struct output output, messages;
+    struct found found;
     struct process process;
     struct notes notes;
     struct generations generations;
@@ -45,7 +47,13 @@ struct run {
     }
 
 /*
- * Finds the process that the options name, and reads its probes. Returns 0, or -1 with run->error
+ * Finds the process to trace. Says on stderr which one it takes, if the options name another one,
+ * or why there is none. Returns 0 or the exit status.
+ */
+int run_find_server(struct run *run);
+
+/*
+ * Opens the process that was found, and reads its probes. Returns 0, or -1 with run->error
  * set. If the process has ended, the error always says so.
  */
 int run_open_server(struct run *run);

@@ -2,11 +2,11 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "print/escape.h"
 #include "server/list.h"
+#include "server/table.h"
 
 int explain_error(const struct error *error)
 {
@@ -15,18 +15,31 @@ int explain_error(const struct error *error)
     return error->status == ERROR_INTERRUPTED ? 0 : (int)error->status;
 }
 
-int explain_no_pid(void)
+int explain_not_found(const struct run *run)
 {
-    char *servers = list_servers(), *rest = servers, *line;
+    const int status = explain_error(&run->error);
 
-    fputs("h2olog: say which server to trace: -p PID\n", stderr);
-    fputs(servers[0] != '\0' ? "These run here:\n"
-                             : "No process with the name h2o runs here; pgrep -a finds others.\n",
-          stderr);
-    while ((line = strsep(&rest, "\n")) != NULL && line[0] != '\0')
-        fprintf(stderr, "  %s\n", line);
-    free(servers);
-    return ERROR_USAGE;
+    if (run->found.servers.count != 0)
+        table_print(stderr, &run->found.servers);
+    return status;
+}
+
+void explain_found(const struct run *run)
+{
+    const struct found *found = &run->found;
+    const char *does = run->options.list ? "listing" : "tracing";
+    const size_t num_older = found->servers.count != 0 ? found->servers.count - 1 : 0;
+
+    if (found->supervisor != 0) {
+        fprintf(stderr,
+                "h2olog: process %d is a supervisor (start_server); %s its %sserver, process %d\n",
+                (int)found->supervisor, does, num_older != 0 ? "newest " : "", (int)found->pid);
+    } else if (num_older != 0) {
+        char *older = list_format_pids(&found->servers, 1);
+        fprintf(stderr, "h2olog: process%s %s %s leaving; %s %d\n", num_older > 1 ? "es" : "",
+                older, num_older > 1 ? "are" : "is", does, (int)found->pid);
+        free(older);
+    }
 }
 
 void explain_doubts(const struct run *run)

@@ -9,7 +9,9 @@
 #include "explain.h"
 #include "kernel/compile.h"
 #include "root/drop.h"
+#include "server/list.h"
 #include "server/report.h"
+#include "server/table.h"
 
 static void print_version(void)
 {
@@ -36,14 +38,31 @@ static int say_unless_listed(size_t count)
 
 static int list_tracepoints(struct run *run)
 {
-    if (run->options.pid == 0)
+    int status;
+
+    if (run->options.pid == 0 && run->options.port == 0)
         return say_unless_listed(report_list(stdout, &run->options, NULL));
     drop_harden();
+    status = run_find_server(run);
+    if (status != 0)
+        return status;
     if (run_open_server(run) != 0)
         return explain_error(&run->error);
     explain_doubts(run);
     version_open(&run->version, operand_native(), &run->notes);
     return say_unless_listed(report_list(stdout, &run->options, &run->version));
+}
+
+static void list_running(struct run *run)
+{
+    struct servers *servers = &run->found.servers;
+
+    drop_harden();
+    *servers = list_servers();
+    if (servers->count != 0)
+        table_print(stdout, servers);
+    else
+        fputs("h2olog: no process with the name h2o runs here\n", stderr);
 }
 
 static int print(struct run *run)
@@ -52,6 +71,8 @@ static int print(struct run *run)
         options_print_help(stdout);
     else if (run->options.version)
         print_version();
+    else if (run->options.servers)
+        list_running(run);
     else
         return list_tracepoints(run);
     return 0;

@@ -41,16 +41,20 @@ static int run_tracer(struct run *run)
 {
     int status;
 
-    if (caller_find(&run->invoker, &run->error) != 0)
+    if (plan_open(&run->plan, &run->options, &run->error) != 0 ||
+        caller_find(&run->invoker, &run->error) != 0)
         return explain_error(&run->error);
     drop_harden();
-    if (diagnose_capabilities(&run->error) != 0)
-        return explain_error(&run->error);
     run->signals = interrupt_open();
     if (run->signals < 0) {
         error_set(&run->error, ERROR_FAILED, "cannot wait for signals: %s", strerror(errno));
         return explain_error(&run->error);
     }
+    status = run_find_server(run);
+    if (status != 0)
+        return status;
+    if (diagnose_capabilities(&run->error) != 0)
+        return explain_error(&run->error);
     status = open_output(run);
     if (status == 0 && !interrupt_is_due(run->signals))
         status = prepare_program(run);
@@ -87,12 +91,8 @@ int main(int argc, char **argv)
     take_closed_descriptors();
     if (options_parse(&run.options, argc, argv, &run.error) != 0)
         status = explain_error(&run.error);
-    else if (run.options.help || run.options.version || run.options.list)
+    else if (run.options.help || run.options.version || run.options.list || run.options.servers)
         status = inform(&run);
-    else if (run.options.pid == 0)
-        status = explain_no_pid();
-    else if (plan_open(&run.plan, &run.options, &run.error) != 0)
-        status = explain_error(&run.error);
     else
         status = run_tracer(&run);
     run_dispose(&run);

@@ -60,9 +60,23 @@ static int parse_pid(const char *text, pid_t *pid, struct error *error)
     value = strtol(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
         value > INT_MAX)
-        return fail(error, "-p takes a process id, not '%s'; h2olog without -p lists the servers",
+        return fail(error, "-p takes a process id, not '%s'; h2olog --servers lists the servers",
                     text);
     *pid = (pid_t)value;
+    return 0;
+}
+
+static int parse_port(const char *text, uint16_t *port, struct error *error)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < 1 ||
+        value > UINT16_MAX)
+        return fail(error, "--port takes a number from 1 to 65535, not '%s'", text);
+    *port = (uint16_t)value;
     return 0;
 }
 
@@ -208,6 +222,11 @@ static int apply(struct options *options, const struct option_row *row, const ch
             return fail(error, "-p takes only one process id; start another h2olog to trace '%s'",
                         argument);
         return parse_pid(argument, &options->pid, error);
+    case OPTION_PORT:
+        if (options->port != 0)
+            return fail(error, "--port takes only one port; start another h2olog to trace '%s'",
+                        argument);
+        return parse_port(argument, &options->port, error);
     case OPTION_QUERY:
         if (options->query != NULL)
             return fail(error, "-q takes one query; join '%s' to the other one by and", argument);
@@ -271,6 +290,9 @@ static int apply(struct options *options, const struct option_row *row, const ch
     case OPTION_LIST:
         options->list = true;
         return 0;
+    case OPTION_SERVERS:
+        options->servers = true;
+        return 0;
     case OPTION_DEBUG:
         ++options->debug;
         return 0;
@@ -331,7 +353,7 @@ static int explain_getopt(int got, char **argv, struct error *error)
         char *option = spell_option(row);
         error_set(error, ERROR_USAGE, "%s needs its %s%s", option,
                   row->argument != NULL ? row->argument : "argument",
-                  row->id == OPTION_PID ? "; if it came from pgrep, no h2o is running" : "");
+                  row->id == OPTION_PID ? "; h2olog --servers lists the servers" : "");
         free(option);
         return -1;
     }
@@ -405,6 +427,12 @@ static int check_view(const struct options *options, uint64_t seen, struct error
 /* Refuses options that contradict each other. */
 static int check_together(const struct options *options, struct error *error)
 {
+    if (options->pid != 0 && options->port != 0)
+        return error_set(error, ERROR_USAGE,
+                         "-p and --port both say which server to trace; leave one of them out");
+    if (options->servers && (options->list || options->pid != 0 || options->port != 0))
+        return error_set(error, ERROR_USAGE,
+                         "--servers lists all servers; leave -l, -p and --port out");
     if (options->json && options->format != NULL)
         return error_set(error, ERROR_USAGE, "-j and -F are two formats; choose one of them");
     if (options->redacts && options->application_data)
@@ -487,8 +515,9 @@ static void print_option_help(FILE *file, const struct option_row *row)
 
 void options_print_help(FILE *file)
 {
-    fputs("Usage: h2olog [http|requests|quic|all] -p PID [OPTION]...\n"
-          "Traces a running h2o server and prints its events, until it ends or Ctrl-C.\n\n",
+    fputs("Usage: h2olog [http|requests|quic|all] [OPTION]...\n"
+          "Traces a running h2o server and prints its events, until it ends or Ctrl-C.\n"
+          "If several servers run here, -p or --port says which one.\n\n",
           file);
     for (size_t i = 0; i != num_views; ++i) {
         fprintf(file, "  %-9s ", views[i].name);
@@ -498,17 +527,18 @@ void options_print_help(FILE *file)
     for (size_t i = 0; i != NUM_ROWS; ++i)
         print_option_help(file, &rows[i]);
     fputs("\nExamples:\n"
-          "  sudo h2olog                       list the running servers\n"
-          "  sudo h2olog -p PID                trace requests and responses\n"
-          "  sudo h2olog requests -p PID       one line per request\n"
-          "  sudo h2olog -p PID -q 'status >= 500'\n"
-          "                                    only requests that fail, with all headers\n"
-          "  sudo h2olog requests -p PID -q 'ttfb > 300ms'\n"
+          "  sudo h2olog                       trace requests and responses\n"
+          "  sudo h2olog --servers             list the running servers\n"
+          "  sudo h2olog --port 443            trace the server that listens on this port\n"
+          "  sudo h2olog requests              one line per request\n"
+          "  sudo h2olog -q 'status >= 500'    only requests that fail, with all headers\n"
+          "  sudo h2olog requests -q 'ttfb > 300ms'\n"
           "                                    only slow requests\n"
-          "  sudo h2olog -p PID -s set-cookie  print only this response header\n"
-          "  sudo h2olog quic -p PID | jq      trace QUIC, as JSON\n"
+          "  sudo h2olog -s set-cookie         print only this response header\n"
+          "  sudo h2olog quic | jq             trace QUIC, as JSON\n"
           "  h2olog -l                         list all tracepoints\n\n"
           "Exit status: 0 if the server ended, at Ctrl-C, or after -n or --for;\n"
-          "1 if h2olog could not trace; 2 for wrong usage.\n",
+          "1 if h2olog could not trace; 2 for wrong usage, or if it is not clear which\n"
+          "server to trace.\n",
           file);
 }

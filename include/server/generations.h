@@ -21,6 +21,12 @@ struct generations {
 bool generations_is_supervisor(pid_t pid);
 
 /*
+ * Returns the number that the supervisor gave to a server, from 1; 0 if the server has none, or its
+ * environment cannot be read.
+ */
+unsigned long generations_number(pid_t pid);
+
+/*
  * Opens what the two functions below read, because no file can be opened later. A process without a
  * supervisor has no other generations. Call generations_close in either case.
  */

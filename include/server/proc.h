@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /*
@@ -30,6 +31,18 @@ pid_t proc_thread_group(pid_t tid);
 /* Returns the PID of the parent; 0 if there is no such process, or its parent is not visible. */
 pid_t proc_parent(pid_t pid);
 
+/* Returns when the process started, in clock ticks since boot; 0 if there is no such process. */
+uint64_t proc_start_time(pid_t pid);
+
+/* Sets the effective uid of the process. Returns 0, or -1 if there is no such process. */
+int proc_user(pid_t pid, uid_t *uid);
+
+/*
+ * Returns the value of a variable in the environment with which the process was started, to be
+ * freed; NULL if there is none, or it cannot be read. It is not escaped.
+ */
+char *proc_variable(pid_t pid, const char *name);
+
 /* Returns a descriptor that is readable once the process has ended, or -1 with errno. */
 int proc_open_pidfd(pid_t pid);
 
@@ -41,6 +54,9 @@ bool proc_is_zombie(pid_t pid);
 
 bool proc_is_kernel_thread(pid_t pid);
 
+/* Whether two processes run the same program. False if that cannot be read. */
+bool proc_runs_same_program(pid_t one, pid_t other);
+
 /* PIDs; `ids` is to be freed. */
 struct pids {
     pid_t *ids;
@@ -48,6 +64,9 @@ struct pids {
 };
 
 void pids_add(struct pids *pids, pid_t pid);
+
+/* Returns the processes of this machine, without threads. */
+struct pids proc_list(void);
 
 /*
  * Opens the list of a process's children. Returns a descriptor, or -1 if there is no such process

@@ -1,5 +1,6 @@
 #include "server/generations.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,12 +13,27 @@ bool generations_is_supervisor(pid_t pid)
     char *command = proc_read(pid, "cmdline", &size);
     bool found = false;
 
+    if (proc_is_h2o(pid)) /* the argument may be the name of a configuration file */
+        size = 0;
     for (size_t at = 0; at < size && !found; at += strlen(command + at) + 1) {
         const char *slash = strrchr(command + at, '/');
         found = strcmp(slash != NULL ? slash + 1 : command + at, "start_server") == 0;
     }
     free(command);
     return found;
+}
+
+unsigned long generations_number(pid_t pid)
+{
+    char *text = proc_variable(pid, "SERVER_STARTER_GENERATION"), *end;
+    unsigned long number = 0;
+
+    if (text != NULL && isdigit((unsigned char)text[0])) {
+        number = strtoul(text, &end, 10);
+        number = *end == '\0' ? number : 0;
+    }
+    free(text);
+    return number;
 }
 
 void generations_open(struct generations *generations, pid_t pid)

@@ -1,72 +1,156 @@
 #include "server/list.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "memory.h"
 #include "server/generations.h"
 #include "server/proc.h"
 
+/*
+ * Whether the process is neverbleed, the child that keeps the keys: it has this command line since
+ * 2020-07.
+ */
+static bool is_neverbleed(pid_t pid)
+{
+    char *command = proc_read(pid, "cmdline", NULL);
+    bool is = command != NULL && strcmp(command, "neverbleed") == 0;
+
+    free(command);
+    return is;
+}
+
+/* A child of an h2o keeps its keys, whatever its command line is. */
 static bool is_server(pid_t pid)
 {
-    return proc_is_h2o(pid) && !proc_is_zombie(pid) && !proc_is_h2o(proc_parent(pid));
+    return proc_is_h2o(pid) && !proc_is_zombie(pid) && !is_neverbleed(pid) &&
+           !proc_is_h2o(proc_parent(pid));
 }
 
-char *list_servers(void)
+static void add(struct servers *servers, pid_t pid, pid_t supervisor)
 {
-    DIR *proc = opendir("/proc");
-    char *list = memory_format("%s", "");
-    struct dirent *entry;
+    const struct serving serving = {.pid = pid,
+                                    .supervisor = supervisor,
+                                    .generation = generations_number(pid),
+                                    .start_time = proc_start_time(pid)};
 
-    while (proc != NULL && (entry = readdir(proc)) != NULL) {
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (isdigit((unsigned char)entry->d_name[0]) && is_server(pid)) {
-            char *command = proc_command(pid, "h2o");
-            char *longer = memory_format("%s%d (%s)\n", list, (int)pid, command);
-            free(list);
-            free(command);
-            list = longer;
-        }
-    }
-    if (proc != NULL)
-        closedir(proc);
-    return list;
+    if (serving.start_time == 0) /* it has ended */
+        return;
+    servers->processes =
+        memory_grow(servers->processes, servers->count + 1, sizeof(servers->processes[0]));
+    servers->processes[servers->count++] = serving;
 }
 
-/* Finds the servers that a process has started, directly or through others. Oldest first. */
-static struct pids find_servers_below(pid_t pid)
+/* Two processes with the same id are of one server. */
+static pid_t server_id(const struct serving *process)
 {
-    struct pids servers = {NULL, 0}, others = {NULL, 0};
+    return process->supervisor != 0 ? process->supervisor : process->pid;
+}
 
-    pids_add(&others, pid);
-    for (size_t i = 0; i != others.count; ++i) {
-        int fd = proc_open_children(others.ids[i]);
-        struct pids children = proc_read_children(fd);
-        for (size_t j = 0; j != children.count; ++j) {
-            if (!proc_is_zombie(children.ids[j]))
-                pids_add(proc_is_h2o(children.ids[j]) ? &servers : &others, children.ids[j]);
-        }
-        free(children.ids);
-        if (fd >= 0)
-            close(fd);
+static int compare(const void *one, const void *other)
+{
+    const struct serving *a = one, *b = other;
+
+    if (server_id(a) != server_id(b))
+        return server_id(a) < server_id(b) ? -1 : 1;
+    if (a->start_time != b->start_time)
+        return a->start_time > b->start_time ? -1 : 1;
+    if (a->generation != b->generation)
+        return a->generation > b->generation ? -1 : 1;
+    return (a->pid < b->pid) - (a->pid > b->pid);
+}
+
+static void sort(struct servers *servers)
+{
+    if (servers->count != 0)
+        qsort(servers->processes, servers->count, sizeof(servers->processes[0]), compare);
+}
+
+struct servers list_servers(void)
+{
+    struct servers servers = {NULL, 0};
+    struct pids processes = proc_list();
+
+    for (size_t i = 0; i != processes.count; ++i) {
+        const pid_t pid = processes.ids[i], parent = proc_parent(pid);
+        if (is_server(pid))
+            add(&servers, pid, generations_is_supervisor(parent) ? parent : 0);
     }
-    free(others.ids);
+    free(processes.ids);
+    sort(&servers);
     return servers;
 }
 
-/* Returns PIDs as text, newest first: "120 and 100". Free it. */
-static char *format_pids(const struct pids *pids)
+static struct pids find_children(pid_t pid)
+{
+    int fd = proc_open_children(pid);
+    struct pids children = proc_read_children(fd);
+
+    if (fd >= 0)
+        close(fd);
+    return children;
+}
+
+/* Finds the servers with the name h2o that a process has started, directly or through others. */
+static struct servers find_below(pid_t pid)
+{
+    struct servers servers = {NULL, 0};
+    struct pids others = {NULL, 0};
+
+    pids_add(&others, pid);
+    for (size_t i = 0; i != others.count; ++i) {
+        struct pids children = find_children(others.ids[i]);
+        for (size_t j = 0; j != children.count; ++j) {
+            const pid_t child = children.ids[j];
+            if (!proc_is_zombie(child) && proc_is_h2o(child))
+                add(&servers, child, pid);
+            else if (!proc_is_zombie(child))
+                pids_add(&others, child);
+        }
+        free(children.ids);
+    }
+    free(others.ids);
+    sort(&servers);
+    return servers;
+}
+
+struct servers list_supervised(pid_t supervisor)
+{
+    struct servers servers = find_below(supervisor);
+    struct pids children = {NULL, 0};
+
+    if (servers.count == 0)
+        children = find_children(supervisor);
+    for (size_t i = 0; i != children.count; ++i) {
+        const pid_t child = children.ids[i];
+        if (!proc_is_zombie(child) && !proc_runs_same_program(child, supervisor))
+            add(&servers, child, supervisor);
+    }
+    free(children.ids);
+    sort(&servers);
+    return servers;
+}
+
+size_t list_count_same(const struct servers *servers, size_t index)
+{
+    size_t count = 1;
+
+    while (index + count != servers->count &&
+           server_id(&servers->processes[index + count]) == server_id(&servers->processes[index]))
+        ++count;
+    return count;
+}
+
+char *list_format_pids(const struct servers *servers, size_t first)
 {
     char *list = memory_format("%s", "");
 
-    for (size_t i = pids->count; i-- != 0;) {
-        const char *behind = i > 1 ? ", " : i == 1 ? " and " : "";
-        char *longer = memory_format("%s%d%s", list, (int)pids->ids[i], behind);
+    for (size_t i = first; i < servers->count; ++i) {
+        const size_t left = servers->count - i - 1;
+        const char *behind = left > 1 ? ", " : left == 1 ? " and " : "";
+        char *longer = memory_format("%s%d%s", list, (int)servers->processes[i].pid, behind);
         free(list);
         list = longer;
     }
@@ -74,28 +158,26 @@ static char *format_pids(const struct pids *pids)
 }
 
 /* Returns -1 with `error` set if the process has started servers. */
-static int check_supervisor(const struct process *process, struct error *error)
+static int check_starter(const struct process *process, struct error *error)
 {
-    struct pids servers = {NULL, 0};
+    struct servers servers = {NULL, 0};
     int result = 0;
 
     if (strcmp(process->name, "h2o") != 0)
-        servers = find_servers_below(process->pid);
+        servers = find_below(process->pid);
     if (servers.count != 0) {
         const bool is_one = servers.count == 1;
-        char *list = format_pids(&servers);
-        result =
-            error_set(error, ERROR_FAILED,
-                      "process %d (%s) is not the server, but %s; the %s %s%s; trace %s: -p %d",
-                      (int)process->pid, process->name,
-                      generations_is_supervisor(process->pid) ? "its supervisor (start_server)"
-                                                              : "has started it",
-                      is_one ? "server is process" : "servers are processes", list,
-                      is_one ? "" : ", newest first", is_one ? "that" : "one of them",
-                      (int)servers.ids[servers.count - 1]);
+        char *list = list_format_pids(&servers, 0);
+        result = error_set(
+            error, ERROR_FAILED,
+            "process %d (%s) is not the server, but has started it; the %s %s%s; trace %s: -p %d",
+            (int)process->pid, process->name,
+            is_one ? "server is process" : "servers are processes", list,
+            is_one ? "" : ", newest first", is_one ? "that" : "one of them",
+            (int)servers.processes[0].pid);
         free(list);
     }
-    free(servers.ids);
+    free(servers.processes);
     return result;
 }
 
@@ -113,33 +195,6 @@ static int check_helper(const struct process *process, struct error *error)
 }
 
 /*
- * Whether the process is neverbleed, the child that keeps the keys: it has this command line since
- * 2020-07.
- */
-static bool is_neverbleed(pid_t pid)
-{
-    char *command = proc_read(pid, "cmdline", NULL);
-    bool is = command != NULL && strcmp(command, "neverbleed") == 0;
-
-    free(command);
-    return is;
-}
-
-static bool runs_same_program(pid_t one, pid_t other)
-{
-    struct stat files[2];
-    const pid_t pids[] = {one, other};
-
-    for (int i = 0; i != 2; ++i) {
-        char path[64];
-        snprintf(path, sizeof(path), "/proc/%d/exe", (int)pids[i]);
-        if (stat(path, &files[i]) != 0)
-            return false;
-    }
-    return files[0].st_ino == files[1].st_ino && files[0].st_dev == files[1].st_dev;
-}
-
-/*
  * Returns -1 with `error` set if the process keeps the private keys of a server. h2o forks it, so
  * it runs the same program and has the same probes.
  */
@@ -149,7 +204,7 @@ static int check_key_keeper(const struct process *process, struct error *error)
 
     if (!is_neverbleed(pid) && !(proc_is_h2o(pid) && proc_is_h2o(parent)))
         return 0;
-    if (!runs_same_program(pid, parent))
+    if (!proc_runs_same_program(pid, parent))
         return 0;
     return error_set(error, ERROR_FAILED,
                      "process %d (%s) keeps the private keys (neverbleed) of process %d and does "
@@ -163,5 +218,5 @@ int list_check_serves(const struct process *process, bool has_probes, struct err
         return -1;
     if (has_probes)
         return 0;
-    return check_supervisor(process, error) != 0 ? -1 : check_helper(process, error);
+    return check_starter(process, error) != 0 ? -1 : check_helper(process, error);
 }

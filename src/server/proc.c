@@ -1,11 +1,13 @@
 #include "server/proc.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -105,6 +107,33 @@ pid_t proc_parent(pid_t pid)
     return read_status(pid, "\nPPid:");
 }
 
+int proc_user(pid_t pid, uid_t *uid)
+{
+    char *status = proc_read(pid, "status", NULL);
+    const char *line = status != NULL ? strstr(status, "\nUid:") : NULL;
+    unsigned effective;
+    const bool read = line != NULL && sscanf(line, "\nUid: %*u %u", &effective) == 1;
+
+    if (read)
+        *uid = effective;
+    free(status);
+    return read ? 0 : -1;
+}
+
+char *proc_variable(pid_t pid, const char *name)
+{
+    size_t size = 0;
+    const size_t length = strlen(name);
+    char *variables = proc_read(pid, "environ", &size), *value = NULL;
+
+    for (size_t at = 0; at < size && value == NULL; at += strlen(variables + at) + 1) {
+        if (strncmp(variables + at, name, length) == 0 && variables[at + length] == '=')
+            value = memory_format("%s", variables + at + length + 1);
+    }
+    free(variables);
+    return value;
+}
+
 int proc_open_pidfd(pid_t pid)
 {
     return (int)syscall(SYS_pidfd_open, pid, 0);
@@ -127,24 +156,71 @@ bool proc_is_zombie(pid_t pid)
     return readlink(path, target, sizeof(target)) < 0 && errno == ENOENT;
 }
 
+bool proc_runs_same_program(pid_t one, pid_t other)
+{
+    struct stat files[2];
+    const pid_t pids[] = {one, other};
+
+    for (int i = 0; i != 2; ++i) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/%d/exe", (int)pids[i]);
+        if (stat(path, &files[i]) != 0)
+            return false;
+    }
+    return files[0].st_ino == files[1].st_ino && files[0].st_dev == files[1].st_dev;
+}
+
+#define FLAGS_FIELD      9 /* proc(5) */
+#define START_TIME_FIELD 22
+
+/* Returns a number of /proc/PID/stat; 0 if there is no such process. */
+static uint64_t read_stat(pid_t pid, int field)
+{
+    char *stat = proc_read(pid, "stat", NULL);
+    const char *at = stat != NULL ? strrchr(stat, ')') : NULL; /* the name can have blanks, too */
+    uint64_t value = 0;
+
+    for (int i = 2; at != NULL && i != field; ++i) {
+        at = strchr(at, ' ');
+        at = at != NULL ? at + 1 : NULL;
+    }
+    if (at != NULL)
+        value = strtoull(at, NULL, 10);
+    free(stat);
+    return value;
+}
+
+uint64_t proc_start_time(pid_t pid)
+{
+    return read_stat(pid, START_TIME_FIELD);
+}
+
 #define KERNEL_THREAD 0x00200000u /* PF_KTHREAD of linux/sched.h, which is not exported */
 
 bool proc_is_kernel_thread(pid_t pid)
 {
-    char *stat = proc_read(pid, "stat", NULL);
-    const char *behind_name = stat != NULL ? strrchr(stat, ')') : NULL;
-    unsigned flags = 0;
-    bool read =
-        behind_name != NULL && sscanf(behind_name, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1;
-
-    free(stat);
-    return read && (flags & KERNEL_THREAD) != 0;
+    return (read_stat(pid, FLAGS_FIELD) & KERNEL_THREAD) != 0;
 }
 
 void pids_add(struct pids *pids, pid_t pid)
 {
     pids->ids = memory_grow(pids->ids, pids->count + 1, sizeof(pids->ids[0]));
     pids->ids[pids->count++] = pid;
+}
+
+struct pids proc_list(void)
+{
+    DIR *folder = opendir("/proc");
+    struct pids processes = {NULL, 0};
+    struct dirent *entry;
+
+    while (folder != NULL && (entry = readdir(folder)) != NULL) {
+        if (isdigit((unsigned char)entry->d_name[0]))
+            pids_add(&processes, (pid_t)strtol(entry->d_name, NULL, 10));
+    }
+    if (folder != NULL)
+        closedir(folder);
+    return processes;
 }
 
 int proc_open_children(pid_t pid)

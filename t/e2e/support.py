@@ -284,12 +284,12 @@ def run_recipe(
     command: str, server: Server, folder: Path, traffic: Callable[[], object]
 ) -> subprocess.CompletedProcess[str]:
     """
-    Runs a command line with at most one h2olog, as it stands there, by bash in `folder`; PID is the server. Once h2olog
+    Runs a command line with at most one h2olog, as it stands there, by bash in `folder`, for this server. Once h2olog
     prints, `traffic` runs. Then h2olog is ended as by Ctrl-C, if it has not ended by itself.
     """
     programs, file = folder / "bin", folder / "h2olog.pid"
     programs.mkdir(exist_ok=True)
-    (programs / "sudo").write_text(f'#!/bin/sh\necho $$ >"{file}"\nexec "$@"\n')
+    (programs / "sudo").write_text(f'#!/bin/sh\necho $$ >"{file}"\nexec "$@" -p {server.pid}\n')
     (programs / "sudo").chmod(0o755)
     if not (programs / "h2olog").exists():
         (programs / "h2olog").symlink_to(BUILD / "h2olog")
@@ -297,7 +297,7 @@ def run_recipe(
             (programs / program).symlink_to(Path(__file__).parents[2] / "misc" / program)
     file.unlink(missing_ok=True)
     shell = subprocess.Popen(
-        ["bash", "-o", "pipefail", "-c", re.sub(r"\bPID\b", str(server.pid), command)],
+        ["bash", "-o", "pipefail", "-c", command],
         cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
     )  # fmt: skip
@@ -332,3 +332,29 @@ NO_MOUNTS = refusing("fsopen", errno.EPERM)
 
 def folders_of(room: Room, pid: int) -> list[Path]:
     return [path for path in room.left() if path.name.startswith(f"h2olog.{pid}.")]
+
+
+# --- a supervisor ---
+
+
+# h2o's own supervisor is a Perl script of this name. This one starts a server for each SIGHUP, and ends all with SIGTERM;
+# if its first argument is "restart", it starts the newest anew when that has ended.
+START_SERVER = """
+my ($policy, @command) = @ARGV;
+my ($newest, %servers);
+sub start {
+    $ENV{SERVER_STARTER_GENERATION}++;
+    $newest = fork;
+    exec { $command[0] } @command if $newest == 0;
+    $servers{$newest} = 1;
+}
+$SIG{HUP} = \\&start;
+$SIG{TERM} = sub { kill 'TERM', keys %servers; exit 0 };
+start();
+while (1) {
+    my $ended = wait;
+    select undef, undef, undef, 0.01 if $ended < 0;
+    delete $servers{$ended};
+    start() if $ended == $newest && $policy eq 'restart';
+}
+"""

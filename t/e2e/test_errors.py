@@ -82,27 +82,18 @@ def start_in(pids: PidNamespace, binary: Path, *arguments: str, **how: str) -> i
     return pids.pid_of(process)
 
 
-def run_in(pids: PidNamespace) -> subprocess.CompletedProcess[str]:
-    """Runs h2olog without -p in a namespace, where the only servers are those that the test started."""
-    done = pids.run(str(BUILD / "h2olog"), timeout=PATIENCE)
-    assert (done.returncode, done.stdout) == (WRONG_USAGE, "")
-    return done
+def list_in(pids: PidNamespace) -> list[str]:
+    """Returns the commands in the table of servers in a namespace, where only the test has started servers."""
+    done = pids.run(str(BUILD / "h2olog"), "--servers", timeout=PATIENCE)
+    assert done.returncode == 0
+    return [f"{line.split()[0]} {line.split(None, 5)[5]}" for line in done.stdout.split("\n")[1:-1]]
 
 
-def test_no_pid_lists_servers(pids: PidNamespace, tmp_path: Path) -> None:
+def test_servers_are_found_by_their_name(pids: PidNamespace, tmp_path: Path) -> None:
     servers = [start_in(pids, tmp_path / "h2o", "-c", f"conf-{number}") for number in range(2)]
     start_in(pids, tmp_path / "h2o-not")
-    assert sorted(run_in(pids).stderr.splitlines()) == sorted([
-        "h2olog: say which server to trace: -p PID",
-        "These run here:",
-        *(f"  {pid} ({tmp_path}/h2o -c read line; exit 0 -c conf-{nth})" for nth, pid in enumerate(servers)),
-    ])  # fmt: skip
-
-
-def test_no_pid_and_no_server(pids: PidNamespace, tmp_path: Path) -> None:
-    start_in(pids, tmp_path / "h2o-not")
-    assert run_in(pids).stderr == (
-        "h2olog: say which server to trace: -p PID\nNo process with the name h2o runs here; pgrep -a finds others.\n"
+    assert sorted(list_in(pids)) == sorted(
+        f"{pid} {tmp_path}/h2o -c read line; exit 0 -c conf-{nth}" for nth, pid in enumerate(servers)
     )
 
 
@@ -113,32 +104,30 @@ def test_child_of_a_server_is_not_listed(pids: PidNamespace, tmp_path: Path) -> 
     (outside,) = children_of(pids.started[-1].pid)
     wait_until(lambda: children_of(outside) != [], "the child to start")
     assert is_called(children_of(outside)[0], "h2o")
-    assert run_in(pids).stderr.splitlines()[2:] == [f"  {parent} ({tmp_path}/h2o -c {command} parent)"]
+    assert list_in(pids) == [f"{parent} {tmp_path}/h2o -c {command} parent"]
 
 
 def test_hostile_server_in_the_list(pids: PidNamespace, tmp_path: Path) -> None:
     """A command line can neither add a line to the list nor control the terminal."""
     pid = start_in(pids, tmp_path / "h2o", "a\n  1 (forged)\n\x1b[2J")
-    assert run_in(pids).stderr.split("\n")[2:] == [
-        rf"  {pid} ({tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J)", ""
-    ]  # fmt: skip
+    assert list_in(pids) == [rf"{pid} {tmp_path}/h2o -c read line; exit 0 a\x0a  1 (forged)\x0a\x1b[2J"]
 
 
 @pytest.mark.parametrize("word", ["abc", "", "0", "-5", "+5", "12x", " 12", "0x10", "1.5", "2147483648", "9" * 30])
 def test_pid_is_not_a_number(word: str) -> None:
-    fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; h2olog without -p lists the servers", "-p", word)
+    fails(WRONG_USAGE, f"-p takes a process id, not '{word}'; h2olog --servers lists the servers", "-p", word)
 
 
 def test_hostile_pid() -> None:
-    sentence = r"-p takes a process id, not '1\x0a2\x1b[2J\xff'; h2olog without -p lists the servers"
+    sentence = r"-p takes a process id, not '1\x0a2\x1b[2J\xff'; h2olog --servers lists the servers"
     fails(WRONG_USAGE, sentence, "-p", os.fsdecode(b"1\n2\x1b[2J\xff"))
 
 
 @pytest.mark.parametrize(
     "words, sentence",
     [
-        (["-p"], "-p (--pid) needs its PID; if it came from pgrep, no h2o is running"),
-        (["--pid"], "-p (--pid) needs its PID; if it came from pgrep, no h2o is running"),
+        (["-p"], "-p (--pid) needs its PID; h2olog --servers lists the servers"),
+        (["--pid"], "-p (--pid) needs its PID; h2olog --servers lists the servers"),
         (["-p", "1", "-p", "2"], "-p takes only one process id; start another h2olog to trace '2'"),
         (["-p", "1", "-s"], "-s (--response-header) needs its NAME"),
         (["-p", "1", "-w"], "-w (--write) needs its FILE"),
@@ -284,9 +273,7 @@ def test_listing_needs_no_root(anywhere: Path) -> None:
     for word, begin in {"-h": "Usage: h2olog ", "-V": "h2olog "}.items():
         done = run(word, program=str(anywhere / "h2olog"), before=become_nobody)
         assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith(begin)
-    assert run(program=str(anywhere / "h2olog"), before=become_nobody).stderr.startswith(
-        "h2olog: say which server to trace: -p PID\n"
-    )
+    assert run("--servers", program=str(anywhere / "h2olog"), before=become_nobody).returncode == 0
 
 
 # --- files ---

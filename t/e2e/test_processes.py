@@ -12,33 +12,12 @@ from typing import Iterator
 
 import pytest
 from conftest import BUILD, PATIENCE, Tracer, children_of, run, wait_until
+from support import START_SERVER
 
 COULD_NOT_TRACE, WRONG_USAGE = 1, 2
 STANDIN = BUILD / "t" / "standin" / "standin-2026-06"
 FORKER = BUILD / "t" / "standin" / "standin-forker"
 KINDS = [[], ["-l"]]
-
-# h2o's own supervisor is a Perl script with this name. This one starts a server for each SIGHUP, and ends all with
-# SIGTERM. If its first argument is "restart", it replaces the newest server when that ends.
-START_SERVER = """
-my ($policy, @command) = @ARGV;
-my ($newest, %servers);
-sub start {
-    $newest = fork;
-    exec { $command[0] } @command if $newest == 0;
-    $servers{$newest} = 1;
-}
-$SIG{HUP} = \\&start;
-$SIG{TERM} = sub { kill 'TERM', keys %servers; exit 0 };
-start();
-while (1) {
-    my $ended = wait;
-    select undef, undef, undef, 0.01 if $ended < 0;
-    delete $servers{$ended};
-    start() if $ended == $newest && $policy eq 'restart';
-}
-"""
-
 
 class Family:
     """Starts processes, and ends them with all their descendants."""
@@ -119,17 +98,16 @@ def fails(pid: int, sentence: str, *words: str) -> None:
 # --- which process to trace ---
 
 
-@pytest.mark.parametrize("words", KINDS)
-def test_supervisor(family: Family, words: list[str]) -> None:
-    """The supervisor is the process in `pid-file`."""
+def test_supervisor(family: Family, tmp_path: Path) -> None:
+    """The supervisor is the process in `pid-file`. Its newest server is traced."""
     supervisor = family.supervise()
+    begin = f"h2olog: process {supervisor.pid} is a supervisor (start_server); "
     server = supervisor.wait_server()
-    begin = f"process {supervisor.pid} (perl) is not the server, but its supervisor (start_server); "
-    fails(supervisor.pid, f"{begin}the server is process {server}; trace that: -p {server}", *words)
-    second = supervisor.renew()
+    assert attaches(tmp_path / "one", supervisor.pid, server) == f"{begin}tracing its server, process {server}\n"
+    assert run("-l", "-p", str(supervisor.pid)).stderr == f"{begin}listing its server, process {server}\n"
+    supervisor.renew()
     third = supervisor.renew()
-    servers = f"the servers are processes {third}, {second} and {server}, newest first"
-    fails(supervisor.pid, f"{begin}{servers}; trace one of them: -p {third}", *words)
+    assert attaches(tmp_path / "all", supervisor.pid, third) == f"{begin}tracing its newest server, process {third}\n"
 
 
 def test_other_supervisors(family: Family) -> None:
@@ -143,6 +121,10 @@ def test_other_supervisors(family: Family) -> None:
         fails(parent, f"{begin}; the server is process {pid}; trace that: -p {pid}")
 
 
+def is_listed(pid: int) -> bool:
+    return any(line.split()[0] == str(pid) for line in run("--servers").stdout.splitlines())
+
+
 def test_server_that_has_ended_is_not_named(family: Family) -> None:
     """It is a zombie until its parent reads its status."""
     script = "import subprocess, sys; p = subprocess.Popen(sys.argv[1], stdout=subprocess.DEVNULL); "
@@ -152,9 +134,9 @@ def test_server_that_has_ended_is_not_named(family: Family) -> None:
     pid = int(parent.stdout.readline())
     wait_child(parent.pid, "h2o")
     name = Path(f"/proc/{parent.pid}/comm").read_text().strip()
-    assert f"\n  {pid} (" in run().stderr
+    assert is_listed(pid)
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: f"\n  {pid} (" not in run().stderr, "the list of servers to be without it")
+    wait_until(lambda: not is_listed(pid), "the list of servers to be without it")
     fails(parent.pid, f"PID {parent.pid} ({name}) has no h2o probes; h2o needs -DWITH_DTRACE=on")
 
 
@@ -176,11 +158,12 @@ def start_forker(family: Family, name: str, word: str) -> tuple[int, int]:
     return parent.pid, wait_child(parent.pid, name)
 
 
-def attaches(folder: Path, pid: int) -> str:
-    """Returns the messages of h2olog without -d for a process that it traces until Ctrl-C."""
+def attaches(folder: Path, pid: int, traced: int | None = None) -> str:
+    """Returns the messages of h2olog without -d for a process that it traces, or that it replaces by `traced`."""
     folder.mkdir()
     tracer = Tracer(folder, "-d", "-p", str(pid))
     assert tracer.stop() == 0
+    assert f" Attaching: tracing PID {traced or pid} (" in tracer.messages()
     return "".join(line + "\n" for line in tracer.messages().splitlines() if " Attaching: " not in line)
 
 

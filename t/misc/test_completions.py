@@ -6,6 +6,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from typing import Callable, Iterator, NamedTuple, Sequence
 
 import pytest
 
-from surroundings import PidNamespace
+from surroundings import PidNamespace, children_of
 
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", Path(__file__).parents[2] / "build"))
 GENERATED = BUILD / "generated"
@@ -171,6 +172,26 @@ def test_pids(complete: Complete, server: int) -> None:
         assert complete(line) == [str(server)]
 
 
+PORTS = (
+    "import ctypes, socket, time; one, other = socket.socket(), socket.socket(type=socket.SOCK_DGRAM); "
+    "one.bind(('127.0.0.1', 0)); port = one.getsockname()[1]; one.listen(); other.bind(('127.0.0.1', port)); "
+    "ctypes.CDLL(None).prctl(15, b'h2o'); print(port, flush=True); time.sleep(600)"
+)
+
+
+def test_ports(complete: Complete, server: int, pids: PidNamespace) -> None:
+    """A port of TCP and UDP is one. The other server listens on none."""
+    process = pids.start(sys.executable, "-c", PORTS, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    try:
+        for line in ("h2olog --port ", "h2olog --port=", "h2olog quic -d --port "):
+            assert complete(line) == [port]
+    finally:
+        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        process.wait(PATIENCE)
+
+
 def test_tracepoints(complete: Complete) -> None:
     there = tracepoints()
     assert len(there) > 150
@@ -187,7 +208,7 @@ def test_tracepoints_of_a_server(complete: Complete, old_server: int, pids: PidN
 
 def test_tracepoints_without_such_a_server(complete: Complete, server: int) -> None:
     """Processes without tracepoints, and words that would be numbers only for a shell."""
-    for pid in (str(server), "$(pgrep -ox h2o)", "nonsense"):
+    for pid in (str(server), "$(pidof h2o)", "nonsense"):
         assert set(complete(f"h2olog quic -p {pid} -t ")) == tracepoints()
 
 
@@ -263,7 +284,7 @@ class Terminal:
         self.called, self.shown = home / "called", b""
         program = home / "h2olog"
         program.write_text(
-            f'#!/bin/sh\ncase "$*" in "" | -l*) exec {folder}/h2olog "$@" ;; esac\n'
+            f'#!/bin/sh\ncase "$*" in --servers | -l*) exec {folder}/h2olog "$@" ;; esac\n'
             f'printf "%s\\n" "$@" >{self.called}.new && mv {self.called}.new {self.called}\n'
         )
         program.chmod(0o755)
@@ -368,6 +389,17 @@ def test_typed_pid(terminal: Terminal, server: int) -> None:
     """The blank is added only after the PID of a server."""
     assert terminal.call(f"h2olog -p {server}\tquic") == ["-p", str(server), "quic"]
     assert terminal.call(f"h2olog -p {server}0000\tquic") == ["-p", f"{server}0000quic"]
+
+
+def test_typed_port(terminal: Terminal, pids: PidNamespace) -> None:
+    process = pids.start(sys.executable, "-c", PORTS, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    port = process.stdout.readline().strip()
+    try:
+        assert terminal.call(f"h2olog --port {port[:-1]}\tquic") == ["--port", port, "quic"]
+    finally:
+        os.kill(children_of(process.pid)[0], signal.SIGKILL)
+        process.wait(PATIENCE)
 
 
 def test_typed_tracepoint_of_a_server(terminal: Terminal, old_server: int, pids: PidNamespace) -> None:

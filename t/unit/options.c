@@ -68,6 +68,8 @@ static void no_arguments(void **state)
     ACCEPT(&parsed, NULL);
     check_string("mode", parsed.options.view->name, "http");
     assert_int_equal(parsed.options.pid, 0);
+    assert_int_equal(parsed.options.port, 0);
+    assert_false(parsed.options.servers);
     assert_int_equal(parsed.options.tracepoints.count, 0);
     assert_int_equal(parsed.options.response_headers.count, 0);
     assert_false(parsed.options.application_data);
@@ -341,7 +343,48 @@ static void pids(void **state)
         REFUSE(bad[i], "-p", bad[i]);
         REFUSE("-p", "-p", bad[i]);
     }
-    REFUSE("-p", "-p", ""); /* $(pgrep -ox h2o) without a server */
+    REFUSE("-p", "-p", ""); /* of a command that found no process */
+}
+
+static void ports(void **state)
+{
+    static const char *const bad[] = {"",    "0",  "-1", "+1",  "65536", "http",
+                                      "80x", "1 ", " 1", "1.5", "0x50",  "18446744073709551696"};
+    static const struct {
+        const char *word;
+        uint16_t port;
+    } good[] = {{"1", 1}, {"443", 443}, {"0443", 443}, {"65535", 65535}};
+    struct parsed parsed;
+
+    (void)state;
+    for (size_t i = 0; i != sizeof(good) / sizeof(good[0]); ++i) {
+        ACCEPT(&parsed, "--port", good[i].word);
+        assert_int_equal(parsed.options.port, good[i].port);
+        assert_int_equal(parsed.options.pid, 0);
+        parsed_close(&parsed);
+    }
+    for (size_t i = 0; i != sizeof(bad) / sizeof(bad[0]); ++i)
+        REFUSE("--port takes a number from 1 to 65535", "--port", bad[i]);
+    REFUSE("--port takes only one port", "--port", "80", "--port", "443");
+    REFUSE("--port needs its PORT", "--port");
+    REFUSE("-p and --port", "-p", "1", "--port", "443");
+}
+
+static void list_of_servers(void **state)
+{
+    struct parsed parsed;
+
+    (void)state;
+    ACCEPT(&parsed, "--servers");
+    assert_true(parsed.options.servers);
+    assert_false(parsed.options.list);
+    parsed_close(&parsed);
+    ACCEPT(&parsed, "-l", "--port", "443");
+    assert_false(parsed.options.servers);
+    parsed_close(&parsed);
+    REFUSE("--servers lists all", "--servers", "-l");
+    REFUSE("--servers lists all", "--servers", "-p", "1");
+    REFUSE("--servers lists all", "--servers", "--port", "1");
 }
 
 static void buffer_sizes(void **state)
@@ -671,6 +714,8 @@ int main(void)
         cmocka_unit_test(repeated_options),
         cmocka_unit_test(help_and_version),
         cmocka_unit_test(pids),
+        cmocka_unit_test(ports),
+        cmocka_unit_test(list_of_servers),
         cmocka_unit_test(buffer_sizes),
         cmocka_unit_test(header_names),
         cmocka_unit_test(empty_values),

@@ -1,5 +1,6 @@
 #include "child.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,16 +102,23 @@ static void family_close(struct family *family)
     close(family->ends[1]);
 }
 
+/* Returns where a process is among the servers; their number if it is not there. */
+static size_t find(const struct servers *servers, pid_t pid)
+{
+    size_t i = 0;
+
+    while (i != servers->count && servers->processes[i].pid != pid)
+        ++i;
+    return i;
+}
+
 /* Whether the list of servers has a process. */
 static bool is_listed(pid_t pid)
 {
-    char *list = list_servers(), *line = memory_format("\n%s", list),
-         *begin = memory_format("\n%d (", (int)pid);
-    const bool found = strstr(line, begin) != NULL;
+    struct servers servers = list_servers();
+    const bool found = find(&servers, pid) != servers.count;
 
-    free(list);
-    free(line);
-    free(begin);
+    free(servers.processes);
     return found;
 }
 
@@ -128,24 +136,6 @@ static void lists_servers_by_their_name(void **state)
     assert_false(is_listed(h2o.parent)); /* a zombie */
     family_close(&h2o);
     family_close(&other);
-}
-
-/* One line has the PID and the arguments of a server. */
-static void shows_the_command_line(void **state)
-{
-    struct family family = {.name = "h2o"};
-    char *list, *line, *command;
-
-    (void)state;
-    family_open(&family);
-    command = proc_command(family.parent, "h2o");
-    line = memory_format("%d (%s)\n", (int)family.parent, command);
-    list = list_servers();
-    assert_non_null(strstr(list, line));
-    free(command);
-    free(line);
-    free(list);
-    family_close(&family);
 }
 
 /* A child of a server with its name has the private keys, and does not serve. */
@@ -278,11 +268,134 @@ static void another_program_is_not_a_key_keeper(void **state)
     rmdir(folder);
 }
 
+/* A supervisor by its name. It starts an h2o for each line that it reads, the number of it. */
+struct supervisor {
+    char folder[32], program[64];
+    int input[2];
+    pid_t pid;
+};
+
+static int supervise(const void *argument)
+{
+    const struct supervisor *supervisor = argument;
+
+    setsid();
+    if (dup2(supervisor->input[0], STDIN_FILENO) < 0)
+        return 1;
+    execl("/bin/sh", "/usr/share/h2o/start_server", "-c",
+          "while read n; do SERVER_STARTER_GENERATION=$n \"$0\" 60 </dev/null >&0 2>&0 & done",
+          supervisor->program, (char *)NULL);
+    return 2;
+}
+
+/* `name` is that of its servers. */
+static void supervisor_open(struct supervisor *supervisor, const char *name)
+{
+    *supervisor = (struct supervisor){.folder = "/tmp/h2olog-test.XXXXXX"};
+    assert_non_null(mkdtemp(supervisor->folder));
+    snprintf(supervisor->program, sizeof(supervisor->program), "%s/%s", supervisor->folder, name);
+    assert_int_equal(symlink("/bin/sleep", supervisor->program), 0);
+    assert_int_equal(pipe2(supervisor->input, O_CLOEXEC), 0);
+    supervisor->pid = child_start(supervise, supervisor);
+}
+
+/* Starts a server. Returns the `count` servers that there are then, to be freed. */
+static struct servers start_server(const struct supervisor *supervisor, const char *number,
+                                   size_t count)
+{
+    struct servers servers = {NULL, 0};
+
+    assert_int_equal(write(supervisor->input[1], number, strlen(number)), strlen(number));
+    for (int i = 0; i != 10000; ++i) {
+        servers = list_supervised(supervisor->pid);
+        if (servers.count == count && servers.processes[0].generation != 0) /* after its exec */
+            return servers;
+        free(servers.processes);
+        usleep(1000);
+    }
+    fail_msg("the supervisor has not %zu servers", count);
+    return servers;
+}
+
+static void supervisor_close(const struct supervisor *supervisor)
+{
+    kill(-supervisor->pid, SIGKILL);
+    child_wait(supervisor->pid);
+    close(supervisor->input[0]);
+    close(supervisor->input[1]);
+    unlink(supervisor->program);
+    rmdir(supervisor->folder);
+}
+
+static void generations_are_one_server(void **state)
+{
+    struct supervisor supervisor;
+    struct servers servers, all;
+    char *text;
+    size_t index;
+
+    (void)state;
+    supervisor_open(&supervisor, "h2o");
+    free(start_server(&supervisor, "1\n", 1).processes);
+    usleep(20000); /* more than a clock tick */
+    servers = start_server(&supervisor, "2\n", 2);
+    assert_int_equal(servers.processes[0].generation, 2);
+    assert_int_equal(servers.processes[1].generation, 1);
+    assert_true(servers.processes[0].start_time > servers.processes[1].start_time);
+    text = list_format_pids(&servers, 0);
+    assert_int_equal(strtol(text, NULL, 10), servers.processes[0].pid);
+    assert_non_null(strstr(text, " and "));
+    free(text);
+
+    all = list_servers();
+    index = find(&all, servers.processes[0].pid);
+    assert_true(index + 1 < all.count);
+    assert_int_equal(all.processes[index].supervisor, supervisor.pid);
+    assert_int_equal(all.processes[index + 1].pid, servers.processes[1].pid);
+    assert_int_equal(list_count_same(&all, index), 2);
+    free(all.processes);
+    free(servers.processes);
+    supervisor_close(&supervisor);
+}
+
+/* Two servers without a supervisor are two. */
+static void processes_alone_are_servers(void **state)
+{
+    struct family one = {.name = "h2o"}, other = {.name = "h2o"};
+    struct servers servers;
+
+    (void)state;
+    family_open(&one);
+    family_open(&other);
+    servers = list_servers();
+    assert_int_equal(list_count_same(&servers, find(&servers, one.parent)), 1);
+    assert_int_equal(list_count_same(&servers, find(&servers, other.parent)), 1);
+    assert_int_equal(servers.processes[find(&servers, one.parent)].supervisor, 0);
+    assert_int_equal(servers.processes[find(&servers, one.parent)].generation, 0);
+    free(servers.processes);
+    family_close(&one);
+    family_close(&other);
+}
+
+/* A child that has not executed the server yet runs the program of the supervisor. */
+static void supervisor_has_servers_of_any_name(void **state)
+{
+    struct supervisor supervisor;
+    struct servers servers;
+
+    (void)state;
+    supervisor_open(&supervisor, "my-server");
+    servers = start_server(&supervisor, "7\n", 1);
+    assert_int_equal(servers.processes[0].generation, 7);
+    assert_false(is_listed(servers.processes[0].pid));
+    free(servers.processes);
+    supervisor_close(&supervisor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lists_servers_by_their_name),
-        cmocka_unit_test(shows_the_command_line),
         cmocka_unit_test(does_not_list_children_of_servers),
         cmocka_unit_test(servers_serve),
         cmocka_unit_test(names_the_server_of_a_supervisor),
@@ -290,6 +403,9 @@ int main(void)
         cmocka_unit_test(names_the_server_of_a_helper),
         cmocka_unit_test(names_the_server_of_a_key_keeper),
         cmocka_unit_test(another_program_is_not_a_key_keeper),
+        cmocka_unit_test(generations_are_one_server),
+        cmocka_unit_test(processes_alone_are_servers),
+        cmocka_unit_test(supervisor_has_servers_of_any_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -122,13 +122,99 @@ static void name_cannot_forge_the_rest(void **state)
     child_end(child);
 }
 
+static int pause_with_variable(const void *argument)
+{
+    char *const environment[] = {"VARIABLES=no", "VARIABLE=a=b", NULL};
+
+    (void)argument;
+    execle("/bin/sleep", "sleep", "600", (char *)NULL, environment);
+    return 1;
+}
+
+static void reads_the_environment(void **state)
+{
+    const pid_t child = child_start(pause_with_variable, NULL);
+    char *value = NULL;
+
+    (void)state;
+    for (int i = 0; i != 10000 && value == NULL; ++i) {
+        value = proc_variable(child, "VARIABLE");
+        usleep(1000);
+    }
+    assert_non_null(value);
+    check_string("value", value, "a=b");
+    assert_null(proc_variable(child, "VAR"));
+    assert_null(proc_variable(child, "a"));
+    assert_false(proc_runs_same_program(child, getpid()));
+    assert_true(proc_runs_same_program(child, child));
+    free(value);
+    child_end(child);
+    assert_null(proc_variable(child, "VARIABLE"));
+    assert_false(proc_runs_same_program(child, child));
+}
+
+static int become_other(const void *argument)
+{
+    (void)argument;
+    return setresuid(1, 2, 3) == 0 ? pause_with_name("1 (2) 3") : 1;
+}
+
+static void knows_the_user(void **state)
+{
+    uid_t uid = 99;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(proc_user(getpid(), &uid), 0);
+    assert_int_equal(uid, geteuid());
+    child_needs_root();
+    child = child_start(become_other, NULL);
+    for (int i = 0; i != 10000 && uid != 2; ++i) {
+        assert_int_equal(proc_user(child, &uid), 0);
+        usleep(1000);
+    }
+    assert_int_equal(uid, 2);
+    child_end(child);
+    assert_int_equal(proc_user(child, &uid), -1);
+}
+
+/* The name, which stands before the time, looks like other fields. */
+static void knows_when_it_started(void **state)
+{
+    const pid_t first = child_start(pause_with_name, ") S 1 2 3");
+    pid_t second;
+
+    (void)state;
+    usleep(20000); /* more than a clock tick */
+    second = child_start(pause_with_name, "second");
+    assert_true(proc_start_time(getpid()) > 0);
+    assert_true(proc_start_time(getpid()) <= proc_start_time(first));
+    assert_true(proc_start_time(first) < proc_start_time(second));
+    assert_true(proc_start_time(second) < proc_start_time(first) + 6000); /* less than a minute */
+    child_end(first);
+    child_end(second);
+    assert_int_equal(proc_start_time(first), 0);
+}
+
+static void lists_processes(void **state)
+{
+    struct pids processes = proc_list();
+    size_t count = 0;
+
+    (void)state;
+    for (size_t i = 0; i != processes.count; ++i)
+        count += processes.ids[i] == getpid();
+    assert_int_equal(count, 1);
+    free(processes.ids);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_children),
-        cmocka_unit_test(reads_many_children),
-        cmocka_unit_test(knows_a_child),
-        cmocka_unit_test(name_cannot_forge_the_rest),
+        cmocka_unit_test(reads_children),        cmocka_unit_test(reads_many_children),
+        cmocka_unit_test(knows_a_child),         cmocka_unit_test(name_cannot_forge_the_rest),
+        cmocka_unit_test(reads_the_environment), cmocka_unit_test(knows_the_user),
+        cmocka_unit_test(knows_when_it_started), cmocka_unit_test(lists_processes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

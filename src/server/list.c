@@ -74,9 +74,12 @@ struct servers list_servers(void)
     struct pids processes = proc_list();
 
     for (size_t i = 0; i != processes.count; ++i) {
-        const pid_t pid = processes.ids[i], parent = proc_parent(pid);
-        if (is_server(pid))
-            add(&servers, pid, generations_is_supervisor(parent) ? parent : 0);
+        const pid_t pid = processes.ids[i];
+        pid_t parent;
+        if (!is_server(pid))
+            continue;
+        parent = proc_parent(pid);
+        add(&servers, pid, generations_is_supervisor(parent) ? parent : 0);
     }
     free(processes.ids);
     sort(&servers);

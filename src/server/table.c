@@ -1,6 +1,7 @@
 #include "server/table.h"
 
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,11 @@ struct row {
     char *cells[NUM_COLUMNS];
 };
 
-static char *format_generation(unsigned long generation)
+/* Who may not read the descriptors of a process may not read its environment either. */
+static char *format_generation(unsigned long generation, bool unreadable)
 {
-    return generation != 0 ? memory_format("%lu", generation) : memory_format("-");
+    return generation != 0 ? memory_format("%lu", generation)
+                           : memory_format("%s", unreadable ? "?" : "-");
 }
 
 #define NS_PER_SECOND INT64_C(1000000000)
@@ -66,7 +69,7 @@ static struct row make_row(const struct serving *process)
     struct ports ports = ports_find(process->pid);
     struct row row = {{
         [PID] = memory_format("%d", (int)process->pid),
-        [GENERATION] = format_generation(process->generation),
+        [GENERATION] = format_generation(process->generation, ports.unreadable),
         [SINCE] = format_since(process->start_time),
         [USER] = format_user(process->pid),
         [PORTS] = ports_format(&ports),

@@ -330,8 +330,8 @@ def test_who_is_not_root_sees_no_ports(place: Place) -> None:
         )
 
     try:
-        ((pid, _, _, user, ports, _),) = columns(run("--servers").stdout)
-        assert (int(pid), user, ports) == (server.pid, "root", "?")
+        ((pid, generation, _, user, ports, _),) = columns(run("--servers").stdout)
+        assert (int(pid), generation, user, ports) == (server.pid, "?", "root", "?")
         done = run("--port", str(server.port))
         assert (done.returncode, done.stdout) == (COULD_NOT_TRACE, "")
         assert done.stderr == (

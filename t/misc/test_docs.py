@@ -19,8 +19,8 @@ GENERATOR = TOP / "misc" / "gen_docs.py"
 BUILD = Path(os.environ.get("H2OLOG_BUILD_DIR", TOP / "build"))
 GENERATED = BUILD / "generated"
 
-# An option in --help: letter, name, argument.
-HELP_ROW = re.compile(r"^  -(\w), --([a-z-]+)(?: ([A-Z]+))?(?:  |$)", re.M)
+# An option in --help: letter or none, name, argument.
+HELP_ROW = re.compile(r"^  (?:-(\w), |    )--([a-z-]+)(?: ([A-Z]+)|\[=([A-Z,.]+)\])?(?:  |$)", re.M)
 
 
 def output_of(*command: str | Path) -> str:
@@ -32,9 +32,10 @@ def help_text() -> str:
 
 
 def help_options() -> list[tuple[str, str, str]]:
+    """Letter ("" for none), name and argument ("" for none)."""
     options = HELP_ROW.findall(help_text())
-    assert len(options) > 10
-    return options
+    assert len(options) > 20
+    return [(letter, name, argument or optional) for letter, name, argument, optional in options]
 
 
 def help_modes() -> list[str]:
@@ -64,7 +65,8 @@ def version() -> str:
 
 def test_page_and_help_have_the_same_options() -> None:
     section = page().partition("\nOPTIONS\n")[2].partition("\nTEXT OUTPUT\n")[0]
-    assert re.findall(r"^     -(\w), --([a-z-]+)(?: ([A-Z]+))?$", section, re.M) == help_options()
+    written = re.findall(r"^     (?:-(\w), )?--([a-z-]+)(?: ([A-Z]+)|\[=([A-Z,.]+)\])?$", section, re.M)
+    assert [(letter, name, argument or optional) for letter, name, argument, optional in written] == help_options()
 
 
 @pytest.mark.parametrize("program", ["quicplot", "h2olog2qlog"])
@@ -87,18 +89,18 @@ def test_scripts_have_the_version(program: str, option: str) -> None:
 
 def test_page_has_the_texts_of_help() -> None:
     """The page has the whole text of each option, as a sentence with a capital and a full stop."""
-    rows = re.split(r"^  (?=-\w, --)", help_text().partition("\n\nExamples:")[0], flags=re.M)[1:]
+    rows = re.split(r"^(?=  (?:-\w, |    )--)", help_text().partition("\n\nExamples:")[0], flags=re.M)[1:]
     text = flattened(page()).lower()
     assert len(rows) == len(help_options())
     for row in rows:
-        said = flattened(re.sub(HELP_ROW, "", "  " + row)).lower()
+        said = flattened(re.sub(HELP_ROW, "", row)).lower()
         assert len(said) > 10 and f"{said}." in text
 
 
 def test_page_has_the_modes() -> None:
     text = page()
     for mode in help_modes():
-        match = re.search(rf"^  {mode} +(\S.*(?:\n {{8}}\S.*)*)", help_text(), re.M)
+        match = re.search(rf"^  {mode} +(\S.*(?:\n {{12}}\S.*)*)", help_text(), re.M)
         assert match is not None
         assert re.search(rf"^     {mode} +{re.escape(flattened(match.group(1)))}\.", text, re.M | re.I), mode
 
@@ -106,7 +108,7 @@ def test_page_has_the_modes() -> None:
 def test_synopsis_has_each_option() -> None:
     synopsis = page().partition("\nSYNOPSIS\n")[2].partition("\nDESCRIPTION\n")[0]
     letters = set("".join(re.findall(r"-(\w+)", synopsis)) + "".join(re.findall(r"\| -?(\w)\b", synopsis)))
-    assert letters == {letter for letter, _, _ in help_options()}
+    assert letters == {letter for letter, _, _ in help_options() if letter}
     assert f"[{' | '.join(help_modes())}]" in synopsis
 
 
@@ -121,10 +123,12 @@ def test_compressed_page() -> None:
 def test_completion_has_each_option_and_mode(shell: str) -> None:
     text = (GENERATED / f"h2olog.{shell}").read_text()
     forms = {
-        "bash": "-{letter} --{name}", "zsh": "-{letter}[+]?,--{name}[=]?}}", "fish": "-s {letter} -l {name} "
+        "bash": "-{letter} --{name}(?![a-z-])", "zsh": "-{letter}[+]?,--{name}[=]?}}", "fish": "-s {letter} -l {name} "
     }  # fmt: skip
+    long_forms = {"bash": "^ *--{name}=?$", "zsh": "--{name}(?:=-?)?'\\[", "fish": "-c h2olog -l {name} "}
     for letter, name, _ in help_options():
-        assert len(re.findall(forms[shell].format(letter=letter, name=name), text)) == 1, name
+        form = forms[shell] if letter else long_forms[shell]
+        assert len(re.findall(form.format(letter=letter, name=name), text, re.M)) == 1, name
     for mode in help_modes():
         assert re.search(rf"\b{mode}\b", text)
 
@@ -144,9 +148,10 @@ def test_version_is_the_same_everywhere() -> None:
 
 VIEWS = 'VIEW("http", "lines; the default", .probes = {"h2o:*", "x"}, .sink = text_open)\n'
 OPTIONS_TABLE = r"""
-/* OPTION(letter, name, argument, views, help) */
-OPTION('p', "pid", "PID", ANY_VIEW, "trace this")
-OPTION('n', "a-name", NULL, EVENT_VIEWS,
+/* OPTION(id, letter, name, argument, views, help) */
+OPTION(PID, 'p', "pid", "PID", VIEW_ANY, "trace this")
+OPTION(LONG, 0, "long-one", "[NAME,...]", VIEW_ANY, "hide this")
+OPTION(A_NAME, 'n', "a-name", NULL, VIEW_EVENTS,
        "say 'what' "
        "is \"so\" [here]: at length; may be repeated")
 """
@@ -171,22 +176,25 @@ def generate(
         ("h2olog @version@ is it\n", "h2olog 1.2.3 is it\n"),
         ("@mode http@\n", ".It Cm http\nLines; the default.\n"),
         (
-            "@option p@\n@option n@\n",
-            ".It Fl p , Fl \\-pid Ar PID\nTrace this.\n.It Fl n , Fl \\-a\\-name\n"
+            "@option pid@\n@option long-one@\n@option a-name@\n",
+            ".It Fl p , Fl \\-pid Ar PID\nTrace this.\n"
+            ".It Fl \\-long\\-one Ns Op \\&= Ns Ar NAME,...\nHide this.\n.It Fl n , Fl \\-a\\-name\n"
             'Say \\(aqwhat\\(aq is "so" [here]: at length; may be repeated.\n',
         ),
         ("  @bash-modes@\n", "  http\n"),
-        ("  @bash-words@\n", "  -p --pid=\n  -n --a-name\n"),
+        ("  @bash-words@\n", "  -p --pid=\n  --long-one\n  -n --a-name\n"),
         ("@bash-arguments@\n", "-p | --pid) argument=PID ;;\n"),
         (
             "@zsh-options@\n",
             "'(-p --pid)'{-p+,--pid=}'[trace this]:PID:_h2olog_PID' \\\n"
+            "'(--long-one)'--long-one=-'[hide this]::NAME:_h2olog_NAME' \\\n"
             "'*'{-n,--a-name}'[say '\\''what'\\'' is \"so\" [here\\]]' \\\n",
         ),
         ("@zsh-modes@\n", "'http:lines'\n"),
         (
             "@fish-options@\n",
             "complete -c h2olog -s p -l pid -x -a '(__h2olog_PID)' -d 'trace this'\n"
+            "complete -c h2olog -l long-one -f -a '(__h2olog_NAME)' -d 'hide this'\n"
             "complete -c h2olog -s n -l a-name -d 'say \\'what\\' is \"so\" [here]'\n",
         ),
     ],
@@ -202,11 +210,11 @@ def test_templates(tmp_path: Path, template: str, expected: str) -> None:
     [
         ("one\n@nix@\n", VIEWS, OPTIONS_TABLE, "template:2: there is no @nix@"),
         (
-            "@option p@\n", VIEWS, OPTIONS_TABLE,
-            "template:1: @option@ must appear exactly once for each option; wrong: ['n']",
+            "@option pid@\n@option long-one@\n", VIEWS, OPTIONS_TABLE,
+            "template:1: @option@ must appear exactly once for each option; wrong: ['a-name']",
         ),
-        ("@option p@\n@option n@\n@option x@\n", VIEWS, OPTIONS_TABLE, "wrong: ['x']"),
-        ("@option p@\n@option n@\n@option n@\n", VIEWS, OPTIONS_TABLE, "some of them twice"),
+        ("@option pid@\n@option long-one@\n@option a-name@\n@option x@\n", VIEWS, OPTIONS_TABLE, "wrong: ['x']"),
+        ("@option pid@\n@option long-one@\n@option a-name@\n@option a-name@\n", VIEWS, OPTIONS_TABLE, "some of them twice"),
         (
             "@mode quic@\n", VIEWS, OPTIONS_TABLE,
             "@mode@ must appear exactly once for each mode; wrong: ['http', 'quic']",
@@ -215,7 +223,7 @@ def test_templates(tmp_path: Path, template: str, expected: str) -> None:
         ("", VIEWS, "", "options.def:1: the table is empty"),
         ("", VIEWS, OPTIONS_TABLE.replace("NULL", "nothing"), "options.def:1: 'nothing' is neither a string nor NULL"),
         ("", VIEWS.replace('"lines; the default"', "LINES"), OPTIONS_TABLE, "'LINES' is neither a string nor NULL"),
-        ("", VIEWS, OPTIONS_TABLE.replace("ANY_VIEW, ", ""), "options.def:1: "),
+        ("", VIEWS, OPTIONS_TABLE.replace("VIEW_ANY, ", ""), "options.def:1: "),
     ],
 )  # fmt: skip
 def test_bad_templates_and_tables(tmp_path: Path, template: str, views: str, options: str, sentence: str) -> None:

@@ -161,7 +161,7 @@ def test_one_mode_is_enough(complete: Complete) -> None:
 
 def test_options(complete: Complete) -> None:
     text = subprocess.run([H2OLOG, "--help"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    names = set(re.findall(r"^  -\w, (--[a-z-]+)", text, re.M))
+    names = set(re.findall(r"^  (?:-\w, |    )(--[a-z-]+)", text, re.M))
     assert {reply.rstrip("=") for reply in complete("h2olog quic --")} == names
     assert [reply.rstrip("=") for reply in complete("h2olog --track")] == []
     assert [reply.rstrip("=") for reply in complete("h2olog --trac")] == ["--tracepoint"]

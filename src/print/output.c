@@ -206,10 +206,13 @@ static void begin(struct output *output, int fd)
     output->buffer = memory_grow(NULL, output->allocated, 1);
 }
 
+/* As in shells: low numbers are left to files that are open for a moment only. */
+#define COPY_MIN 10
+
 /* Copies a descriptor, so that close(2) reports whether everything was written. */
 static int copy(int fd)
 {
-    int ours = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int ours = fcntl(fd, F_DUPFD_CLOEXEC, COPY_MIN);
 
     return ours >= 0 ? ours : fd;
 }

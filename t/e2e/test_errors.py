@@ -138,9 +138,9 @@ def test_hostile_pid() -> None:
         (["--nope=1", "-p", "1"], "there is no option '--nope=1'; h2olog --help lists them"),
         (["--no\npe\x1b[0m"], r"there is no option '--no\x0ape\x1b[0m'; h2olog --help lists them"),
         (["--debug=2", "-p", "1"], "'--debug=2': this option takes no argument"),
-        (["-p", "1", "2"], "there is no mode '2'; use http, quic or all, and -p before a process id"),
-        (["1"], "there is no mode '1'; use http, quic or all, and -p before a process id"),
-        (["-p", "1", "HTTP"], "there is no mode 'HTTP'; use http, quic or all, and -p before a process id"),
+        (["-p", "1", "2"], "there is no mode '2'; use http, requests, quic or all, and -p before a process id"),
+        (["1"], "there is no mode '1'; use http, requests, quic or all, and -p before a process id"),
+        (["-p", "1", "HTTP"], "there is no mode 'HTTP'; use http, requests, quic or all, and -p before a process id"),
         (["http", "-p", "1", "more"], "unexpected argument 'more'; see h2olog --help"),
         (["http", "http"], "unexpected argument 'http'; see h2olog --help"),
         (["-p", "1", "--", "http", "-d"], "unexpected argument '-d'; see h2olog --help"),
@@ -155,7 +155,7 @@ def test_hostile_pid() -> None:
         (["-p", "1", "-b", "-4K"], "-b takes a size such as 512K or 4M, not '-4K'"),
         (["-p", "1", "-b", "4095"], "-b takes a size from 4K to 1G, not 4095"),
         (["-p", "1", "-b", "2G"], "-b takes a size from 4K to 1G, not 2G"),
-        (["-p", "1", "-b", "18014398509481984K"], "-b takes at most 1G, not 18014398509481984K"),
+        (["-p", "1", "-b", "18014398509481984K"], "-b takes a size from 4K to 1G, not 18014398509481984K"),
     ],
 )
 def test_wrong_usage(words: list[str], sentence: str) -> None:

@@ -64,7 +64,7 @@ def test_server_ends(serve: Serve, trace: Trace) -> None:
 
 
 @pytest.mark.parametrize("arguments, status", [
-    (["--help"], 0), (["--version"], 0), (["-l"], 0), (["-l", "-p", "PID"], 0), ([], 2), (["-t", "x", "-s"], 2),
+    (["--help"], 0), (["--version"], 0), (["-l"], 0), (["-l", "-p", "PID"], 0), (["--servers"], 0), (["-t", "x", "-s"], 2),
     (["-s", "x", "-s", "a b", "-p", "1"], 2), (["quic", "-t", "accept", "-t", "nothing_such", "-p", "PID"], 2),
     (["-p", str(2**22 + 1)], 1), (["-p", str(os.getpid())], 1), (["-p", "PID", "-w", "/nowhere/file"], 1),
 ])  # fmt: skip

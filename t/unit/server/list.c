@@ -241,7 +241,7 @@ static void names_the_server_of_a_key_keeper(void **state)
 
     (void)state;
     family_open(&family);
-    expected = memory_format("process %d (h2o) keeps the private keys of process %d (neverbleed) "
+    expected = memory_format("process %d (h2o) keeps the private keys (neverbleed) of process %d "
                              "and does not serve; trace that: -p %d",
                              (int)family.children[0], (int)family.parent, (int)family.parent);
     check_serves(family.children[0], true, expected);

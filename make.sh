@@ -157,7 +157,7 @@ test)
     need_for_testing
     build -DH2OLOG_TESTS=ON
     cd build
-    as_root ctest -j2 --output-on-failure # two at a time, because most tests wait most of the time
+    as_root ctest -j4 --output-on-failure # most tests wait most of the time
     ;;
 bench)
     need_for_building

@@ -6,6 +6,7 @@
 #define H2OLOG_INTERRUPT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * Opens the descriptor: blocks the signals, and ignores those that a write would raise. Returns -1
@@ -15,5 +16,11 @@ int interrupt_open(void);
 
 /* Whether a signal is pending. Always false for a descriptor of -1. */
 bool interrupt_is_due(int signals);
+
+/*
+ * Ends the run after a time, as a signal does (SIGALRM). At least 1 ms. Call it before system calls
+ * are filtered.
+ */
+void interrupt_after(uint64_t ns);
 
 #endif

@@ -27,7 +27,6 @@ struct session {
     struct decoder *decoder;
     struct sink *sink;
     const struct plan *plan; /* says when the run is done */
-    uint64_t for_ns;         /* the run ends after this time; 0: never */
     struct output *output;
     struct output *messages; /* standard error */
     int signals;             /* signalfd */
@@ -35,8 +34,8 @@ struct session {
 };
 
 /*
- * Runs until the server ends, a signal arrives, the reader of the output is gone, or the plan or the
- * time is fulfilled. Returns the exit status of h2olog.
+ * Runs until the server ends, a signal arrives, the reader of the output is gone, or the plan is
+ * done. Returns the exit status of h2olog.
  */
 int session_run(struct session *session);
 

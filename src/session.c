@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "event/assembler.h"
+#include "interrupt.h"
 #include "print/escape.h"
 
 /* The longest time from an event to its line on a quiet server. */
@@ -24,6 +25,7 @@
 struct loop {
     const struct session *session;
     uint64_t events, lost, malformed;
+    bool ends; /* the last drain takes all that is there */
     uint64_t reported_ns, reported_events, reported_lost; /* at the last report of -d */
 };
 
@@ -55,6 +57,15 @@ static void take_loss(void *context, uint64_t count)
     sink->lost(sink->state, count);
 }
 
+/* Whether draining is to stop early: a slow sink or query must not keep the run from ending. */
+static bool is_done(void *context)
+{
+    const struct loop *loop = context;
+
+    return !loop->ends &&
+           (interrupt_is_due(loop->session->signals) || plan_is_done(loop->session->plan));
+}
+
 /* -d: "2026-11-22T12:23:01Z 1234.5 events/s, 0 lost". */
 static void report(struct loop *loop, uint64_t now_ns)
 {
@@ -75,7 +86,7 @@ static void report(struct loop *loop, uint64_t now_ns)
 static void drain(struct loop *loop)
 {
     const struct session *session = loop->session;
-    const struct source_reader reader = {take_event, take_loss, loop};
+    const struct source_reader reader = {take_event, take_loss, is_done, loop};
 
     session->source->drain(session->source, &reader);
 }
@@ -104,6 +115,7 @@ static void end(struct loop *loop)
         closed_ns += ASSEMBLER_QUIET_NS;
     maps_close_gate(session->maps);
     attach_close(session->attached);
+    loop->ends = true;
     drain(loop); /* also after a failed write: it counts the lost lines */
     tick(session, closed_ns);
     if (sink->finish != NULL)
@@ -122,6 +134,7 @@ static bool take_signal(const struct session *session)
     case SIGHUP: /* the terminal is gone */
     case SIGINT:
     case SIGTERM:
+    case SIGALRM: /* --for */
         return true;
     default:
         return false;
@@ -209,8 +222,7 @@ static int conclude(const struct loop *loop, int failure)
 
 int session_run(struct session *session)
 {
-    const uint64_t begun_ns = clock_now_ns();
-    struct loop loop = {.session = session, .reported_ns = begun_ns};
+    struct loop loop = {.session = session, .reported_ns = clock_now_ns()};
     bool ends = false;
     int failure = 0;
 
@@ -220,8 +232,7 @@ int session_run(struct session *session)
         now_ns = clock_now_ns();
         drain(&loop);
         tick(session, session->source->clock.now_ns);
-        ends |= plan_is_done(session->plan) ||
-                (session->for_ns != 0 && now_ns - begun_ns >= session->for_ns);
+        ends |= plan_is_done(session->plan);
         if (session->reports && now_ns - loop.reported_ns >= REPORT_NS)
             report(&loop, now_ns);
     }

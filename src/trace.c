@@ -6,6 +6,7 @@
 #include "event/record.h"
 #include "event/ring.h"
 #include "explain.h"
+#include "interrupt.h"
 #include "print/sink.h"
 #include "root/drop.h"
 #include "server/pages.h"
@@ -51,7 +52,6 @@ static int print_events(struct run *run, struct source *source, int signals)
         .decoder = &decoder,
         .sink = &sink,
         .plan = &run->plan,
-        .for_ns = options->for_ns,
         .output = &run->output,
         .messages = &run->messages,
         .signals = signals,
@@ -95,6 +95,8 @@ int trace_server(struct run *run)
         maps_open_gate(&run->maps);
         if (options->debug != 0)
             explain_attached(run);
+        if (options->for_ns != 0)
+            interrupt_after(options->for_ns);
         if (give_up_root(run, signals) == 0)
             status = print_events(run, &source, signals);
     }

@@ -52,8 +52,8 @@ struct value {
         struct {
             /* other kinds: points into the event; NULL: could not be read, or was not captured */
             const uint8_t *bytes;
-            size_t size;          /* bytes captured */
-            uint64_t full_size;   /* bytes in the server */
+            size_t size;        /* bytes captured */
+            uint64_t full_size; /* bytes in the server */
         };
     };
 };

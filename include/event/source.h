@@ -22,6 +22,8 @@ struct source_reader {
     void (*event)(void *context, const struct event *event);
     /* `count` events are missing at this point. */
     void (*lost)(void *context, uint64_t count);
+    /* Whether drain is to return early; called now and then. NULL: never. */
+    bool (*is_done)(void *context);
     void *context;
 };
 

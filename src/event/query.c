@@ -66,6 +66,9 @@ static void add_needs(const struct query_node *node, struct needs *needs)
     case NAME_CONNECTION:
         needs->connections = true;
         break;
+    case NAME_TRUNCATED:
+        needs->request.all = needs->response.all = true;
+        break;
     case NAME_FIELD:
         needs->times |= strcmp(comparison->key, "time") == 0;
         break;

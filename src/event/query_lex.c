@@ -198,7 +198,8 @@ static int lex_number(struct query_lexer *lexer)
         return query_fail(lexer, token->begin, "this is not a number; write text in quotes");
     if (unit == NULL)
         return query_fail(lexer, behind, "this is not a unit; the units are us, ms, s, k, M and G");
-    token->number *= unit->factor;
+    if (token->number <= QUERY_ONE * UINT64_MAX) /* else the product could overflow */
+        token->number *= unit->factor;
     token->is_duration = unit->is_duration;
     if (token->number > QUERY_ONE * UINT64_MAX)
         return query_fail(lexer, token->begin, "the number is larger than 18446744073709551615");

@@ -19,6 +19,13 @@
 #define HEAP_LIMIT  4096    /* KiB */
 #define TIME_LIMIT  3000000 /* nanoseconds of this thread */
 
+/*
+ * What slow matches may cost in a second, together: a hostile client can send many values that are
+ * slow. Above it, no value matches until the second is over.
+ */
+#define BUDGET_NS 200000000
+#define SECOND_NS 1000000000
+
 /* Values of at most this size need little memory. */
 #define SMALL_SIZE 512
 
@@ -32,17 +39,19 @@ struct query_matcher {
     bool is_ready;          /* for large values: that memory was used before */
     unsigned callouts;      /* since the match began */
     uint64_t begin_ns;      /* at the first look */
+    uint64_t second_ns;     /* CLOCK_MONOTONIC: when the present second of the budget began */
+    uint64_t spent_ns;      /* on slow matches in this second */
 };
 
 struct query_regex {
     pcre2_code *code;
 };
 
-static uint64_t thread_ns(void)
+static uint64_t read_ns(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
@@ -55,7 +64,7 @@ static int look_at_time(pcre2_callout_block *block, void *state)
     (void)block;
     if (++matcher->callouts % CALLOUTS_PER_LOOK != 0)
         return 0;
-    now_ns = thread_ns();
+    now_ns = read_ns(CLOCK_THREAD_CPUTIME_ID);
     if (matcher->callouts == CALLOUTS_PER_LOOK)
         matcher->begin_ns = now_ns;
     return now_ns - matcher->begin_ns > TIME_LIMIT ? PCRE2_ERROR_CALLOUT : 0;
@@ -136,6 +145,32 @@ static void touch_memory(struct query_matcher *matcher)
     query_regex_close(regex);
 }
 
+/* Whether the budget of this second is used up. */
+static bool is_over_budget(struct query_matcher *matcher)
+{
+    if (matcher->spent_ns < BUDGET_NS)
+        return false;
+    if (read_ns(CLOCK_MONOTONIC) - matcher->second_ns < SECOND_NS)
+        return true;
+    matcher->spent_ns = 0;
+    return false;
+}
+
+/* Adds the time of a match, if it was slow enough to look at the clock. */
+static void spend(struct query_matcher *matcher)
+{
+    uint64_t now_ns;
+
+    if (matcher->callouts < CALLOUTS_PER_LOOK)
+        return;
+    now_ns = read_ns(CLOCK_MONOTONIC);
+    if (now_ns - matcher->second_ns >= SECOND_NS) {
+        matcher->second_ns = now_ns;
+        matcher->spent_ns = 0;
+    }
+    matcher->spent_ns += read_ns(CLOCK_THREAD_CPUTIME_ID) - matcher->begin_ns;
+}
+
 enum query_outcome query_regex_match(struct query_matcher *matcher, const struct query_regex *regex,
                                      const uint8_t *bytes, size_t size)
 {
@@ -143,8 +178,11 @@ enum query_outcome query_regex_match(struct query_matcher *matcher, const struct
 
     if (size > SMALL_SIZE && !matcher->is_ready)
         touch_memory(matcher);
+    if (is_over_budget(matcher))
+        return OUTCOME_GAVE_UP;
     matcher->callouts = 0;
     result = pcre2_match(regex->code, bytes, size, 0, 0, matcher->data, matcher->context);
+    spend(matcher);
     if (result >= 0)
         return OUTCOME_HOLDS;
     return result == PCRE2_ERROR_NOMATCH ? OUTCOME_FAILS : OUTCOME_GAVE_UP;

@@ -1,4 +1,5 @@
 #include "event.h"
+#include "print/line.h"
 #include "query_tree.h"
 
 /*
@@ -69,7 +70,7 @@ static struct query_operand request_operand(const struct query_comparison *compa
 
     switch (comparison->subject.name) {
     case NAME_TIME:
-        return request->received_ns != 0 ? time_operand(request->received_ns, clock) : query_absent;
+        return line_request_time(request, &time_ns) ? time_operand(time_ns, clock) : query_absent;
     case NAME_CONNECTION:
         return request->connection != 0 ? query_number_operand(request->connection) : query_absent;
     case NAME_CONN:

@@ -36,6 +36,13 @@ static bool is_one_of(const struct value *name, const char *const *names, size_t
     return false;
 }
 
+/* A header whose name could not be read can be any of them. */
+static bool is_hidden(const struct redaction *redaction, const struct value *name)
+{
+    return redaction->num_names != 0 &&
+           (name->bytes == NULL || is_one_of(name, redaction->names, redaction->num_names));
+}
+
 static bool is_shown(const struct redaction *redaction, enum request_side side,
                      const struct value *name)
 {
@@ -81,12 +88,11 @@ static int redact_header(struct redact *redact, enum request_side side, const st
     if (!is_shown(redaction, side, name))
         return 0;
     query = find_query(redaction, side, name, value);
-    if (query == NULL &&
-        !(value->bytes != NULL && is_one_of(name, redaction->names, redaction->num_names)))
+    if (query == NULL && !(value->bytes != NULL && is_hidden(redaction, name)))
         return redact->next.record(redact->next.state, record);
     copy = *record;
     changed = &copy.values[record->roles[ROLE_VALUE]];
-    if (is_one_of(name, redaction->names, redaction->num_names))
+    if (is_hidden(redaction, name))
         hide_value(redact, changed);
     else
         changed->size = changed->full_size = (size_t)(query - value->bytes);
@@ -119,7 +125,7 @@ static void redact_request(void *state, struct request *request)
         const uint8_t *query = find_query(redaction, header.side, &header.name, &header.value);
         if (!is_shown(redaction, header.side, &header.name))
             request_hide_header(request, here);
-        else if (is_one_of(&header.name, redaction->names, redaction->num_names))
+        else if (is_hidden(redaction, &header.name))
             request_redact_header(request, here);
         else if (query != NULL)
             request_shorten_header(request, here, (size_t)(query - header.value.bytes));

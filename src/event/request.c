@@ -198,14 +198,6 @@ void request_redact_header(struct request *request, size_t at)
     write_entry(request, at, &entry);
 }
 
-void request_hide_header(struct request *request, size_t at)
-{
-    struct entry entry = read_entry(request, at).entry;
-
-    entry.flags |= ENTRY_HIDDEN;
-    write_entry(request, at, &entry);
-}
-
 static bool is_truncated(const struct request *request)
 {
     struct request_header header;
@@ -217,6 +209,16 @@ static bool is_truncated(const struct request *request)
             return true;
     }
     return false;
+}
+
+void request_hide_header(struct request *request, size_t at)
+{
+    struct entry entry = read_entry(request, at).entry;
+
+    entry.flags |= ENTRY_HIDDEN;
+    write_entry(request, at, &entry);
+    if (request->is_truncated)
+        request->is_truncated = is_truncated(request);
 }
 
 void request_shorten_header(struct request *request, size_t at, size_t size)

@@ -118,6 +118,8 @@ size_t ring_drain(struct ring *ring, uint64_t counted, const struct source_reade
         if (ring->at - released >= RELEASE_SIZE) {
             release(ring);
             released = ring->at;
+            if (reader->is_done != NULL && reader->is_done(reader->context))
+                break;
         }
     }
     if (ring->at != released)

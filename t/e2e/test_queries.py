@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE, SLOWNESS, Tracer, run
 from exchanges import QUIET, Connection, Exchange, checked, records_of, untimed
-from support import Memory, Serve, Trace, become_nobody
+from support import Memory, Serve, Trace, become_nobody, endless
 
 MODES = ["http", "requests", "quic", "all"]
 
@@ -262,6 +262,19 @@ def test_count_of_requests(serve: Serve, trace: Trace, words: list[str]) -> None
         checked(records_of(tracer), chosen)
     else:
         assert tracer.lines() == grouped(*chosen)
+
+
+def test_duration_with_a_reader_that_does_not_read(serve: Serve, trace: Trace) -> None:
+    """The output is full, so the write waits. The time ends it nevertheless."""
+    server = serve(script=endless(20000))
+    ours, theirs = os.pipe()
+    tracer = trace(server, "--for", f"{600 * SLOWNESS}ms", stdout=theirs)
+    os.close(theirs)
+    begun = time.monotonic()
+    server.start_playing()
+    assert tracer.process.wait(PATIENCE) == 1 and "nobody reads it" in tracer.messages()
+    assert time.monotonic() - begun < 4.0 * SLOWNESS
+    os.close(ours)
 
 
 @pytest.mark.parametrize("mode, count", [("requests", []), ("http", ["-n", "1000000"])])

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "event.h"
 #include "event/query.h"
@@ -286,7 +287,7 @@ static void unknown_values_of_requests(void **state)
     static const struct row rows[] = {
         {"conn == 0 and req == 0", true},
         {"connection", false},
-        {"time", false},
+        {"time", true}, /* of the response */
         {"status", false},
         {"status == 0", false},
         {"status != 0", false},
@@ -496,6 +497,9 @@ static void errors(void **state)
         {"bytes > 99999999999999999999999999999999999999999999999999G",
          "-q, column 9, at '9999999999999999999999999999999999999999...': the number is larger "
          "than "
+         "18446744073709551615"},
+        {"bytes > 200000000000000000000G", /* the product would not fit into 128 bits */
+         "-q, column 9, at '200000000000000000000G': the number is larger than "
          "18446744073709551615"},
         {"truncated == 'x'",
          "-q, column 11, at '== 'x'': truncated has no value; write 'truncated' "
@@ -963,6 +967,19 @@ static void needs(void **state)
     check_needs("type == 'x' or conn", QUERY_EVENTS, "", "", false, false);
 }
 
+/* Whether a name or a value is truncated is only known if it is captured. */
+static void truncated_needs_all(void **state)
+{
+    struct query *query = compile("truncated", QUERY_REQUESTS);
+    struct needs needs = {.times = false};
+
+    (void)state;
+    query_add_needs(query, &needs);
+    assert_true(needs.request.all && needs.response.all);
+    needs_dispose(&needs);
+    query_close(query);
+}
+
 /* --- limits of regular expressions --- */
 
 static double thread_ms(void)
@@ -1024,6 +1041,34 @@ static void hostile_values(void **state)
     }
 }
 
+/* Many hostile values cost a fifth of the time at most, and the next second begins anew. */
+static void many_hostile_values(void **state)
+{
+    struct query *query = compile("rx.x ~ '\\w+\\w{2000}@'", QUERY_REQUESTS);
+    struct request hostile = {0}, good = {0};
+    char value[EVENT_TEXT_MAX];
+    const double begin = thread_ms();
+
+    (void)state;
+    memset(value, 'a', sizeof(value));
+    memcpy(value + sizeof(value) - 2, " @", 2);
+    add_sized(&hostile, REQUEST_SIDE, "x", value, sizeof(value), sizeof(value));
+    memcpy(value + sizeof(value) - 2, "a@", 2);
+    add_sized(&good, REQUEST_SIDE, "x", value + 1000, 3096, 3096);
+    for (int i = 0; i != 1000; ++i) /* without a budget: 3 s */
+        assert_false(query_holds_for_request(query, &hostile, &wall));
+    assert_int_equal(query_num_given_up(query), 1000);
+    assert_true(thread_ms() - begin < 600);
+    sleep(2);
+    assert_false(query_holds_for_request(query, &hostile, &wall)); /* a new budget */
+    query_close(query);
+    query = compile("rx.x ~ '^a+@$'", QUERY_REQUESTS);
+    assert_true(query_holds_for_request(query, &good, &wall));
+    query_close(query);
+    request_dispose(&hostile);
+    request_dispose(&good);
+}
+
 /* Ordinary patterns match the largest values. */
 static void large_values(void **state)
 {
@@ -1065,6 +1110,8 @@ int main(void)
         cmocka_unit_test(bytes),
         cmocka_unit_test(statistics),
         cmocka_unit_test(places_follow_the_signature),
+        cmocka_unit_test(truncated_needs_all),
+        cmocka_unit_test(many_hostile_values),
         cmocka_unit_test(all_keys_are_names),
         cmocka_unit_test(needs),
         cmocka_unit_test(hostile_values),

@@ -104,7 +104,8 @@ static void values_of_records(void **state)
         {"h2o:receive_request_header", "", "a=b", "a=b\n", 0},
         {"h2o:receive_request_header", ":path", "/?a=b", "/?a=b\n", 0},
         {"h2o:receive_request_header", "cookie", "", "unreadable\n", 1 << 1},
-        {"h2o:receive_request_header", "cookie", "", "\n", 1 << 0}, /* the name */
+        /* a header whose name is unreadable can be any header */
+        {"h2o:receive_request_header", "cookie", "a=b", "[redacted, 3 bytes]\n", 1 << 0},
         {"h2o:send_response", NULL, NULL, "no header\n", 0},
     };
     char cut[4097], *expected;

@@ -278,6 +278,27 @@ static void shorten(void **state)
 }
 
 /* A request does not grow without limit. */
+/* A truncated value that is hidden does not count. */
+static void hide(void **state)
+{
+    const struct value name = {.bytes = (const uint8_t *)"x", .size = 1, .full_size = 1};
+    const struct value value = {.bytes = (const uint8_t *)"v", .size = 1, .full_size = 5000};
+    struct request_header header;
+    struct request request = {0};
+    size_t at = 0;
+
+    (void)state;
+    request_add_header(&request, REQUEST_SIDE, &name, &value);
+    add(&request, REQUEST_SIDE, "y", "whole");
+    assert_true(request.is_truncated);
+    request_hide_header(&request, 0);
+    assert_false(request.is_truncated);
+    assert_true(request_next_header(&request, &at, &header));
+    assert_memory_equal(header.name.bytes, "y", 1);
+    assert_false(request_next_header(&request, &at, &header));
+    request_dispose(&request);
+}
+
 static void too_many_headers(void **state)
 {
     static char bytes[EVENT_TEXT_MAX];
@@ -335,6 +356,7 @@ int main(void)
         cmocka_unit_test(redact),
         cmocka_unit_test(redact_the_largest),
         cmocka_unit_test(shorten),
+        cmocka_unit_test(hide),
         cmocka_unit_test(too_many_headers),
         cmocka_unit_test(times),
         cmocka_unit_test(names_of_states),

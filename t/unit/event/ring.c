@@ -149,7 +149,7 @@ static void note_loss(void *context, uint64_t count)
 
 static size_t drain(struct ring *stream, uint64_t counted, struct given *given)
 {
-    const struct source_reader reader = {note_event, note_loss, given};
+    const struct source_reader reader = {note_event, note_loss, NULL, given};
 
     given->count = 0;
     return ring_drain(stream, counted, &reader);
@@ -539,7 +539,7 @@ static void unmappable_files_are_an_error(void **state)
  */
 static void ring_is_a_source(void **state)
 {
-    const struct source_reader reader = {note_event, note_loss, &bench.given};
+    const struct source_reader reader = {note_event, note_loss, NULL, &bench.given};
     struct gate gate = {1, 0};
     struct source source;
     uint64_t lost = 3;
